@@ -1,0 +1,115 @@
+//! What happened in one shard, as plain integers of that shard; the control plane adds them up.
+//!
+//! Each name says what rose. Refusals and drops have a reason each, so that none is silent.
+
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $kind:ident $name:ident;)+) => {
+        /// The counters of one shard.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[doc = $doc])+ pub $name: u64,)+ }
+
+        impl Counters {
+            /// Every counter with its name and kind, in the order of this page.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, Kind, u64)> {
+                [$((stringify!($name), Kind::$kind, self.$name),)+].into_iter()
+            }
+
+            /// Adds those of another shard.
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+/// What a counter tells an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Work done.
+    Work,
+    /// A request that was answered with a refusal.
+    Refused,
+    /// Something that was dropped without an answer.
+    Dropped,
+}
+
+counters! {
+    /// Messages taken from sockets of this shard.
+    Work received;
+    /// Messages that another shard received and handed over.
+    Work steered_in;
+    /// Messages received here and handed to their owner.
+    Work steered_out;
+    /// Messages written to the outbox.
+    Work sent;
+    /// REGISTER requests answered 200.
+    Work registers_accepted;
+    /// Of these, refreshes that changed only expiry and CSeq.
+    Work registers_refreshed;
+    /// Bindings created.
+    Work bindings_created;
+    /// Bindings removed by their user.
+    Work bindings_removed;
+    /// Bindings whose time ran out.
+    Work bindings_expired;
+    /// Bindings evicted to make room for a newer one of the same AoR.
+    Work bindings_evicted;
+    /// Bindings whose connection ended.
+    Work bindings_flow_lost;
+    /// Requests proxied.
+    Work requests_proxied;
+    /// Branches that requests were forked into.
+    Work branches_created;
+    /// Retransmissions that a server transaction absorbed.
+    Work retransmissions_absorbed;
+    /// Retransmissions that a client transaction sent.
+    Work retransmissions_sent;
+    /// Client transactions that timed out.
+    Work branches_timed_out;
+    /// Keep-alives (RFC 5626 §3.5.1, §4.4.1 and bare CRLF) seen.
+    Work keepalives;
+    /// Requests refused with 400: they break the grammar or miss a header field.
+    Refused refused_malformed;
+    /// Requests refused because of their content (403 to 485, 505 and such).
+    Refused refused_request;
+    /// REGISTER requests refused.
+    Refused registers_refused;
+    /// Requests refused with 503 since a limit of this shard was reached.
+    Refused refused_overload;
+    /// Requests refused with 503 since the node is draining.
+    Refused refused_draining;
+    /// Requests that ran in a loop (482, 483) or had no breadth left (440).
+    Refused refused_loop;
+    /// Messages that are not SIP, or too broken to answer.
+    Dropped dropped_unparsable;
+    /// Responses whose branch is not, or no longer, known here (RFC 6026 §7).
+    Dropped dropped_stray_response;
+    /// Responses that break the grammar.
+    Dropped dropped_malformed_response;
+    /// ACK requests that match nothing and lead nowhere.
+    Dropped dropped_stray_ack;
+    /// Messages longer than the limit, or cut by the kernel.
+    Dropped dropped_too_long;
+    /// Messages to an address that may not be sent to (multicast, broadcast, port 0).
+    Dropped dropped_bad_destination;
+    /// Datagrams that the kernel did not take although asked again.
+    Dropped dropped_send_full;
+    /// Datagrams that the kernel refused for another reason.
+    Dropped dropped_send_error;
+    /// Datagrams that the kernel dropped before they were read, its receive buffer being full.
+    Dropped dropped_receive_full;
+    /// Messages to another shard whose queue was full.
+    Dropped dropped_mesh_full;
+    /// Connections refused because of their limit.
+    Dropped connections_refused;
+    /// Connections closed since they sent what cannot be framed.
+    Dropped connections_broken;
+    /// Connections closed since nothing came for too long.
+    Work connections_idled;
+    /// Connections accepted.
+    Work connections_accepted;
+    /// Connections opened.
+    Work connections_opened;
+    /// Messages to a connection that was gone or could not take more.
+    Dropped dropped_flow_gone;
+}

@@ -1,0 +1,173 @@
+//! Where a message came from and where one goes: addresses, transports and flows.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A transport protocol of RFC 3261 §18.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Datagrams; requests are retransmitted by the transaction layer.
+    Udp,
+    /// A stream; a message is framed by its Content-Length (RFC 3261 §18.3).
+    Tcp,
+}
+
+impl Transport {
+    /// Whether the transport itself sees to delivery, so that no request is retransmitted (RFC 3261 §17).
+    pub const fn is_reliable(self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+
+    /// The token in a Via (`UDP`, `TCP`).
+    pub const fn via_token(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+
+    /// The value of a URI's `transport` parameter (`udp`, `tcp`).
+    pub const fn uri_token(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// The number of a shard, 0 to one less than their count; at most [`crate::limits::SHARDS_COUNT_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIndex(pub u8);
+
+/// One accepted or opened connection, named so that a later one is never taken for it.
+///
+/// Made by the runtime from the shard that owns the connection, its slot there and a generation that
+/// rises with each use of the slot. [`FlowToken::NONE`] stands for "no connection" (UDP).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowToken(u64);
+
+impl FlowToken {
+    /// No connection.
+    pub const NONE: Self = Self(0);
+
+    /// The flow in `slot` of `shard`; `generation` starts at 1 and keeps its low 31 bits.
+    pub const fn new(shard: ShardIndex, slot: u32, generation: u32) -> Self {
+        let generation = generation & 0x7fff_ffff;
+        // Slots above 2^24 cannot occur: connections are bounded far below.
+        Self((shard.0 as u64) << 56 | (slot as u64 & 0xff_ffff) << 32 | 0x8000_0000 | generation as u64)
+    }
+
+    /// A flow from its number, as stored with a binding.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Its number.
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// Whether there is a connection at all.
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+
+    /// The shard that owns the connection.
+    pub const fn shard(self) -> ShardIndex {
+        ShardIndex((self.0 >> 56) as u8)
+    }
+
+    /// The slot of the connection within its shard.
+    pub const fn slot(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xff_ffff
+    }
+
+    /// The generation of that slot.
+    pub const fn generation(self) -> u32 {
+        self.0 as u32 & 0x7fff_ffff
+    }
+}
+
+impl fmt::Debug for FlowToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_some() {
+            write!(f, "flow {}/{}/{}", self.shard().0, self.slot(), self.generation())
+        } else {
+            f.write_str("no flow")
+        }
+    }
+}
+
+/// Where a message was received from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The transport it came over.
+    pub transport: Transport,
+    /// The sender's address as the kernel saw it. An IPv4 sender has an IPv4 address, never a mapped one.
+    pub remote: SocketAddr,
+    /// The concrete local address and port it was received at, also when the socket is bound to a wildcard.
+    pub local: SocketAddr,
+    /// Its connection; [`FlowToken::NONE`] for UDP.
+    pub flow: FlowToken,
+}
+
+/// Where a message is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A datagram to `remote` from our socket at `local`.
+    Udp {
+        /// The receiver.
+        remote: SocketAddr,
+        /// The listening address it is sent from (its port names the socket, its IP the source address).
+        local: SocketAddr,
+    },
+    /// Over a connection that exists, in whichever shard owns it.
+    ///
+    /// When it is gone the runtime connects to `fallback` where there is one (RFC 3261 §18.2.2), and
+    /// reports a failure otherwise.
+    Flow {
+        /// The connection.
+        flow: FlowToken,
+        /// Where to connect when it is gone.
+        fallback: Option<SocketAddr>,
+    },
+    /// Over TCP: a connection of this shard to `remote` is used again (RFC 5923), or one is opened.
+    Connect {
+        /// The receiver.
+        remote: SocketAddr,
+    },
+}
+
+impl Destination {
+    /// The transport of that way.
+    pub const fn transport(&self) -> Transport {
+        match self {
+            Self::Udp { .. } => Transport::Udp,
+            Self::Flow { .. } | Self::Connect { .. } => Transport::Tcp,
+        }
+    }
+}
+
+/// An address that the node listens on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Listener {
+    /// Its transport.
+    pub transport: Transport,
+    /// The address it is bound to; the IP may be a wildcard, the port is never 0 once bound.
+    pub addr: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_token_keeps_its_parts_and_is_never_none() {
+        let flow = FlowToken::new(ShardIndex(3), 70_000, 9);
+        assert_eq!((flow.shard(), flow.slot(), flow.generation()), (ShardIndex(3), 70_000, 9));
+        assert!(flow.is_some());
+        assert!(FlowToken::new(ShardIndex(0), 0, 0).is_some());
+        assert!(!FlowToken::NONE.is_some());
+        assert_eq!(FlowToken::from_bits(flow.bits()), flow);
+    }
+}

@@ -1,0 +1,134 @@
+//! The node's secret and what is derived from it: keyed hashes that nobody outside can aim at.
+//!
+//! One secret, equal on all shards of a node. A hash that a sender could compute would let it crowd one slot
+//! of a table (HashDoS), guess a branch or forge a flow; all of them are SipHash with a key of its own.
+
+use siphasher::sip::SipHasher13;
+use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
+use std::hash::Hasher;
+
+/// A canonical AoR's hash: decides its shard and its place in the tables there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct AorHash(pub(crate) u64);
+
+impl AorHash {
+    /// The shard that owns it, of `count`: its upper half scaled to the count.
+    pub(crate) fn shard(self, count: u8) -> u8 {
+        (((self.0 >> 32) * u64::from(count)) >> 32) as u8
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Keys {
+    routing: SipHasher13,
+    transaction: SipHasher128,
+    tag: SipHasher13,
+    branch: SipHasher13,
+    contact: SipHasher13,
+    pub(crate) gruu: [u8; 32],
+    drawn: u64,
+}
+
+impl Keys {
+    /// `shard` parts the streams of numbers that shards draw; all else is equal on all of them.
+    pub(crate) fn new(secret: [u8; 32], shard: u8) -> Self {
+        let derive = |purpose: u8, part: u8| {
+            let mut hasher = SipHasher128::new_with_key(secret[..16].try_into().expect("16 of 32 bytes"));
+            hasher.write(&secret[16..]);
+            hasher.write(&[purpose, part]);
+            let hash = hasher.finish128();
+            let mut key = [0u8; 16];
+            key[..8].copy_from_slice(&hash.h1.to_le_bytes());
+            key[8..].copy_from_slice(&hash.h2.to_le_bytes());
+            key
+        };
+        let mut gruu = [0u8; 32];
+        gruu[..16].copy_from_slice(&derive(6, 0));
+        gruu[16..].copy_from_slice(&derive(6, 1));
+        Self {
+            routing: SipHasher13::new_with_key(&derive(1, 0)),
+            transaction: SipHasher128::new_with_key(&derive(2, 0)),
+            tag: SipHasher13::new_with_key(&derive(3, 0)),
+            branch: SipHasher13::new_with_key(&derive(4, shard)),
+            contact: SipHasher13::new_with_key(&derive(5, 0)),
+            gruu,
+            drawn: 0,
+        }
+    }
+
+    /// The hash of a canonical AoR.
+    #[inline]
+    pub(crate) fn aor(&self, aor: &[u8]) -> AorHash {
+        AorHash(self.routing.hash(aor))
+    }
+
+    /// A hash over parts, each ended so that no two lists of parts run together.
+    pub(crate) fn transaction(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = self.transaction;
+        for part in parts {
+            hasher.write(part);
+            hasher.write(&(part.len() as u32).to_le_bytes());
+        }
+        let hash = hasher.finish128();
+        u128::from(hash.h1) << 64 | u128::from(hash.h2)
+    }
+
+    /// The tag of our replies to a request: the same for its retransmissions (RFC 3261 §8.2.7).
+    pub(crate) fn tag(&self, branch: &[u8], call_id: &[u8]) -> u64 {
+        let mut hasher = self.tag;
+        hasher.write(branch);
+        hasher.write(&(branch.len() as u32).to_le_bytes());
+        hasher.write(call_id);
+        hasher.finish()
+    }
+
+    /// What tells a retransmission of a REGISTER from another one of the same CSeq.
+    pub(crate) fn branch(&self, branch: &[u8]) -> u32 {
+        self.contact.hash(branch) as u32
+    }
+
+    /// A contact's id within the node's AoRs: it depends on the AoR and the binding's identity alone.
+    pub(crate) fn contact(&self, aor: AorHash, identity: &[u8], reg_id: u32) -> u64 {
+        let mut hasher = self.contact;
+        hasher.write_u64(aor.0);
+        hasher.write_u32(reg_id);
+        hasher.write(identity);
+        hasher.finish()
+    }
+
+    /// A number that this shard gives once; `now_ms` keeps it apart from those given before a restart.
+    pub(crate) fn count(&mut self, now_ms: u64) -> u64 {
+        self.drawn += 1;
+        now_ms << 20 | (self.drawn & 0xf_ffff)
+    }
+
+    /// A number that nobody can foretell and that this shard has not given before, but by chance.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.drawn += 1;
+        self.branch.hash(&self.drawn.to_le_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_agree_on_hashes_and_draw_apart() {
+        let (mut a, mut b) = (Keys::new([7; 32], 0), Keys::new([7; 32], 1));
+        assert_eq!(a.aor(b"x@y"), b.aor(b"x@y"));
+        assert_ne!(a.draw(), b.draw());
+        assert_ne!(a.aor(b"x@y"), Keys::new([8; 32], 0).aor(b"x@y"));
+        assert_ne!(a.transaction(&[b"ab", b"c"]), a.transaction(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn every_shard_gets_its_share() {
+        let keys = Keys::new([1; 32], 0);
+        let mut counts = [0u32; 3];
+        for n in 0..30_000u32 {
+            counts[usize::from(keys.aor(format!("u{n}@h").as_bytes()).shard(3))] += 1;
+        }
+        assert!(counts.iter().all(|&c| (9_500..10_500).contains(&c)), "{counts:?}");
+    }
+}

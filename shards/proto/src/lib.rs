@@ -1,0 +1,51 @@
+//! One shard of sipfed as a pure, deterministic machine.
+//!
+//! A [`Shard`] is a registrar (RFC 3261 §10), a location service and a stateful forking proxy
+//! (RFC 3261 §16, §17) for one slice of the AoR hash space. It performs no I/O, knows no clock and
+//! draws no randomness: bytes, time and secrets are handed in, what is to be sent comes out in an
+//! [`Outbox`]. The same inputs in the same order give the same outputs, byte for byte.
+//!
+//! # The order of calls
+//! The runtime takes one *turn* at a time: it hands in a batch of inputs (`receive`, `handle_*`), then
+//! calls [`Shard::handle_timeout`] once, then empties the [`Outbox`]. `now` never goes back between two
+//! calls. [`Shard::next_deadline`] says when `handle_timeout` is owed next.
+//!
+//! # Rooms
+//! - [`hop`]: where a message came from and where one goes.
+//! - [`outbox`]: what a turn sends.
+//! - [`settings`]: what configuration decides, as valid types; [`limits`]: every bound, on one page.
+//! - [`counters`]: what happened, as plain integers; `reject`: refusals as SIP responses.
+//! - `wheel`: deadlines of everything in a shard.
+//! - `steer`: which shard handles which message.
+//! - `location`: the bindings and their one door, `apply`.
+//! - `registrar`: RFC 3261 §10.3 on top of it.
+//! - `transaction`: the four machines of RFC 3261 §17 as tables.
+//! - `proxy`: RFC 3261 §16, response contexts and their branches.
+#![forbid(unsafe_code)]
+
+pub mod counters;
+mod date;
+pub mod hop;
+mod keys;
+pub mod limits;
+mod local_addresses;
+mod location;
+pub mod outbox;
+mod proxy;
+mod registrar;
+mod reject;
+mod request;
+pub mod settings;
+mod shard;
+mod slab;
+mod steer;
+mod time;
+mod transaction;
+mod wheel;
+
+pub use counters::Counters;
+pub use hop::{Destination, FlowToken, Listener, ShardIndex, Source, Transport};
+pub use outbox::{Outbox, Ticket, Transmit};
+pub use settings::Settings;
+pub use shard::{Place, Shard, Verdict};
+pub use time::Now;

@@ -1,0 +1,49 @@
+//! Every bound of a shard, on one page, with the relations between them asserted.
+//!
+//! What an operator may want to change is a key of the configuration and stands in
+//! [`crate::settings`]; its ceiling stands here.
+
+/// Shards of one node. The shard's number has a byte in branches and flows.
+pub const SHARDS_COUNT_MAX: usize = 128;
+/// Bytes of one message, over any transport; a UDP datagram cannot carry more.
+pub const MESSAGE_BYTES_MAX: usize = 65_535;
+/// Contacts in one REGISTER (RFC 3261 §10.3 sets no bound).
+pub const REGISTER_CONTACTS_COUNT_MAX: usize = 32;
+/// Bindings of one AoR: the ceiling of `registrar.max_contacts`.
+pub const AOR_BINDINGS_COUNT_MAX: usize = 64;
+/// Bytes of a canonical AoR.
+pub const AOR_BYTES_MAX: usize = 256;
+/// Bytes of one AoR with all its bindings as stored, so that a 200 with all of them fits into a datagram.
+pub const AOR_RECORD_BYTES_MAX: usize = 32_768;
+/// Bytes of a Contact URI that is stored.
+pub const CONTACT_BYTES_MAX: usize = 1024;
+/// Bytes of a Contact's parameters that are stored.
+pub const CONTACT_PARAMS_BYTES_MAX: usize = 1024;
+/// Bytes of a Call-ID that is stored.
+pub const CALL_ID_BYTES_MAX: usize = 256;
+/// Bytes of a User-Agent that are stored; a longer one is cut.
+pub const USER_AGENT_BYTES_MAX: usize = 128;
+/// Bytes of a Path that is stored (RFC 3327).
+pub const PATH_BYTES_MAX: usize = 1024;
+/// Branches of one request, local contacts and other PoPs together.
+pub const BRANCHES_COUNT_MAX: usize = 64;
+/// Deadlines handled in one call of `handle_timeout`, so that a turn stays short.
+pub const TIMEOUTS_PER_TURN_MAX: usize = 1024;
+/// Seconds that a binding may live: the ceiling of `registrar.max_expires`.
+pub const EXPIRES_S_MAX: u32 = 30 * 24 * 3600;
+/// Seconds a removed binding's Call-ID and CSeq are remembered, so that a late retransmission of an
+/// older REGISTER does not bring it back: RFC 3261 §17.2.2 Timer J, 64 times T1.
+pub const REMOVED_REMEMBERED_S: u32 = 32;
+/// Breadth granted to a request that names none (RFC 5393 §5.3.3).
+pub const MAX_BREADTH_DEFAULT: u32 = 60;
+/// Hops granted to a request without Max-Forwards (RFC 3261 §16.6 step 3).
+pub const MAX_FORWARDS_DEFAULT: u32 = 70;
+/// Seconds named in Retry-After when a limit is reached.
+pub const RETRY_AFTER_S: u32 = 5;
+
+const _: () = {
+    assert!(AOR_BINDINGS_COUNT_MAX <= BRANCHES_COUNT_MAX);
+    assert!(REGISTER_CONTACTS_COUNT_MAX <= AOR_BINDINGS_COUNT_MAX);
+    assert!(CONTACT_BYTES_MAX < MESSAGE_BYTES_MAX);
+    assert!(SHARDS_COUNT_MAX <= 256);
+};

@@ -1,0 +1,24 @@
+//! The bindings of a shard (RFC 3261 §10), and the one door to them.
+//!
+//! # Contract
+//! [`Location::apply`] is the only way in: a REGISTER, an expiry, a lost connection, and later a log, a
+//! replica or a sync all say what they do as an [`Op`]. Whether it may be done was decided before, by the
+//! registrar; `apply` does it. Reading is by [`Location::find`].
+//!
+//! Owned by one shard, never shared. Bounded by `registrar.bindings_per_shard_max` and
+//! [`crate::limits::AOR_RECORD_BYTES_MAX`] per AoR; both are the registrar's to keep.
+//!
+//! # How it is stored
+//! One allocation per AoR: a packed [`record::Record`] with the AoR and all its bindings. A refresh that
+//! changes only times, CSeq and branch is written into it in place. Records lie in a slab; an index of small
+//! hash tables leads to them, so that none of them is ever large enough for its growth to be felt. Each
+//! record has one deadline in the wheel, for the binding that ends first; a refresh leaves it alone, and when
+//! it fires too early it is set anew.
+
+mod op;
+mod record;
+mod table;
+
+pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
+pub(crate) use record::{Binding, Record};
+pub(crate) use table::{AorKey, Location, RecordId};

@@ -1,0 +1,97 @@
+//! What can be done to a binding.
+
+use crate::hop::{FlowToken, Transport};
+use std::net::SocketAddr;
+
+/// One change of one binding of an AoR: the unit of everything that keeps bindings equal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op<'a> {
+    /// A binding is created, or replaced as a whole.
+    Bind(Bind<'a>),
+    /// A binding lives on; nothing else of it has changed.
+    Refresh(Refresh),
+    /// A binding ends.
+    Unbind(Unbind),
+    /// The binding's connection has ended; it stays, marked.
+    LoseFlow {
+        /// Which binding.
+        contact_id: u64,
+    },
+}
+
+/// A whole binding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bind<'a> {
+    pub(crate) contact_id: u64,
+    /// The Contact's URI, as written.
+    pub(crate) uri: &'a [u8],
+    /// The Contact's parameters as written, from the first semicolon, without expires and q.
+    pub(crate) params: &'a [u8],
+    /// The value of +sip.instance within `params`, without quotes: where it begins and its length.
+    pub(crate) instance: (u16, u16),
+    /// reg-id (RFC 5626); 0 for none.
+    pub(crate) reg_id: u32,
+    pub(crate) call_id: &'a [u8],
+    pub(crate) cseq: u32,
+    /// Keyed hash of the REGISTER's topmost branch.
+    pub(crate) branch_hash: u32,
+    pub(crate) user_agent: &'a [u8],
+    /// Path values (RFC 3327) as a comma list; empty for none.
+    pub(crate) path: &'a [u8],
+    /// 0 to 1000.
+    pub(crate) q_milli: u16,
+    /// Set of [`sipfed_sip::Method::bit`].
+    pub(crate) methods: u16,
+    /// A fingerprint of the text that `methods` was read from.
+    pub(crate) methods_print: u32,
+    pub(crate) transport: Transport,
+    pub(crate) remote: SocketAddr,
+    /// The number of the local address in the shard's table of them.
+    pub(crate) local: u16,
+    pub(crate) flow: FlowToken,
+    /// Whether the phone is behind a NAT, so that it is reached at `remote` and not at its Contact.
+    pub(crate) natted: bool,
+    /// Unix time in seconds, rounded up.
+    pub(crate) expires_at_s: u32,
+    pub(crate) updated_at_s: u32,
+    /// When this binding was first made with this Call-ID: what temporary GRUUs live and die with.
+    pub(crate) first_at_s: u32,
+}
+
+/// What a refresh writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refresh {
+    pub(crate) contact_id: u64,
+    pub(crate) expires_at_s: u32,
+    pub(crate) updated_at_s: u32,
+    pub(crate) cseq: u32,
+    pub(crate) branch_hash: u32,
+}
+
+/// How a binding ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unbind {
+    pub(crate) contact_id: u64,
+    pub(crate) cause: Cause,
+}
+
+/// Why a binding ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its user removed it, with this CSeq and branch. It is remembered without being a binding until
+    /// `until_s`, so that an older REGISTER that arrives late does not bring it back.
+    User {
+        /// CSeq of the removal.
+        cseq: u32,
+        /// Keyed hash of the removal's branch.
+        branch_hash: u32,
+        /// Unix time in seconds.
+        until_s: u32,
+    },
+    /// Its time, or the time it was remembered for, is over.
+    Expired,
+    /// It made room for another.
+    Evicted,
+    /// Its connection ended and configuration says so.
+    FlowLost,
+}

@@ -1,0 +1,398 @@
+//! One AoR with its bindings, packed into one allocation.
+//!
+//! Layout, little-endian: hash (8), AoR length (2), count of bindings (2), AoR; then each binding as
+//! [`FIXED_BYTES`] of numbers followed by its URI, parameters, Call-ID, User-Agent and Path.
+
+use super::op::{Bind, Refresh};
+use crate::hop::{FlowToken, Transport};
+use crate::keys::AorHash;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+const HEAD_BYTES: usize = 12;
+const FIXED_BYTES: usize = 84;
+
+// Where each number lies within the fixed part of a binding.
+const CONTACT_ID: usize = 0;
+const FLOW: usize = 8;
+const EXPIRES_AT: usize = 16;
+const UPDATED_AT: usize = 20;
+const FIRST_AT: usize = 24;
+const CSEQ: usize = 28;
+const BRANCH: usize = 32;
+const REG_ID: usize = 36;
+const REMOTE_IP: usize = 40;
+const REMOTE_PORT: usize = 56;
+const LOCAL: usize = 58;
+const Q: usize = 60;
+const METHODS: usize = 62;
+const FLAGS: usize = 64;
+const URI_LEN: usize = 66;
+const PARAMS_LEN: usize = 68;
+const CALL_ID_LEN: usize = 70;
+const USER_AGENT_LEN: usize = 72;
+const PATH_LEN: usize = 74;
+const INSTANCE_AT: usize = 76;
+const INSTANCE_LEN: usize = 78;
+const METHODS_PRINT: usize = 80;
+const REMOTE_IS_V4: u16 = 1 << 15;
+
+/// Marks of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BindingFlags(u16);
+
+impl BindingFlags {
+    const TCP: u16 = 1 << 0;
+    const NATTED: u16 = 1 << 1;
+    const FLOW_LOST: u16 = 1 << 2;
+    const REMOVED: u16 = 1 << 3;
+
+    /// Whether it is reached where it registered from.
+    pub(crate) fn natted(self) -> bool {
+        self.0 & Self::NATTED != 0
+    }
+
+    /// Whether its connection has ended.
+    pub(crate) fn flow_lost(self) -> bool {
+        self.0 & Self::FLOW_LOST != 0
+    }
+
+    /// Whether its user removed it and it is only remembered.
+    pub(crate) fn removed(self) -> bool {
+        self.0 & Self::REMOVED != 0
+    }
+}
+
+/// An AoR and its bindings.
+#[derive(Debug)]
+pub(crate) struct Record(Box<[u8]>);
+
+/// One binding of a record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Binding<'a> {
+    fixed: &'a [u8],
+    rest: &'a [u8],
+}
+
+impl Record {
+    /// A record's bytes without a binding, to be added to by [`Record::push`].
+    pub(super) fn begin(out: &mut Vec<u8>, hash: AorHash, aor: &[u8]) {
+        out.clear();
+        out.extend_from_slice(&hash.0.to_le_bytes());
+        out.extend_from_slice(&(aor.len() as u16).to_le_bytes());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(aor);
+    }
+
+    /// Copies the packed binding at `range` of this record to `out`.
+    pub(super) fn push_packed(out: &mut Vec<u8>, binding: &Binding<'_>) {
+        out.extend_from_slice(binding.fixed);
+        out.extend_from_slice(binding.rest);
+        bump_count(out);
+    }
+
+    pub(super) fn push(out: &mut Vec<u8>, b: &Bind<'_>) {
+        let mut fixed = [0u8; FIXED_BYTES];
+        put(&mut fixed, CONTACT_ID, b.contact_id.to_le_bytes());
+        put(&mut fixed, FLOW, b.flow.bits().to_le_bytes());
+        put(&mut fixed, EXPIRES_AT, b.expires_at_s.to_le_bytes());
+        put(&mut fixed, UPDATED_AT, b.updated_at_s.to_le_bytes());
+        put(&mut fixed, FIRST_AT, b.first_at_s.to_le_bytes());
+        put(&mut fixed, CSEQ, b.cseq.to_le_bytes());
+        put(&mut fixed, BRANCH, b.branch_hash.to_le_bytes());
+        put(&mut fixed, REG_ID, b.reg_id.to_le_bytes());
+        let (ip, v4) = match b.remote.ip() {
+            IpAddr::V4(ip) => (ip.to_ipv6_mapped(), REMOTE_IS_V4),
+            IpAddr::V6(ip) => (ip, 0),
+        };
+        put(&mut fixed, REMOTE_IP, ip.octets());
+        put(&mut fixed, REMOTE_PORT, b.remote.port().to_le_bytes());
+        put(&mut fixed, LOCAL, b.local.to_le_bytes());
+        put(&mut fixed, Q, b.q_milli.to_le_bytes());
+        put(&mut fixed, METHODS, b.methods.to_le_bytes());
+        put(&mut fixed, METHODS_PRINT, b.methods_print.to_le_bytes());
+        let tcp = if b.transport == Transport::Tcp { BindingFlags::TCP } else { 0 };
+        let natted = if b.natted { BindingFlags::NATTED } else { 0 };
+        put(&mut fixed, FLAGS, (tcp | natted | v4).to_le_bytes());
+        for (at, part) in [
+            (URI_LEN, b.uri),
+            (PARAMS_LEN, b.params),
+            (CALL_ID_LEN, b.call_id),
+            (USER_AGENT_LEN, b.user_agent),
+            (PATH_LEN, b.path),
+        ] {
+            put(&mut fixed, at, (part.len() as u16).to_le_bytes());
+        }
+        put(&mut fixed, INSTANCE_AT, b.instance.0.to_le_bytes());
+        put(&mut fixed, INSTANCE_LEN, b.instance.1.to_le_bytes());
+        out.extend_from_slice(&fixed);
+        for part in [b.uri, b.params, b.call_id, b.user_agent, b.path] {
+            out.extend_from_slice(part);
+        }
+        bump_count(out);
+    }
+
+    pub(super) fn finish(packed: &[u8]) -> Self {
+        Self(packed.into())
+    }
+
+    pub(crate) fn hash(&self) -> AorHash {
+        AorHash(u64::from_le_bytes(take(&self.0, 0)))
+    }
+
+    pub(crate) fn aor(&self) -> &[u8] {
+        &self.0[HEAD_BYTES..HEAD_BYTES + usize::from(u16::from_le_bytes(take(&self.0, 8)))]
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Its bindings in the order they were made, those that are only remembered included.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
+        let mut at = HEAD_BYTES + self.aor().len();
+        std::iter::from_fn(move || {
+            let fixed = self.0.get(at..at + FIXED_BYTES)?;
+            let len = rest_len(fixed);
+            let rest = &self.0[at + FIXED_BYTES..at + FIXED_BYTES + len];
+            at += FIXED_BYTES + len;
+            Some(Binding { fixed, rest })
+        })
+    }
+
+    /// The binding of that id.
+    #[cfg(test)]
+    fn binding(&self, contact_id: u64) -> Option<Binding<'_>> {
+        self.bindings().find(|b| b.contact_id() == contact_id)
+    }
+
+    fn fixed_mut(&mut self, contact_id: u64) -> Option<&mut [u8]> {
+        let mut at = HEAD_BYTES + self.aor().len();
+        while let Some(fixed) = self.0.get(at..at + FIXED_BYTES) {
+            if u64::from_le_bytes(take(fixed, CONTACT_ID)) == contact_id {
+                return Some(&mut self.0[at..at + FIXED_BYTES]);
+            }
+            at += FIXED_BYTES + rest_len(fixed);
+        }
+        None
+    }
+
+    /// Writes a refresh in place; whether there is such a binding.
+    pub(super) fn refresh(&mut self, r: &Refresh) -> bool {
+        let Some(fixed) = self.fixed_mut(r.contact_id) else { return false };
+        put(fixed, EXPIRES_AT, r.expires_at_s.to_le_bytes());
+        put(fixed, UPDATED_AT, r.updated_at_s.to_le_bytes());
+        put(fixed, CSEQ, r.cseq.to_le_bytes());
+        put(fixed, BRANCH, r.branch_hash.to_le_bytes());
+        true
+    }
+
+    /// Leaves of a binding only what it is remembered for; whether there is such a binding.
+    pub(super) fn mark_removed(&mut self, contact_id: u64, cseq: u32, branch_hash: u32, until_s: u32) -> bool {
+        let Some(fixed) = self.fixed_mut(contact_id) else { return false };
+        put(fixed, EXPIRES_AT, until_s.to_le_bytes());
+        put(fixed, CSEQ, cseq.to_le_bytes());
+        put(fixed, BRANCH, branch_hash.to_le_bytes());
+        set_flag(fixed, BindingFlags::REMOVED);
+        true
+    }
+
+    /// Marks a binding's connection as ended; whether there is such a binding.
+    pub(super) fn mark_flow_lost(&mut self, contact_id: u64) -> bool {
+        let Some(fixed) = self.fixed_mut(contact_id) else { return false };
+        set_flag(fixed, BindingFlags::FLOW_LOST);
+        true
+    }
+}
+
+impl<'a> Binding<'a> {
+    pub(crate) fn contact_id(&self) -> u64 {
+        u64::from_le_bytes(take(self.fixed, CONTACT_ID))
+    }
+
+    pub(crate) fn flow(&self) -> FlowToken {
+        FlowToken::from_bits(u64::from_le_bytes(take(self.fixed, FLOW)))
+    }
+
+    /// Unix time in seconds at which it, or the memory of it, ends.
+    pub(crate) fn expires_at_s(&self) -> u32 {
+        self.number(EXPIRES_AT)
+    }
+
+    pub(crate) fn updated_at_s(&self) -> u32 {
+        self.number(UPDATED_AT)
+    }
+
+    pub(crate) fn first_at_s(&self) -> u32 {
+        self.number(FIRST_AT)
+    }
+
+    pub(crate) fn cseq(&self) -> u32 {
+        self.number(CSEQ)
+    }
+
+    pub(crate) fn branch_hash(&self) -> u32 {
+        self.number(BRANCH)
+    }
+
+    pub(crate) fn reg_id(&self) -> u32 {
+        self.number(REG_ID)
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        let ip = Ipv6Addr::from(take::<16>(self.fixed, REMOTE_IP));
+        let ip = if self.short(FLAGS) & REMOTE_IS_V4 == 0 { IpAddr::V6(ip) } else { ip.to_canonical() };
+        SocketAddr::new(ip, self.short(REMOTE_PORT))
+    }
+
+    pub(crate) fn local(&self) -> u16 {
+        self.short(LOCAL)
+    }
+
+    pub(crate) fn q_milli(&self) -> u16 {
+        self.short(Q)
+    }
+
+    pub(crate) fn methods(&self) -> u16 {
+        self.short(METHODS)
+    }
+
+    pub(crate) fn methods_print(&self) -> u32 {
+        self.number(METHODS_PRINT)
+    }
+
+    pub(crate) fn flags(&self) -> BindingFlags {
+        BindingFlags(self.short(FLAGS))
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        if self.short(FLAGS) & BindingFlags::TCP == 0 { Transport::Udp } else { Transport::Tcp }
+    }
+
+    pub(crate) fn uri(&self) -> &'a [u8] {
+        &self.rest[..self.len(URI_LEN)]
+    }
+
+    pub(crate) fn params(&self) -> &'a [u8] {
+        let at = self.len(URI_LEN);
+        &self.rest[at..at + self.len(PARAMS_LEN)]
+    }
+
+    pub(crate) fn call_id(&self) -> &'a [u8] {
+        let at = self.len(URI_LEN) + self.len(PARAMS_LEN);
+        &self.rest[at..at + self.len(CALL_ID_LEN)]
+    }
+
+    pub(crate) fn user_agent(&self) -> &'a [u8] {
+        let at = self.len(URI_LEN) + self.len(PARAMS_LEN) + self.len(CALL_ID_LEN);
+        &self.rest[at..at + self.len(USER_AGENT_LEN)]
+    }
+
+    pub(crate) fn path(&self) -> &'a [u8] {
+        &self.rest[self.rest.len() - self.len(PATH_LEN)..]
+    }
+
+    /// The value of +sip.instance without quotes; empty for none.
+    pub(crate) fn instance(&self) -> &'a [u8] {
+        let at = self.len(INSTANCE_AT);
+        &self.params()[at..at + self.len(INSTANCE_LEN)]
+    }
+
+    /// Whether it can be called: neither removed nor over.
+    pub(crate) fn is_live(&self, now_s: u32) -> bool {
+        !self.flags().removed() && self.expires_at_s() > now_s
+    }
+
+    fn number(&self, at: usize) -> u32 {
+        u32::from_le_bytes(take(self.fixed, at))
+    }
+
+    fn short(&self, at: usize) -> u16 {
+        u16::from_le_bytes(take(self.fixed, at))
+    }
+
+    fn len(&self, at: usize) -> usize {
+        usize::from(self.short(at))
+    }
+}
+
+fn rest_len(fixed: &[u8]) -> usize {
+    [URI_LEN, PARAMS_LEN, CALL_ID_LEN, USER_AGENT_LEN, PATH_LEN]
+        .iter()
+        .map(|&at| usize::from(u16::from_le_bytes(take(fixed, at))))
+        .sum()
+}
+
+fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("the slice has that length")
+}
+
+fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
+    bytes[at..at + N].copy_from_slice(&value);
+}
+
+fn set_flag(fixed: &mut [u8], flag: u16) {
+    let flags = u16::from_le_bytes(take(fixed, FLAGS)) | flag;
+    put(fixed, FLAGS, flags.to_le_bytes());
+}
+
+fn bump_count(out: &mut [u8]) {
+    let count = u16::from_le_bytes(take(out, 10)) + 1;
+    put(out, 10, count.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_binding_comes_back_as_it_was_put() {
+        let bind = Bind {
+            contact_id: 77,
+            uri: b"sip:a@h",
+            params: b";+sip.instance=\"<urn:x>\";reg-id=3",
+            instance: (16, 7),
+            reg_id: 3,
+            call_id: b"call",
+            cseq: 9,
+            branch_hash: 5,
+            user_agent: b"phone",
+            path: b"<sip:p;lr>",
+            q_milli: 700,
+            methods: 3,
+            methods_print: 8,
+            transport: Transport::Tcp,
+            remote: "192.0.2.1:5062".parse().unwrap(),
+            local: 4,
+            flow: FlowToken::from_bits(99),
+            natted: true,
+            expires_at_s: 100,
+            updated_at_s: 40,
+            first_at_s: 30,
+        };
+        let mut packed = Vec::new();
+        Record::begin(&mut packed, AorHash(1), b"a@d");
+        Record::push(&mut packed, &Bind { contact_id: 1, remote: "[2001:db8::1]:1".parse().unwrap(), ..bind });
+        Record::push(&mut packed, &bind);
+        let mut record = Record::finish(&packed);
+        assert_eq!((record.hash(), record.aor(), record.bindings().count()), (AorHash(1), b"a@d".as_slice(), 2));
+        assert_eq!(record.binding(1).unwrap().remote(), "[2001:db8::1]:1".parse().unwrap());
+        let b = record.binding(77).unwrap();
+        assert_eq!((b.uri(), b.params(), b.instance()), (bind.uri, bind.params, b"<urn:x>".as_slice()));
+        assert_eq!((b.call_id(), b.user_agent(), b.path()), (bind.call_id, bind.user_agent, bind.path));
+        assert_eq!((b.cseq(), b.branch_hash(), b.reg_id(), b.q_milli(), b.methods()), (9, 5, 3, 700, 3));
+        assert_eq!((b.remote(), b.local(), b.flow().bits(), b.transport()), (bind.remote, 4, 99, Transport::Tcp));
+        assert!(b.flags().natted() && !b.flags().flow_lost() && b.is_live(99) && !b.is_live(100));
+        assert!(record.refresh(&Refresh {
+            contact_id: 77,
+            expires_at_s: 200,
+            updated_at_s: 150,
+            cseq: 10,
+            branch_hash: 6
+        }));
+        assert!(record.mark_flow_lost(77) && record.mark_removed(1, 11, 7, 132) && !record.mark_flow_lost(2));
+        let b = record.binding(77).unwrap();
+        assert!(b.is_live(150) && b.flags().flow_lost() && b.first_at_s() == 30 && b.updated_at_s() == 150);
+        assert!(!record.binding(1).unwrap().is_live(120));
+    }
+}

@@ -1,0 +1,308 @@
+//! The table of records: find, apply, expire.
+
+use super::op::{Bind, Cause, Op, Unbind};
+use super::record::Record;
+use crate::counters::Counters;
+use crate::hop::FlowToken;
+use crate::keys::AorHash;
+use crate::slab::Slab;
+use crate::time::Now;
+use crate::wheel::{Due, TimerId, Wheel};
+use hashbrown::{HashMap, HashTable};
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Index tables; each holds its share of the AoRs.
+const SEGMENTS_COUNT: usize = 256;
+
+/// The number of a record within its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordId(pub(crate) u32);
+
+/// A canonical AoR and its hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AorKey<'a> {
+    pub(crate) hash: AorHash,
+    pub(crate) aor: &'a [u8],
+}
+
+#[derive(Debug)]
+struct Slot {
+    record: Record,
+    timer: Option<TimerId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct IndexEntry {
+    /// The half of the hash that the table itself is indexed by, so that growing it reads no record.
+    hash: u32,
+    id: u32,
+}
+
+/// The bindings of one shard. See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Location {
+    index: Box<[HashTable<IndexEntry>]>,
+    records: Slab<Slot>,
+    /// Records that have bindings on a connection, by connection.
+    flows: HashMap<u64, Vec<u32>, BuildHasherDefault<FlowHasher>>,
+    bindings: usize,
+    scratch: Vec<u8>,
+}
+
+/// Flow tokens are our own numbers, never a sender's: mixing their bits is enough.
+#[derive(Debug, Default)]
+struct FlowHasher(u64);
+
+impl Hasher for FlowHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+    }
+}
+
+impl Location {
+    pub(crate) fn new() -> Self {
+        Self {
+            index: (0..SEGMENTS_COUNT).map(|_| HashTable::new()).collect(),
+            records: Slab::default(),
+            flows: HashMap::default(),
+            bindings: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// How many bindings there are, those that are only remembered included.
+    pub(crate) fn bindings(&self) -> usize {
+        self.bindings
+    }
+
+    /// The record of an AoR.
+    #[inline]
+    pub(crate) fn find(&self, key: AorKey<'_>) -> Option<(RecordId, &Record)> {
+        let (segment, hash) = place(key.hash);
+        let entry = self.index[segment].find(spread(hash), |e| {
+            e.hash == hash && self.records.get(e.id).is_some_and(|slot| slot.record.aor() == key.aor)
+        })?;
+        Some((RecordId(entry.id), &self.records.get(entry.id)?.record))
+    }
+
+    /// The record of an AoR known by its hash alone, as in a temporary GRUU.
+    pub(crate) fn find_by_hash(&self, aor: AorHash) -> Option<&Record> {
+        let (segment, hash) = place(aor);
+        let entry = self.index[segment].find(spread(hash), |e| {
+            e.hash == hash && self.records.get(e.id).is_some_and(|slot| slot.record.hash() == aor)
+        })?;
+        Some(&self.records.get(entry.id)?.record)
+    }
+
+    /// The one door: does `op` to the AoR of `key`. An op on a binding that is not there does nothing.
+    pub(crate) fn apply(&mut self, key: AorKey<'_>, op: &Op<'_>, wheel: &mut Wheel, counters: &mut Counters) {
+        let found = self.find(key).map(|(id, _)| id);
+        match (op, found) {
+            (Op::Refresh(refresh), Some(id)) => {
+                let done = self.record_mut(id).refresh(refresh);
+                debug_assert!(done, "the registrar refreshes what it found");
+                // The deadline stays; when it fires it finds the later time.
+            }
+            (Op::Bind(bind), found) => self.bind(key, found, bind, wheel, counters),
+            (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
+            (Op::LoseFlow { contact_id }, Some(id)) => {
+                if self.record_mut(id).mark_flow_lost(*contact_id) {
+                    counters.bindings_flow_lost += 1;
+                }
+            }
+            (Op::Refresh(_) | Op::Unbind(_) | Op::LoseFlow { .. }, None) => {}
+        }
+    }
+
+    fn bind(
+        &mut self,
+        key: AorKey<'_>,
+        found: Option<RecordId>,
+        bind: &Bind<'_>,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
+        let mut packed = std::mem::take(&mut self.scratch);
+        Record::begin(&mut packed, key.hash, key.aor);
+        let mut replaced = None;
+        if let Some(id) = found {
+            for binding in self.record(id).bindings() {
+                if binding.contact_id() == bind.contact_id {
+                    replaced = Some((binding.flow(), binding.flags().removed()));
+                } else {
+                    Record::push_packed(&mut packed, &binding);
+                }
+            }
+        }
+        Record::push(&mut packed, bind);
+        let record = Record::finish(&packed);
+        self.scratch = packed;
+        if replaced.is_none() {
+            self.bindings += 1;
+        }
+        if replaced.is_none_or(|(_, removed)| removed) {
+            counters.bindings_created += 1;
+        }
+        let id = match found {
+            Some(id) => {
+                *self.record_mut(id) = record;
+                id
+            }
+            None => self.insert(key.hash, record),
+        };
+        if let Some((flow, _)) = replaced {
+            self.forget_flow(id, flow);
+        }
+        if bind.flow.is_some() {
+            let ids = self.flows.entry(bind.flow.bits()).or_default();
+            if !ids.contains(&id.0) {
+                ids.push(id.0);
+            }
+        }
+        self.rearm(id, wheel);
+    }
+
+    fn unbind(&mut self, id: RecordId, unbind: &Unbind, wheel: &mut Wheel, counters: &mut Counters) {
+        let removed = match unbind.cause {
+            Cause::User { cseq, branch_hash, until_s } => {
+                if self.record_mut(id).mark_removed(unbind.contact_id, cseq, branch_hash, until_s) {
+                    counters.bindings_removed += 1;
+                    self.rearm(id, wheel);
+                }
+                return;
+            }
+            Cause::Expired => &mut counters.bindings_expired,
+            Cause::Evicted => &mut counters.bindings_evicted,
+            Cause::FlowLost => &mut counters.bindings_flow_lost,
+        };
+        // What was only remembered is no binding that ends.
+        if self.remove(id, unbind.contact_id, wheel) {
+            *removed += 1;
+        }
+    }
+
+    fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
+        let id = self.records.insert(Slot { record, timer: None });
+        let (segment, hash) = place(hash);
+        self.index[segment].insert_unique(spread(hash), IndexEntry { hash, id }, |e| spread(e.hash));
+        RecordId(id)
+    }
+
+    /// Takes one binding out, and the record when it was the last; whether it could be called until then.
+    fn remove(&mut self, id: RecordId, contact_id: u64, wheel: &mut Wheel) -> bool {
+        let mut packed = std::mem::take(&mut self.scratch);
+        let record = self.record(id);
+        let hash = record.hash();
+        Record::begin(&mut packed, hash, record.aor());
+        let (mut left, mut found) = (0, None);
+        for binding in record.bindings() {
+            if binding.contact_id() == contact_id {
+                found = Some((binding.flow(), !binding.flags().removed()));
+            } else {
+                Record::push_packed(&mut packed, &binding);
+                left += 1;
+            }
+        }
+        if let Some((flow, _)) = found {
+            self.bindings -= 1;
+            if left == 0 {
+                self.drop_record(id, hash, wheel);
+            } else {
+                *self.record_mut(id) = Record::finish(&packed);
+            }
+            self.forget_flow(id, flow);
+        }
+        self.scratch = packed;
+        found.is_some_and(|(_, was_live)| was_live)
+    }
+
+    fn drop_record(&mut self, id: RecordId, hash: AorHash, wheel: &mut Wheel) {
+        let (segment, hash) = place(hash);
+        if let Ok(entry) = self.index[segment].find_entry(spread(hash), |e| e.id == id.0) {
+            entry.remove();
+        }
+        if let Some(Slot { timer: Some(timer), .. }) = self.records.remove(id.0) {
+            wheel.cancel(timer);
+        }
+    }
+
+    /// The record no longer has a binding on `flow`, unless another of its bindings has.
+    fn forget_flow(&mut self, id: RecordId, flow: FlowToken) {
+        if !flow.is_some() {
+            return;
+        }
+        let still = self.records.get(id.0).is_some_and(|slot| slot.record.bindings().any(|b| b.flow() == flow));
+        if still {
+            return;
+        }
+        if let Some(ids) = self.flows.get_mut(&flow.bits()) {
+            ids.retain(|&other| other != id.0);
+            if ids.is_empty() {
+                self.flows.remove(&flow.bits());
+            }
+        }
+    }
+
+    /// Takes the list of records that have bindings on `flow`.
+    pub(crate) fn take_flow(&mut self, flow: FlowToken) -> Vec<u32> {
+        self.flows.remove(&flow.bits()).unwrap_or_default()
+    }
+
+    /// The record of that number.
+    pub(crate) fn get(&self, id: RecordId) -> Option<&Record> {
+        self.records.get(id.0).map(|slot| &slot.record)
+    }
+
+    /// The record's deadline has fired: bindings whose time is over go, and the next deadline is set.
+    pub(crate) fn handle_timeout(&mut self, id: RecordId, now: Now, wheel: &mut Wheel, counters: &mut Counters) {
+        let Some(slot) = self.records.get_mut(id.0) else { return };
+        slot.timer = None;
+        let now_s = now.unix_s();
+        while let Some(slot) = self.records.get(id.0) {
+            let Some(over) = slot.record.bindings().find(|b| b.expires_at_s() <= now_s) else { break };
+            let unbind = Unbind { contact_id: over.contact_id(), cause: Cause::Expired };
+            self.unbind(id, &unbind, wheel, counters);
+        }
+        self.rearm(id, wheel);
+    }
+
+    /// Sets the record's deadline to the end of the binding that ends first.
+    fn rearm(&mut self, id: RecordId, wheel: &mut Wheel) {
+        let Some(slot) = self.records.get_mut(id.0) else { return };
+        let Some(first) = slot.record.bindings().map(|b| b.expires_at_s()).min() else { return };
+        if let Some(timer) = slot.timer.take() {
+            wheel.cancel(timer);
+        }
+        slot.timer = Some(wheel.schedule(Due::Record(id.0), Now::from_unix_ms(u64::from(first) * 1000)));
+    }
+
+    fn record(&self, id: RecordId) -> &Record {
+        &self.records.get(id.0).expect("the record was found").record
+    }
+
+    fn record_mut(&mut self, id: RecordId) -> &mut Record {
+        &mut self.records.get_mut(id.0).expect("the record was found").record
+    }
+}
+
+/// The index table of an AoR and the half of its hash that is used there. The other half chose the shard.
+fn place(hash: AorHash) -> (usize, u32) {
+    let low = hash.0 as u32;
+    (low as usize % SEGMENTS_COUNT, low)
+}
+
+/// hashbrown takes the table's slot from the low bits and its tag from the top seven; the lowest eight bits
+/// chose the segment, so they are moved out of the way.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash >> 8) | u64::from(hash) << 32
+}

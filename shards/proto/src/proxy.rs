@@ -1,0 +1,30 @@
+//! The proxy: RFC 3261 §16, always stateful but for ACK.
+//!
+//! # Contract
+//! In goes a request that is no REGISTER of ours; out come its branches, and in time one final response (any
+//! number of 2xx for an INVITE). A request that may not go on is refused before anything is kept. What is kept
+//! is one [`Context`] in its server transaction and one client transaction a branch.
+//!
+//! Bounded by `proxy.transactions_per_shard_max` and [`crate::limits::BRANCHES_COUNT_MAX`].
+//!
+//! # Rooms
+//! - [`domain`]: which hosts are ours.
+//! - [`route`]: Route and Record-Route (§16.4, §16.6 steps 4 and 6).
+//! - [`target`]: whom a request goes to (§16.5).
+//! - [`next_hop`]: what a URI means as an address; our own Via.
+//! - [`forward`]: validation, the copies that go on (§16.3, §16.6) and ACK.
+//! - [`context`]: the response context and the best response (§16.7).
+//! - [`outcome`]: what branches come to; CANCEL (§16.10); timers.
+
+mod context;
+mod domain;
+mod forward;
+mod next_hop;
+mod outcome;
+mod route;
+mod target;
+
+pub(crate) use context::Context;
+pub(crate) use domain::Domains;
+pub(crate) use next_hop::{branch_shard, may_send_to};
+pub(crate) use outcome::Outcome;

@@ -1,0 +1,162 @@
+//! The response context of RFC 3261 §16.2: what is known of a request's branches, and the best response so far.
+
+use super::target::Target;
+use crate::hop::Source;
+use crate::time::Now;
+use crate::transaction::client::ClientId;
+use std::collections::VecDeque;
+
+/// Between the arrival of a request and its final response.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The request as it came; empty once nothing more has to be made of it.
+    pub(super) request: Box<[u8]>,
+    pub(super) source: Source,
+    /// The tag of responses that we make ourselves.
+    pub(super) tag: [u8; 16],
+    pub(super) is_invite: bool,
+    pub(super) loop_hash: u32,
+    /// Breadth that is left for branches (RFC 5393 §5.3.3).
+    pub(super) breadth: u32,
+    /// Targets that have not been tried.
+    pub(super) targets: VecDeque<Target>,
+    /// Branches that have not come to an end.
+    pub(super) open: Vec<ClientId>,
+    /// All branches ever started, so that none outlives this context believing in it.
+    pub(super) started: Vec<ClientId>,
+    best: Option<Best>,
+    /// Challenge lines of 401 and 407 responses other than the best (§16.7 step 7).
+    challenges: Vec<u8>,
+    /// Whether no further branch is to be started: a CANCEL, a 2xx or a 6xx has come.
+    pub(super) is_closed: bool,
+    /// When the next q group is tried although this one rings.
+    pub(super) next_group_at: Option<Now>,
+    /// When a non-INVITE request is answered 100 (RFC 4320 §4.1).
+    pub(super) trying_at: Option<Now>,
+}
+
+/// The response that would be sent if all branches had ended.
+#[derive(Debug)]
+pub(super) struct Best {
+    pub(super) status: u16,
+    /// As it goes upstream; empty when it is made here.
+    pub(super) bytes: Box<[u8]>,
+    /// Its own challenge lines.
+    challenges: Vec<u8>,
+}
+
+impl Context {
+    pub(super) fn new(request: &[u8], source: Source, tag: [u8; 16], is_invite: bool) -> Self {
+        Self {
+            request: request.into(),
+            source,
+            tag,
+            is_invite,
+            loop_hash: 0,
+            breadth: 0,
+            targets: VecDeque::new(),
+            open: Vec::new(),
+            started: Vec::new(),
+            best: None,
+            challenges: Vec::new(),
+            is_closed: false,
+            next_group_at: None,
+            trying_at: None,
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Now> {
+        [self.next_group_at, self.trying_at].into_iter().flatten().min()
+    }
+
+    /// Whether every branch has ended and none is to follow.
+    pub(super) fn is_done(&self) -> bool {
+        self.open.is_empty() && (self.is_closed || self.targets.is_empty())
+    }
+
+    /// Adds a final response that is no 2xx.
+    pub(super) fn add(&mut self, status: u16, bytes: &[u8], challenges: Vec<u8>) {
+        if self.best.as_ref().is_some_and(|best| rank(best.status) <= rank(status)) {
+            self.challenges.extend_from_slice(&challenges);
+            return;
+        }
+        let new = Best { status, bytes: bytes.into(), challenges };
+        if let Some(old) = self.best.replace(new) {
+            self.challenges.extend_from_slice(&old.challenges);
+        }
+    }
+
+    /// Takes the best response out, with the challenges of all others where it is a challenge itself.
+    pub(super) fn take_best(&mut self) -> Option<Best> {
+        let mut best = self.best.take()?;
+        if matches!(best.status, 401 | 407) && !self.challenges.is_empty() {
+            let end = best.bytes.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 2);
+            if let Some(end) = end {
+                let mut bytes = best.bytes.to_vec();
+                bytes.splice(end..end, self.challenges.drain(..));
+                best.bytes = bytes.into();
+            }
+        }
+        Some(best)
+    }
+}
+
+/// §16.7 step 6: a 6xx above all, else the lowest class; within 4xx those first that tell the caller how to go on.
+/// Of equals the first to come stays.
+fn rank(status: u16) -> u16 {
+    match status {
+        600..=699 => 0,
+        300..=399 => 1,
+        401 | 407 => 2,
+        415 | 420 | 484 => 3,
+        // Said by ourselves or by a branch that never answered: anything that was really said is better.
+        408 => 5,
+        400..=499 => 4,
+        503 => 7,
+        _ => 6,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hop::{FlowToken, Transport};
+
+    fn context() -> Context {
+        let address = "127.0.0.1:5060".parse().unwrap();
+        let source = Source { transport: Transport::Udp, remote: address, local: address, flow: FlowToken::NONE };
+        Context::new(b"", source, [0; 16], true)
+    }
+
+    #[test]
+    fn rfc3261_16_7_6_best_response() {
+        for (statuses, best) in [
+            (&[486, 603, 200 + 204][..], 603),
+            (&[503, 486, 500][..], 486),
+            (&[486, 401, 302][..], 302),
+            (&[486, 407, 480][..], 407),
+            (&[408, 486][..], 486),
+            (&[480, 486][..], 480),
+            (&[503, 500][..], 500),
+        ] {
+            let mut context = context();
+            for &status in statuses {
+                context.add(status, b"", Vec::new());
+            }
+            assert_eq!(context.take_best().unwrap().status, best, "{statuses:?}");
+        }
+    }
+
+    #[test]
+    fn rfc3261_16_7_7_challenges_of_all_branches_are_joined() {
+        let mut context = context();
+        context.add(407, b"SIP/2.0 407 A\r\nProxy-Authenticate: one\r\n\r\n", b"Proxy-Authenticate: one\r\n".to_vec());
+        context.add(401, b"SIP/2.0 401 B\r\nWWW-Authenticate: two\r\n\r\n", b"WWW-Authenticate: two\r\n".to_vec());
+        context.add(486, b"SIP/2.0 486 C\r\n\r\n", Vec::new());
+        let best = context.take_best().unwrap();
+        assert_eq!(
+            std::str::from_utf8(&best.bytes).unwrap(),
+            "SIP/2.0 407 A\r\nProxy-Authenticate: one\r\nWWW-Authenticate: two\r\n\r\n"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Which hosts are ours.
+
+use crate::request::SIP_PORT;
+use crate::settings::Settings;
+use crate::shard::Core;
+use sipfed_sip::{Host, SipUri};
+use std::net::IpAddr;
+
+/// The domains and addresses that requests may name, made once from the settings.
+#[derive(Debug)]
+pub(crate) struct Domains {
+    /// In lower case, sorted.
+    names: Vec<Box<[u8]>>,
+    /// Sorted.
+    domain_addresses: Vec<IpAddr>,
+    /// Sorted.
+    own_addresses: Vec<IpAddr>,
+    ports: Vec<u16>,
+    advertised: Option<Box<[u8]>>,
+    own_addresses_count: bool,
+}
+
+impl Domains {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let mut names = Vec::new();
+        let mut domain_addresses = Vec::new();
+        for domain in &settings.domains {
+            match domain.parse::<IpAddr>() {
+                Ok(ip) => domain_addresses.push(ip),
+                Err(_) => names.push(domain.to_ascii_lowercase().into_bytes().into_boxed_slice()),
+            }
+        }
+        let concrete = settings.listeners.iter().map(|l| l.addr.ip()).filter(|ip| !ip.is_unspecified());
+        let mut own_addresses: Vec<IpAddr> = settings.own_addresses.iter().copied().chain(concrete).collect();
+        let mut ports: Vec<u16> = settings.listeners.iter().map(|l| l.addr.port()).collect();
+        names.sort_unstable();
+        domain_addresses.sort_unstable();
+        own_addresses.sort_unstable();
+        own_addresses.dedup();
+        ports.sort_unstable();
+        ports.dedup();
+        Self {
+            names,
+            domain_addresses,
+            own_addresses,
+            ports,
+            advertised: settings.advertised_host.as_ref().map(|h| h.to_ascii_lowercase().into_bytes().into()),
+            own_addresses_count: settings.own_addresses_are_domains,
+        }
+    }
+
+    fn has_name(&self, name: &[u8]) -> bool {
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        let folded = |b: &u8| b.to_ascii_lowercase();
+        self.names.binary_search_by(|n| n.iter().copied().cmp(name.iter().map(folded))).is_ok()
+    }
+
+    /// Whether `host` at `port` is where this node listens.
+    fn is_self(&self, host: &Host<'_>, port: Option<u16>) -> bool {
+        if !self.ports.contains(&port.unwrap_or(SIP_PORT)) {
+            return false;
+        }
+        match host {
+            Host::Ip(ip) => {
+                self.own_addresses.binary_search(ip).is_ok() || self.domain_addresses.binary_search(ip).is_ok()
+            }
+            Host::Name(name) => self.advertised.as_ref().is_some_and(|a| sipfed_sip::eq_ignore_case(a, name)),
+        }
+    }
+}
+
+impl Core {
+    /// Whether this node is the registrar of the URI's domain. An address counts at the ports we listen on only:
+    /// phones may share our address.
+    pub(crate) fn is_ours(&self, uri: &SipUri<'_>) -> bool {
+        match uri.host {
+            Host::Name(name) if self.domains.has_name(name) => true,
+            Host::Ip(ip) if self.domains.domain_addresses.binary_search(&ip).is_ok() => {
+                self.domains.ports.contains(&uri.port.unwrap_or(SIP_PORT))
+            }
+            host => self.domains.own_addresses_count && self.domains.is_self(&host, uri.port),
+        }
+    }
+
+    /// Whether the URI of a Route names this node: one that we put into a Record-Route, or a domain of ours.
+    pub(crate) fn is_self(&self, uri: &SipUri<'_>) -> bool {
+        self.domains.is_self(&uri.host, uri.port) || matches!(uri.host, Host::Name(name) if self.domains.has_name(name))
+    }
+}

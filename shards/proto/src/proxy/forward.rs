@@ -1,0 +1,292 @@
+//! A request on its way through: validated (RFC 3261 §16.3), kept, copied to its branches (§16.6).
+
+use super::context::Context;
+use super::next_hop::{self, Branch};
+use super::route::{self, Routed};
+use super::target::Target;
+use crate::limits;
+use crate::outbox::{Outbox, Ticket};
+use crate::reject::Rejection;
+use crate::request::Request;
+use crate::shard::Core;
+use crate::time::Now;
+use crate::transaction::server;
+use sipfed_sip::compose::{self, Forward};
+use sipfed_sip::{Address, HeaderName, Method, Uri, scan};
+
+/// Option tags of Proxy-Require that are understood: none.
+const SUPPORTED: &[&str] = &[];
+
+impl Core {
+    /// Proxies a request that opens a new transaction under `key`.
+    pub(crate) fn proxy(&mut self, key: u128, request: &Request<'_>, now: Now, out: &mut Outbox) {
+        if let Err(rejection) = self.try_proxy(key, request, now, out) {
+            self.reject(request, &rejection, out);
+        }
+    }
+
+    fn try_proxy<'a>(
+        &mut self,
+        key: u128,
+        request: &Request<'a>,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Result<(), Rejection<'a>> {
+        let loop_hash = self.validate(request)?;
+        let breadth = breadth(request)?;
+        let routed = self.take_own_routes(request)?;
+        let targets = self.targets(request, &routed, now)?;
+        if self.servers.len() >= self.settings.proxy.transactions_per_shard_max as usize {
+            let retry_after_s = self.settings.proxy.retry_after_s;
+            return Err(Rejection::overload("Service Unavailable (limit of transactions reached)", retry_after_s));
+        }
+        let is_invite = request.method == Method::Invite;
+        let tag = self.tag_for(request);
+        let mut context = Box::new(Context::new(request.message.bytes(), request.source, tag, is_invite));
+        context.loop_hash = loop_hash;
+        context.breadth = breadth;
+        context.targets = targets.into();
+        if !is_invite {
+            context.trying_at = Some(now.plus_ms(self.settings.timers.non_invite_trying_ms()));
+        }
+        let id = self.servers.open(key, request, context);
+        self.counters.requests_proxied += 1;
+        if is_invite {
+            // §16.2: said at once, so that the caller need not repeat itself.
+            let stamp = request.stamp;
+            self.server_respond(id, 100, now, out, |buffer| {
+                compose::reply(buffer, &request.message, 100, "Trying", b"", stamp);
+                if let Some(line) = server::timestamp_line(request) {
+                    buffer.extend_from_slice(line);
+                }
+                compose::end(buffer);
+            });
+        }
+        self.start_group(id, request, &routed, now, out);
+        Ok(())
+    }
+
+    /// §16.3 steps 2 to 5; gives the loop hash.
+    fn validate<'a>(&self, request: &Request<'a>) -> Result<u32, Rejection<'a>> {
+        if request.max_forwards == Some(0) {
+            return Err(Rejection::looped(483, "Too Many Hops"));
+        }
+        let loop_hash = self.loop_hash(request);
+        let mut sent_by = Vec::new();
+        for (i, via) in request.message.vias().enumerate() {
+            let via = via.map_err(Rejection::fault)?;
+            if i == 0 && via.sent_by != request.via.sent_by {
+                continue;
+            }
+            if sent_by.is_empty() {
+                self.write_sent_by(request.source.local, &mut sent_by);
+            }
+            if next_hop::is_loop(&via, loop_hash, &sent_by) {
+                return Err(Rejection::looped(482, "Loop Detected"));
+            }
+        }
+        Rejection::check_required(request.message, HeaderName::ProxyRequire, SUPPORTED)?;
+        Ok(loop_hash)
+    }
+
+    /// Over everything that decides where a request goes (RFC 3261 §16.6 step 8, RFC 5393 §4.2.2): equal for a
+    /// request that has come round, different for one that spirals.
+    fn loop_hash(&self, request: &Request<'_>) -> u32 {
+        let route = request.message.value(HeaderName::Route).unwrap_or_default();
+        self.keys.transaction(&[
+            b"loop",
+            request.message.request_uri(),
+            request.call_id,
+            request.from.tag().unwrap_or_default(),
+            request.to.tag().unwrap_or_default(),
+            &request.cseq.number.to_le_bytes(),
+            route,
+            request.message.value(HeaderName::ProxyRequire).unwrap_or_default(),
+        ]) as u32
+    }
+
+    /// Starts the branches of the next q group.
+    pub(super) fn start_group(
+        &mut self,
+        id: u32,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let serial = self.settings.proxy.serial_by_q;
+        let serial_group_ms = u64::from(self.settings.proxy.serial_group_s) * 1000;
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let Some(first_q) = context.targets.front().map(|target| target.q_milli) else { return };
+        // RFC 5393 §5.3.3: no more at a time than there is breadth; the rest is tried afterwards.
+        let same = context.targets.iter().take_while(|t| !serial || t.q_milli == first_q).count();
+        let count = same.min(context.breadth as usize).max(1);
+        let group: Vec<Target> = context.targets.drain(..count).collect();
+        let more = !context.targets.is_empty() && context.is_invite;
+        context.next_group_at = more.then(|| now.plus_ms(serial_group_ms));
+        let breadth = (context.breadth / count as u32).max(1);
+        let loop_hash = context.loop_hash;
+        let names_breadth = request.message.first(HeaderName::MaxBreadth).is_some();
+        let breadth = (count > 1 || names_breadth).then_some(breadth);
+        for target in &group {
+            let is_invite = request.method == Method::Invite;
+            let client = self.reserve_client(target.to, Some(id), is_invite);
+            if let Some(context) = self.servers.context_mut(id) {
+                context.open.push(client);
+                context.started.push(client);
+            }
+            let branch = Branch { client: Some(client), stateless: 0, loop_hash };
+            let mut bytes = std::mem::take(&mut self.scratch.forward);
+            bytes.clear();
+            self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
+            self.start_client(client, &bytes, now, out);
+            self.scratch.forward = bytes;
+            self.counters.branches_created += 1;
+        }
+        self.rearm_server(id);
+    }
+
+    /// Starts the next q group from the request as it was kept.
+    pub(super) fn start_next_group(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let (bytes, source) = (std::mem::take(&mut context.request), context.source);
+        let mut index = std::mem::take(&mut self.scratch.request_index);
+        if let Ok(message) = scan(&bytes, &mut index) {
+            // It was read once already, so it can be read again.
+            if let Some(Ok(request)) = message.method().map(|m| Request::parse(message, m, &source))
+                && let Ok(routed) = self.take_own_routes(&request)
+            {
+                self.start_group(id, &request, &routed, now, out);
+            }
+        }
+        self.scratch.request_index = index;
+        if let Some(context) = self.servers.context_mut(id) {
+            context.request = bytes;
+        }
+    }
+
+    /// §16.6 steps 1 to 9: the copy that goes to `target`.
+    fn compose_branch(
+        &mut self,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+        target: &Target,
+        branch: &Branch,
+        max_breadth: Option<u32>,
+        out: &mut Vec<u8>,
+    ) {
+        let local = self.local_of(&target.to, &request.source);
+        let mut via = std::mem::take(&mut self.scratch.via);
+        let mut record_route = std::mem::take(&mut self.scratch.record_route);
+        let mut routes = std::mem::take(&mut self.scratch.routes);
+        via.clear();
+        record_route.clear();
+        routes.clear();
+        self.write_via(&target.to, local, branch, &mut via);
+        if route::opens_dialog(request) {
+            self.write_record_route(&target.to, local, &request.source, &mut record_route);
+        }
+        if !target.path.is_empty() {
+            compose::header(&mut routes, "Route", &target.path);
+        }
+        let strict = strict_next(routed).filter(|_| target.path.is_empty());
+        let mut request_uri: &[u8] = &target.uri;
+        let mut routes_popped = routed.popped;
+        if routed.last_taken || strict.is_some() {
+            routes_popped = usize::MAX;
+            if let Some(next) = &strict {
+                request_uri = next.uri;
+            }
+            rewrite_routes(request, routed, strict.is_some().then_some(&*target.uri), &mut routes);
+        }
+        let change = Forward {
+            request_uri,
+            via: &via,
+            record_route: &record_route,
+            routes: &routes,
+            routes_popped,
+            max_forwards: request.max_forwards.map_or(limits::MAX_FORWARDS_DEFAULT as u8, |n| n - 1),
+            max_breadth,
+            stamp: request.stamp,
+        };
+        compose::forward_request(out, &request.message, &change);
+        (self.scratch.via, self.scratch.record_route, self.scratch.routes) = (via, record_route, routes);
+    }
+
+    /// An ACK for a 2xx, which is a transaction of its own without responses: it goes on without state (§16.11).
+    pub(crate) fn forward_ack(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
+        if request.max_forwards == Some(0) {
+            self.counters.dropped_stray_ack += 1;
+            return;
+        }
+        let target = self.take_own_routes(request).and_then(|routed| {
+            let targets = self.targets(request, &routed, now)?;
+            Ok((routed, targets.into_iter().next()))
+        });
+        let Ok((routed, Some(target))) = target else {
+            self.counters.dropped_stray_ack += 1;
+            return;
+        };
+        let stateless = self.keys.tag(request.via.branch().unwrap_or_default(), request.call_id);
+        let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request) };
+        let mut bytes = std::mem::take(&mut self.scratch.forward);
+        bytes.clear();
+        self.compose_branch(request, &routed, &target, &branch, None, &mut bytes);
+        out.push(target.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
+        self.scratch.forward = bytes;
+        self.counters.sent += 1;
+    }
+
+    /// Answers an OPTIONS for the node itself (RFC 3261 §11.2).
+    pub(crate) fn answer_options(&mut self, request: &Request<'_>, out: &mut Outbox) {
+        if let Err(rejection) = Rejection::check_required(request.message, HeaderName::Require, SUPPORTED) {
+            return self.reject(request, &rejection, out);
+        }
+        let tag = self.tag_for(request);
+        let server = &self.settings.server_header;
+        out.push(request.reply_to(), Ticket::NONE, |buffer| {
+            compose::reply(buffer, &request.message, 200, "OK", &tag, request.stamp);
+            compose::header(buffer, "Allow", crate::reject::OWN_METHODS);
+            compose::header(buffer, "Accept", b"");
+            compose::header(buffer, "Supported", b"path, gruu");
+            if !server.is_empty() {
+                compose::header(buffer, "Server", server.as_bytes());
+            }
+            compose::end(buffer);
+        });
+        self.counters.sent += 1;
+    }
+}
+
+/// The next route when it is a strict router (no lr): it gets the Request-URI (§16.6 step 6).
+fn strict_next<'a>(routed: &Routed<'a>) -> Option<Address<'a>> {
+    let next = routed.next?;
+    let is_loose = matches!(next.uri(), Ok(Uri::Sip(uri)) if uri.param("lr").is_some());
+    (!is_loose).then_some(next)
+}
+
+/// Writes the routes that remain: without our own, without a last one that became the Request-URI, without a strict
+/// next one, and with the Request-URI at their end where that one took its place.
+fn rewrite_routes(request: &Request<'_>, routed: &Routed<'_>, target: Option<&[u8]>, out: &mut Vec<u8>) {
+    let all = || request.message.addresses(HeaderName::Route).map_while(Result::ok);
+    let end = all().count() - usize::from(routed.last_taken);
+    let start = routed.popped + usize::from(target.is_some());
+    for address in all().take(end).skip(start) {
+        compose::header(out, "Route", address.raw);
+    }
+    if let Some(target) = target {
+        out.extend_from_slice(b"Route: <");
+        out.extend_from_slice(target);
+        out.extend_from_slice(b">\r\n");
+    }
+}
+
+/// RFC 5393 §5.3.3: how many branches may run at a time; 440 where there is no breadth left.
+fn breadth<'a>(request: &Request<'a>) -> Result<u32, Rejection<'a>> {
+    let Some(value) = request.message.value(HeaderName::MaxBreadth) else { return Ok(limits::MAX_BREADTH_DEFAULT) };
+    match sipfed_sip::parse_u32(value) {
+        Some(0) => Err(Rejection::looped(440, "Max-Breadth Exceeded")),
+        Some(n) => Ok(n),
+        None => Err(Rejection::fault(sipfed_sip::Fault::Header(HeaderName::MaxBreadth, "is no number"))),
+    }
+}

@@ -1,0 +1,194 @@
+//! What a URI means as an address, and what we call ourselves towards it.
+
+use crate::hop::{Destination, FlowToken, ShardIndex, Source, Transport};
+use crate::request::SIP_PORT;
+use crate::shard::Core;
+use crate::transaction::client::ClientId;
+use sipfed_sip::{SipUri, Via};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+
+/// How our branches begin: the cookie of RFC 3261 §8.1.1.7 and a dot.
+const BRANCH_HEAD: &[u8] = b"z9hG4bK.";
+/// Digits of shard, slot and nonce.
+const CLIENT_DIGITS: usize = 2 + 8 + 8;
+
+/// Whether a phone may make us send there: a unicast address.
+pub(crate) fn may_send_to(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && !ip.is_unspecified(),
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
+    }
+}
+
+/// Why a URI leads nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWay {
+    /// Its host is a name, which is not resolved yet.
+    Name,
+    /// It asks for a transport that we do not have.
+    Transport,
+    /// Its address may not be sent to, or we have no address of its family.
+    Address,
+}
+
+impl Core {
+    /// The address that a SIP URI names (RFC 3263 §4 for addresses): its transport parameter, UDP without one;
+    /// its port, 5060 without one.
+    pub(super) fn resolve(&self, uri: &SipUri<'_>, arrived: &Source) -> Result<Destination, NoWay> {
+        let host = match uri.param("maddr") {
+            Some(maddr) => sipfed_sip::Host::parse(maddr).ok_or(NoWay::Address)?,
+            None => uri.host,
+        };
+        let ip = host.ip().ok_or(NoWay::Name)?;
+        let transport = match uri.param("transport") {
+            _ if uri.scheme == sipfed_sip::Scheme::Sips => return Err(NoWay::Transport),
+            None => Transport::Udp,
+            Some(token) if sipfed_sip::eq_ignore_case(token, b"udp") => Transport::Udp,
+            Some(token) if sipfed_sip::eq_ignore_case(token, b"tcp") => Transport::Tcp,
+            Some(_) => return Err(NoWay::Transport),
+        };
+        self.way_to(transport, SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)), arrived)
+    }
+
+    /// The way to an address over a transport.
+    pub(super) fn way_to(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        arrived: &Source,
+    ) -> Result<Destination, NoWay> {
+        if !may_send_to(remote.ip()) || remote.port() == 0 {
+            return Err(NoWay::Address);
+        }
+        match transport {
+            Transport::Udp => {
+                let local = self.local_for(Transport::Udp, remote.ip(), arrived).ok_or(NoWay::Address)?;
+                Ok(Destination::Udp { remote, local })
+            }
+            Transport::Tcp => Ok(Destination::Connect { remote }),
+        }
+    }
+
+    /// Our own address towards `remote`: the one the request arrived at where family and transport allow, else
+    /// the first that fits.
+    pub(super) fn local_for(&self, transport: Transport, remote: IpAddr, arrived: &Source) -> Option<SocketAddr> {
+        if arrived.transport == transport && arrived.local.is_ipv4() == remote.is_ipv4() {
+            return Some(arrived.local);
+        }
+        let fits = |l: &&crate::hop::Listener| l.transport == transport && l.addr.is_ipv4() == remote.is_ipv4();
+        let listener = self.settings.listeners.iter().find(fits)?;
+        if !listener.addr.ip().is_unspecified() {
+            return Some(listener.addr);
+        }
+        if arrived.local.is_ipv4() == remote.is_ipv4() {
+            return Some(SocketAddr::new(arrived.local.ip(), listener.addr.port()));
+        }
+        let family = |ip: &&IpAddr| ip.is_ipv4() == remote.is_ipv4();
+        let near = |ip: &&IpAddr| ip.is_loopback() == remote.is_loopback();
+        let own = &self.settings.own_addresses;
+        let ip = own.iter().filter(family).find(near).or_else(|| own.iter().find(family))?;
+        Some(SocketAddr::new(*ip, listener.addr.port()))
+    }
+
+    /// Our own address on a way, for Via and Record-Route.
+    pub(super) fn local_of(&self, to: &Destination, arrived: &Source) -> SocketAddr {
+        let remote = match to {
+            Destination::Udp { local, .. } => return *local,
+            Destination::Flow { fallback, .. } => fallback.map_or(arrived.remote.ip(), |f| f.ip()),
+            Destination::Connect { remote } => remote.ip(),
+        };
+        // A node without a TCP listener of that family still has to call itself something.
+        self.local_for(Transport::Tcp, remote, arrived).unwrap_or(arrived.local)
+    }
+
+    /// Appends `host:port` as the world knows us.
+    pub(super) fn write_sent_by(&self, local: SocketAddr, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        let _ = match &self.settings.advertised_host {
+            Some(host) => write!(out, "{host}:{}", local.port()),
+            None => write!(out, "{local}"),
+        };
+    }
+
+    /// Appends our Via line.
+    pub(super) fn write_via(&self, to: &Destination, local: SocketAddr, branch: &Branch, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Via: SIP/2.0/");
+        out.extend_from_slice(to.transport().via_token().as_bytes());
+        out.push(b' ');
+        self.write_sent_by(local, out);
+        out.extend_from_slice(b";branch=");
+        out.extend_from_slice(BRANCH_HEAD);
+        // Writing to a Vec cannot fail.
+        let _ = match branch.client {
+            Some(id) => write!(out, "{:02x}{:08x}{:08x}", self.place.index.0, id.slot, id.nonce),
+            None => write!(out, "{:018x}", branch.stateless),
+        };
+        let _ = writeln!(out, ".{:08x}\r", branch.loop_hash);
+    }
+
+    /// A flow as the user part of a Record-Route URI: its number and a keyed hash of it, so that nobody can aim
+    /// requests at a connection (RFC 5626 §5.2).
+    pub(super) fn write_flow_user(&self, flow: FlowToken, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "f{:016x}{:016x}", flow.bits(), self.flow_hash(flow));
+    }
+
+    /// The flow that a user part names, if it is one of ours.
+    pub(super) fn read_flow_user(&self, user: &[u8]) -> Option<FlowToken> {
+        let digits = user.strip_prefix(b"f").filter(|digits| digits.len() == 32)?;
+        let flow = FlowToken::from_bits(read_hex(&digits[..16])?);
+        (self.flow_hash(flow) == read_hex(&digits[16..])?).then_some(flow)
+    }
+
+    fn flow_hash(&self, flow: FlowToken) -> u64 {
+        self.keys.tag(b"flow", &flow.bits().to_le_bytes())
+    }
+}
+
+/// What our branch is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Branch {
+    /// The client transaction; `None` for what is forwarded without one.
+    pub(super) client: Option<ClientId>,
+    /// Stands for the transaction where there is none: equal for a retransmission (§16.11).
+    pub(super) stateless: u64,
+    pub(super) loop_hash: u32,
+}
+
+/// Whether a Via of the request is ours with the same loop hash (RFC 3261 §16.3 step 4, RFC 5393 §4.2).
+pub(super) fn is_loop(via: &Via<'_>, loop_hash: u32, sent_by: &[u8]) -> bool {
+    let Some(branch) = via.branch().filter(|_| via.sent_by == sent_by) else { return false };
+    let Some((_, hash)) = split_branch(branch) else { return false };
+    hash == loop_hash
+}
+
+/// Shard, slot and nonce as one number, and the loop hash.
+fn split_branch(branch: &[u8]) -> Option<(u128, u32)> {
+    let rest = branch.strip_prefix(BRANCH_HEAD)?;
+    if rest.len() != CLIENT_DIGITS + 9 || rest[CLIENT_DIGITS] != b'.' {
+        return None;
+    }
+    let client = read_hex(&rest[..2])?;
+    let id = read_hex(&rest[2..CLIENT_DIGITS])?;
+    Some((u128::from(client) << 64 | u128::from(id), read_hex(&rest[CLIENT_DIGITS + 1..])? as u32))
+}
+
+/// The shard and client transaction that a branch of ours names.
+pub(crate) fn branch_shard(branch: &[u8]) -> Option<(ShardIndex, ClientId)> {
+    let (number, _) = split_branch(branch)?;
+    let id = ClientId { slot: (number >> 32) as u32, nonce: number as u32 };
+    Some((ShardIndex((number >> 64) as u8), id))
+}
+
+/// Lower-case hexadecimal digits as a number.
+fn read_hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |n, &b| {
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            _ => return None,
+        };
+        Some(n << 4 | u64::from(digit))
+    })
+}

@@ -1,0 +1,247 @@
+//! What branches come to (RFC 3261 §16.7 to §16.10).
+
+use super::context::Context;
+use crate::outbox::{Outbox, Ticket};
+use crate::reject::Rejection;
+use crate::request::{self, Request};
+use crate::shard::Core;
+use crate::time::Now;
+use crate::transaction::client::ClientId;
+use sipfed_sip::{HeaderName, Message, compose, scan};
+
+/// What a branch has come to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome<'a> {
+    /// A response has come.
+    Response(&'a Message<'a>),
+    /// None has come in time: as 408 (§16.8).
+    TimedOut,
+    /// The request could not be sent: as 503 (§16.9).
+    NotSent,
+}
+
+impl Core {
+    /// A branch of the server transaction `id` has come to something.
+    pub(crate) fn branch_outcome(
+        &mut self,
+        id: u32,
+        client: ClientId,
+        outcome: &Outcome<'_>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let answered = server.is_answered();
+        let Some(context) = server.context.as_deref_mut() else { return };
+        let (status, response) = match outcome {
+            Outcome::Response(response) => (response.status().unwrap_or(500), Some(*response)),
+            Outcome::TimedOut => (408, None),
+            Outcome::NotSent => (503, None),
+        };
+        if status < 200 {
+            // §16.7 step 5; RFC 4320 §4.1 keeps provisional responses of other requests from going on.
+            if let Some(response) = response.filter(|_| status > 100 && context.is_invite && !answered) {
+                self.server_respond(id, status, now, out, |buffer| compose::forward_response(buffer, response));
+            }
+            return;
+        }
+        context.open.retain(|&open| open != client);
+        if status < 300 {
+            self.branch_succeeded(id, status, response, answered, now, out);
+            return;
+        }
+        if answered {
+            return;
+        }
+        match response {
+            Some(response) => {
+                let mut bytes = std::mem::take(&mut self.scratch.compose);
+                bytes.clear();
+                compose::forward_response(&mut bytes, response);
+                context.add(status, &bytes, challenges(response));
+                self.scratch.compose = bytes;
+            }
+            None => context.add(status, b"", Vec::new()),
+        }
+        if status >= 600 {
+            // §16.7 step 5: nobody else is to ring, but what still comes is waited for.
+            self.close_context(id, now, out);
+        }
+        self.go_on(id, now, out);
+    }
+
+    fn branch_succeeded(
+        &mut self,
+        id: u32,
+        status: u16,
+        response: Option<&Message<'_>>,
+        answered: bool,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let is_invite = context.is_invite;
+        // Of an INVITE every 2xx goes on (§16.7 step 5), of another request the first.
+        if let Some(response) = response.filter(|_| is_invite || !answered) {
+            self.server_respond(id, status, now, out, |buffer| compose::forward_response(buffer, response));
+        }
+        self.close_context(id, now, out);
+        if let Some(context) = self.servers.context_mut(id) {
+            // No further branch, no response of our own: the request is not needed any more.
+            context.request = Box::default();
+        }
+        self.rearm_server(id);
+    }
+
+    /// Starts no further branch and cancels those that ring (§16.7 step 10).
+    fn close_context(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        context.is_closed = true;
+        context.targets.clear();
+        (context.next_group_at, context.trying_at) = (None, None);
+        if context.is_invite {
+            self.cancel_open(id, now, out);
+        }
+    }
+
+    fn cancel_open(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let open = std::mem::take(&mut context.open);
+        for &client in &open {
+            self.cancel_client(client, now, out);
+        }
+        if let Some(context) = self.servers.context_mut(id) {
+            context.open = open;
+        }
+    }
+
+    /// After a branch has failed: the next group, or the best response when there is none.
+    fn go_on(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        if context.is_done() {
+            self.respond_best(id, now, out);
+        } else if context.open.is_empty() {
+            self.start_next_group(id, now, out);
+        } else {
+            self.rearm_server(id);
+        }
+    }
+
+    /// §16.7 steps 6 and 9.
+    fn respond_best(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let Some(best) = context.take_best() else { return };
+        if best.status == 408 && !context.is_invite {
+            // RFC 4320 §4.2: too late to be of use; the sender has given up by itself.
+            self.close_server(id);
+            return;
+        }
+        if !best.bytes.is_empty() && best.status != 503 {
+            self.server_respond(id, best.status, now, out, |buffer| buffer.extend_from_slice(&best.bytes));
+        } else {
+            // §16.7 step 6: one branch that cannot serve does not mean that we cannot.
+            let (status, reason) = match best.status {
+                408 => (408, "Request Timeout"),
+                _ => (500, "Server Internal Error (no branch could be reached)"),
+            };
+            self.respond_own(id, status, reason, now, out);
+        }
+        if let Some(context) = self.servers.context_mut(id) {
+            context.request = Box::default();
+        }
+    }
+
+    /// A final response that we make ourselves.
+    fn respond_own(&mut self, id: u32, status: u16, reason: &str, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let (bytes, source, tag) = (std::mem::take(&mut context.request), context.source, context.tag);
+        let mut index = std::mem::take(&mut self.scratch.request_index);
+        if let Ok(message) = scan(&bytes, &mut index) {
+            let stamp = message.top_via().map(|via| request::stamp(&via, &source)).unwrap_or_default();
+            self.server_respond(id, status, now, out, |buffer| {
+                compose::reply(buffer, &message, status, reason, &tag, stamp);
+                compose::end(buffer);
+            });
+        }
+        self.scratch.request_index = index;
+    }
+
+    /// A CANCEL (§9.2, §16.10). It is answered without a transaction of its own: its retransmission gets the same
+    /// 200 and finds nothing left to cancel.
+    pub(crate) fn cancel(&mut self, key: u128, request: &Request<'_>, now: Now, out: &mut Outbox) {
+        let Some(id) = self.servers.find(key) else {
+            // §16.10 has an element that knows nothing of the INVITE pass the CANCEL on, since it may have passed that
+            // on without state. We never do, so there is nothing downstream that it could match.
+            return self.reject(request, &Rejection::new(481, "Call/Transaction Does Not Exist"), out);
+        };
+        let tag = match self.servers.context_mut(id) {
+            Some(context) => context.tag,
+            None => self.tag_for(request),
+        };
+        out.push(request.reply_to(), Ticket::NONE, |buffer| {
+            compose::reply(buffer, &request.message, 200, "OK", &tag, request.stamp);
+            compose::end(buffer);
+        });
+        self.counters.sent += 1;
+        let Some(context) = self.servers.context_mut(id) else { return };
+        if !context.is_invite || context.is_closed {
+            return;
+        }
+        self.close_context(id, now, out);
+        self.go_on(id, now, out);
+    }
+
+    /// The timers of a context.
+    pub(crate) fn proxy_timeout(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(server) = self.servers.get_mut(id) else { return };
+        let answered = server.is_answered();
+        let Some(context) = server.context.as_deref_mut() else { return };
+        let due = |at: &mut Option<Now>| at.take_if(|at| *at <= now).is_some();
+        if due(&mut context.trying_at) && !answered {
+            self.respond_trying(id, now, out);
+        }
+        let Some(context) = self.servers.context_mut(id) else { return };
+        if due(&mut context.next_group_at) && !context.is_closed {
+            self.cancel_open(id, now, out);
+            self.start_next_group(id, now, out);
+        }
+    }
+
+    /// RFC 4320 §4.1: a request other than INVITE that takes long is answered 100 once, so that its sender slows down.
+    fn respond_trying(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let (bytes, source) = (std::mem::take(&mut context.request), context.source);
+        let mut index = std::mem::take(&mut self.scratch.request_index);
+        if let Ok(message) = scan(&bytes, &mut index) {
+            let stamp = message.top_via().map(|via| request::stamp(&via, &source)).unwrap_or_default();
+            self.server_respond(id, 100, now, out, |buffer| {
+                compose::reply(buffer, &message, 100, "Trying", b"", stamp);
+                compose::end(buffer);
+            });
+        }
+        self.scratch.request_index = index;
+        if let Some(context) = self.servers.context_mut(id) {
+            context.request = bytes;
+        }
+    }
+
+    /// The server transaction ends: its branches are nobody's any more.
+    pub(crate) fn orphan_branches(&mut self, context: &Context) {
+        for &client in &context.started {
+            self.clients.orphan(client);
+        }
+    }
+}
+
+/// The challenge lines of a 401 or 407.
+fn challenges(response: &Message<'_>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    if matches!(response.status(), Some(401 | 407)) {
+        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+            for field in response.fields(name) {
+                lines.extend_from_slice(field.line);
+            }
+        }
+    }
+    lines
+}

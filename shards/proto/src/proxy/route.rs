@@ -1,0 +1,105 @@
+//! Route preprocessing (RFC 3261 §16.4) and Record-Route (§16.6 step 4).
+
+use crate::hop::{Destination, FlowToken, Source, Transport};
+use crate::reject::Rejection;
+use crate::request::Request;
+use crate::shard::Core;
+use sipfed_sip::{Address, HeaderName, Uri};
+use std::net::SocketAddr;
+
+/// A request's Request-URI and routes as they are once our own are taken off.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Routed<'a> {
+    /// The Request-URI.
+    pub(super) uri: Uri<'a>,
+    pub(super) uri_bytes: &'a [u8],
+    /// The first route that is not ours.
+    pub(super) next: Option<Address<'a>>,
+    /// How many of the topmost routes are ours.
+    pub(super) popped: usize,
+    /// Whether the last route became the Request-URI and is to be left out.
+    pub(super) last_taken: bool,
+    /// The connection that our own route names, where the request is to go over it.
+    pub(super) flow: Option<FlowToken>,
+}
+
+impl Core {
+    pub(super) fn take_own_routes<'a>(&self, request: &Request<'a>) -> Result<Routed<'a>, Rejection<'a>> {
+        let mut routed = Routed {
+            uri: request.uri,
+            uri_bytes: request.message.request_uri(),
+            next: None,
+            popped: 0,
+            last_taken: false,
+            flow: None,
+        };
+        if request.message.first(HeaderName::Route).is_none() {
+            return Ok(routed);
+        }
+        let routes = || request.message.addresses(HeaderName::Route);
+        // A strict router has put our Record-Route into the Request-URI and the target at the end.
+        if let Some(uri) = request.uri.sip().filter(|uri| uri.param("lr").is_some() && self.is_self(uri)) {
+            routed.flow = uri.user.and_then(|user| self.read_flow_user(user));
+            let last = routes().last().transpose().map_err(Rejection::fault)?;
+            if let Some(last) = last {
+                routed.uri = last.uri().map_err(|_| Rejection::new(400, "Bad Request (Route: malformed URI)"))?;
+                routed.uri_bytes = last.uri;
+                routed.last_taken = true;
+            }
+        }
+        let count = if routed.last_taken { routes().count() - 1 } else { usize::MAX };
+        for address in routes().take(count) {
+            let address = address.map_err(Rejection::fault)?;
+            let uri = address.uri().map_err(|_| Rejection::new(400, "Bad Request (Route: malformed URI)"))?;
+            match uri.sip() {
+                Some(uri) if self.is_self(uri) => {
+                    routed.popped += 1;
+                    routed.flow = uri.user.and_then(|user| self.read_flow_user(user));
+                }
+                _ => {
+                    routed.next = Some(address);
+                    break;
+                }
+            }
+        }
+        // A route that names the connection the request came over leads away from it (RFC 5626 §5.3).
+        routed.flow = routed.flow.filter(|&flow| flow != request.source.flow);
+        Ok(routed)
+    }
+
+    /// Appends our Record-Route lines: one for both sides, or one for each where they differ (RFC 5658) or where
+    /// one is a connection that has to be named.
+    pub(super) fn write_record_route(&self, to: &Destination, local: SocketAddr, arrived: &Source, out: &mut Vec<u8>) {
+        let outside_flow = match to {
+            Destination::Flow { flow, .. } => *flow,
+            Destination::Udp { .. } | Destination::Connect { .. } => FlowToken::NONE,
+        };
+        let differ = to.transport() != arrived.transport || local != arrived.local;
+        if differ || outside_flow.is_some() || arrived.flow.is_some() {
+            self.write_record_route_line(to.transport(), local, outside_flow, out);
+            self.write_record_route_line(arrived.transport, arrived.local, arrived.flow, out);
+        } else {
+            self.write_record_route_line(arrived.transport, arrived.local, FlowToken::NONE, out);
+        }
+    }
+
+    fn write_record_route_line(&self, transport: Transport, local: SocketAddr, flow: FlowToken, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"Record-Route: <sip:");
+        if flow.is_some() {
+            self.write_flow_user(flow, out);
+            out.push(b'@');
+        }
+        self.write_sent_by(local, out);
+        if transport == Transport::Tcp {
+            out.extend_from_slice(b";transport=tcp");
+        }
+        out.extend_from_slice(b";lr>\r\n");
+    }
+}
+
+/// Whether a request may open a dialog, so that we have to stay on its way (§16.6 step 4).
+pub(super) fn opens_dialog(request: &Request<'_>) -> bool {
+    use sipfed_sip::Method;
+    !request.is_in_dialog()
+        && matches!(request.method, Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+}

@@ -1,0 +1,250 @@
+//! Whom a request goes to (RFC 3261 §16.5).
+
+use super::next_hop::NoWay;
+use super::route::Routed;
+use crate::hop::{Destination, Transport};
+use crate::limits;
+use crate::location::{AorKey, Binding, Record};
+use crate::registrar::TempGruu;
+use crate::reject::Rejection;
+use crate::request::Request;
+use crate::settings::{Foreign, LostFlow};
+use crate::shard::Core;
+use crate::time::Now;
+use sipfed_sip::{SipUri, Uri};
+
+/// One place a request goes to: what becomes a branch.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Its Request-URI.
+    pub(super) uri: Box<[u8]>,
+    /// Route values that come before those of the request (RFC 3327 §5.3), as a comma list.
+    pub(super) path: Box<[u8]>,
+    /// Where it is sent.
+    pub(super) to: Destination,
+    /// Thousandths; targets of one q are tried together.
+    pub(super) q_milli: u16,
+}
+
+impl Core {
+    /// The targets, the most wanted first; never none.
+    pub(super) fn targets(
+        &mut self,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+        now: Now,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        if let Some(flow) = routed.flow {
+            return Ok(vec![self.target_over_flow(request, routed, flow)]);
+        }
+        if let Some(next) = &routed.next {
+            // A request that goes its way by Route is let through inside a dialog, or where foreign requests are.
+            let uri = next.uri().map_err(|_| Rejection::new(400, "Bad Request (Route: malformed URI)"))?;
+            self.refuse_foreign(request)?;
+            return self.target_at(request, routed.uri_bytes, &uri);
+        }
+        match &routed.uri {
+            Uri::Sip(uri) if uri.scheme == sipfed_sip::Scheme::Sips => {
+                Err(Rejection::new(416, "Unsupported URI Scheme (no TLS here)"))
+            }
+            Uri::Sip(uri) if self.is_ours(uri) => self.targets_of_aor(request, Some(uri), &[], now),
+            Uri::Sip(_) => match self.settings.proxy.foreign {
+                Foreign::Relay(transport, remote) if !request.is_in_dialog() => {
+                    self.target_relayed(request, routed.uri_bytes, transport, remote)
+                }
+                _ => {
+                    self.refuse_foreign(request)?;
+                    self.target_at(request, routed.uri_bytes, &routed.uri)
+                }
+            },
+            Uri::Tel(_) => {
+                let mut number = Vec::new();
+                routed.uri.write_tel_digits(&mut number);
+                self.targets_of_aor(request, None, &number, now)
+            }
+            Uri::Other(_) => Err(Rejection::new(416, "Unsupported URI Scheme")),
+        }
+    }
+
+    /// Requests that are not for us may pass inside a dialog, as far as a To tag tells, since we asked to stay on its
+    /// way; others only as configured, so that this is no open relay.
+    fn refuse_foreign(&self, request: &Request<'_>) -> Result<(), Rejection<'static>> {
+        let relays = matches!(self.settings.proxy.foreign, Foreign::Relay(..));
+        if request.is_in_dialog() || relays {
+            return Ok(());
+        }
+        Err(Rejection::new(403, "Forbidden (domain is not served here)"))
+    }
+
+    fn target_relayed(
+        &self,
+        request: &Request<'_>,
+        uri: &[u8],
+        transport: Transport,
+        remote: std::net::SocketAddr,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        let to = self.way_to(transport, remote, &request.source).map_err(no_way)?;
+        Ok(vec![Target { uri: uri.into(), path: Box::default(), to, q_milli: 1000 }])
+    }
+
+    fn target_at(
+        &self,
+        request: &Request<'_>,
+        uri_bytes: &[u8],
+        next: &Uri<'_>,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        let Uri::Sip(next) = next else { return Err(Rejection::new(416, "Unsupported URI Scheme")) };
+        let to = self.resolve(next, &request.source).map_err(no_way)?;
+        Ok(vec![Target { uri: uri_bytes.into(), path: Box::default(), to, q_milli: 1000 }])
+    }
+
+    fn target_over_flow(&self, request: &Request<'_>, routed: &Routed<'_>, flow: crate::hop::FlowToken) -> Target {
+        let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
+        let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
+        let fallback = match way {
+            Some(Destination::Connect { remote } | Destination::Udp { remote, .. }) => Some(remote),
+            _ => None,
+        };
+        let to = Destination::Flow { flow, fallback };
+        Target { uri: routed.uri_bytes.into(), path: Box::default(), to, q_milli: 1000 }
+    }
+
+    /// The bindings of the AoR that a Request-URI of ours names: by user and domain, or the user `number` of our first
+    /// domain.
+    fn targets_of_aor(
+        &mut self,
+        request: &Request<'_>,
+        uri: Option<&SipUri<'_>>,
+        number: &[u8],
+        now: Now,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        let mut aor = std::mem::take(&mut self.scratch.aor);
+        aor.clear();
+        let found = if let Some(uri) = uri {
+            uri.write_aor(&mut aor);
+            self.targets_of_uri(request, uri, &aor, now)
+        } else {
+            aor.extend_from_slice(number);
+            aor.push(b'@');
+            aor.extend_from_slice(self.settings.domains.first().map_or(&[][..], |d| d.as_bytes()));
+            let key = AorKey { hash: self.keys.aor(&aor), aor: &aor };
+            self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, now)
+        };
+        self.scratch.aor = aor;
+        let mut targets = found?;
+        // The most wanted first; among equals the order of the bindings, which is that of their making.
+        targets.sort_by_key(|target| std::cmp::Reverse(target.q_milli));
+        targets.truncate(limits::BRANCHES_COUNT_MAX);
+        Ok(targets)
+    }
+
+    fn targets_of_uri(
+        &self,
+        request: &Request<'_>,
+        uri: &SipUri<'_>,
+        aor: &[u8],
+        now: Now,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        let Some(user) = uri.user else {
+            return Err(Rejection::own_method());
+        };
+        if let Some(gruu) = TempGruu::open(user, &self.keys.gruu) {
+            let wanted = |b: &Binding<'_>| b.contact_id() == gruu.contact_id && b.first_at_s() == gruu.first_at_s;
+            return self.targets_of_record(request, self.location.find_by_hash(gruu.aor), Some(&wanted), now);
+        }
+        let record = self.location.find(AorKey { hash: self.keys.aor(aor), aor }).map(|(_, record)| record);
+        match uri.param("gr").filter(|gr| !gr.is_empty()) {
+            // A public GRUU (RFC 5627 §3.3): the instance that it names.
+            Some(gr) => {
+                let wanted = |b: &Binding<'_>| instance_urn(b.instance()) == gr;
+                self.targets_of_record(request, record, Some(&wanted), now)
+            }
+            None => self.targets_of_record(request, record, None, now),
+        }
+    }
+
+    fn targets_of_record(
+        &self,
+        request: &Request<'_>,
+        record: Option<&Record>,
+        wanted: Option<&dyn Fn(&Binding<'_>) -> bool>,
+        now: Now,
+    ) -> Result<Vec<Target>, Rejection<'static>> {
+        let Some(record) = record else { return Err(Rejection::new(404, "Not Found")) };
+        let mut targets = Vec::new();
+        let mut filtered = false;
+        let live = record.bindings().filter(|b| b.is_live(now.unix_s()));
+        for binding in live.filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
+            if binding.methods() & request.method.bit() == 0 {
+                filtered = true;
+                continue;
+            }
+            if let Some(to) = self.way_to_binding(request, &binding) {
+                let (uri, path) = (binding.uri().into(), binding.path().into());
+                targets.push(Target { uri, path, to, q_milli: binding.q_milli() });
+            }
+        }
+        match (targets.is_empty(), filtered) {
+            (false, _) => Ok(targets),
+            (true, true) => Err(Rejection::new(405, "Method Not Allowed (no contact takes this method)")),
+            (true, false) => Err(Rejection::new(480, "Temporarily Unavailable")),
+        }
+    }
+
+    /// Where a binding is reached: through its Path, on its connection, where it registered from when it is behind a
+    /// NAT or names itself by a host name, else at its Contact.
+    fn way_to_binding(&self, request: &Request<'_>, binding: &Binding<'_>) -> Option<Destination> {
+        let arrived = &request.source;
+        if !binding.path().is_empty() {
+            let first = first_path(binding.path())?;
+            return self.resolve(first.sip()?, arrived).ok();
+        }
+        let contact = Uri::parse(binding.uri()).ok();
+        let contact = contact.as_ref().and_then(Uri::sip);
+        if binding.transport() == Transport::Tcp {
+            let lost = binding.flags().flow_lost();
+            // RFC 5626 §5.3: an outbound binding is its flow; nothing else leads there.
+            if lost && (binding.reg_id() != 0 || self.settings.registrar.lost_flow != LostFlow::Connect) {
+                return None;
+            }
+            let direct = contact.filter(|_| binding.reg_id() == 0 && !binding.flags().natted());
+            let remote = direct.and_then(|uri| match self.resolve(uri, arrived) {
+                Ok(Destination::Connect { remote } | Destination::Udp { remote, .. }) => Some(remote),
+                _ => None,
+            });
+            return match (lost, remote) {
+                (false, fallback) => Some(Destination::Flow { flow: binding.flow(), fallback }),
+                (true, Some(remote)) => Some(Destination::Connect { remote }),
+                (true, None) => None,
+            };
+        }
+        let registered_at = Destination::Udp { remote: binding.remote(), local: self.locals.address(binding.local()) };
+        if binding.flags().natted() {
+            return Some(registered_at);
+        }
+        match contact.map(|uri| self.resolve(uri, arrived)) {
+            Some(Ok(to)) => Some(to),
+            Some(Err(NoWay::Name)) => Some(registered_at),
+            _ => None,
+        }
+    }
+}
+
+fn no_way(why: NoWay) -> Rejection<'static> {
+    match why {
+        NoWay::Name => Rejection::new(502, "Bad Gateway (next hop is a name that cannot be resolved here)"),
+        NoWay::Transport => Rejection::new(416, "Unsupported URI Scheme (transport is not served here)"),
+        NoWay::Address => Rejection::new(403, "Forbidden (next hop is an address that cannot be sent to)"),
+    }
+}
+
+fn first_path(path: &[u8]) -> Option<Uri<'_>> {
+    let start = path.iter().position(|&b| b == b'<')? + 1;
+    let end = start + path[start..].iter().position(|&b| b == b'>')?;
+    Uri::parse(&path[start..end]).ok()
+}
+
+/// An instance as it stands in `gr` (RFC 5627 §5.3): without the angle brackets of RFC 5626 §4.1.
+fn instance_urn(instance: &[u8]) -> &[u8] {
+    instance.strip_prefix(b"<").and_then(|urn| urn.strip_suffix(b">")).unwrap_or(instance)
+}

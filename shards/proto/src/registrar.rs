@@ -1,0 +1,99 @@
+//! The registrar: RFC 3261 §10.3.
+//!
+//! # Contract
+//! In goes a REGISTER for a domain of ours whose AoR this shard owns; out comes its one reply. What the
+//! REGISTER asks for is planned first, contact by contact, and done only when all of it may be done (§10.3
+//! step 7: all or nothing). What is done is a list of [`crate::location::Op`]s.
+//!
+//! # Without a transaction
+//! A REGISTER opens no server transaction. Its retransmission is known by Call-ID, CSeq and a hash of its
+//! branch, which the binding keeps; it changes nothing and is answered from what is there, with the same To
+//! tag. A removed binding is remembered for as long as a transaction would have been
+//! ([`crate::limits::REMOVED_REMEMBERED_S`]). So a refresh costs no memory, and what §17.2.2 promises holds.
+
+mod gruu;
+mod plan;
+mod reply;
+
+pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
+
+use crate::location::{AorKey, Op, Unbind};
+use crate::outbox::Outbox;
+use crate::reject::Rejection;
+use crate::request::Request;
+use crate::shard::Core;
+use crate::time::Now;
+use plan::{Act, Plan};
+use sipfed_sip::HeaderName;
+
+/// Option tags that a REGISTER may require of us.
+const SUPPORTED: &[&str] = &["path", "gruu"];
+
+impl Core {
+    /// Handles a REGISTER whose Request-URI is a domain of ours (§10.3 step 1 was decided by the caller).
+    pub(crate) fn register(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
+        let mut aor = std::mem::take(&mut self.scratch.aor);
+        let mut bytes = std::mem::take(&mut self.scratch.plan);
+        match self.register_aor(request, &mut aor, &mut bytes, now) {
+            Ok(key) => {
+                self.counters.registers_accepted += 1;
+                self.reply_registered(request, AorKey { hash: key, aor: &aor }, now, out);
+            }
+            Err(rejection) => {
+                self.counters.registers_refused += 1;
+                self.reject(request, &rejection, out);
+            }
+        }
+        self.scratch.aor = aor;
+        self.scratch.plan = bytes;
+    }
+
+    /// Steps 2 to 7; leaves the canonical AoR in `aor`.
+    fn register_aor<'a>(
+        &mut self,
+        request: &Request<'a>,
+        aor: &mut Vec<u8>,
+        bytes: &mut Vec<u8>,
+        now: Now,
+    ) -> Result<crate::keys::AorHash, Rejection<'a>> {
+        // Step 2. Steps 3 and 4, authentication and authorization, have no rules to apply yet.
+        Rejection::check_required(request.message, HeaderName::Require, SUPPORTED)?;
+        // Step 5.
+        let to = request.to.uri().ok();
+        let Some(to) = to.as_ref().and_then(sipfed_sip::Uri::sip) else {
+            return Err(Rejection::new(400, "Bad Request (To: is no SIP URI)"));
+        };
+        if to.user.is_none() || !self.is_ours(to) {
+            return Err(Rejection::new(404, "Not Found (To: is no address of record of this domain)"));
+        }
+        aor.clear();
+        to.write_aor(aor);
+        if aor.len() > crate::limits::AOR_BYTES_MAX {
+            return Err(Rejection::new(403, "Forbidden (address of record is too long)"));
+        }
+        let key = AorKey { hash: self.keys.aor(aor), aor };
+        // Step 6 and 7.
+        let plan = self.plan_register(request, key, bytes, now)?;
+        self.carry_out(key, &plan, bytes, now);
+        Ok(key.hash)
+    }
+
+    fn carry_out(&mut self, key: AorKey<'_>, plan: &Plan<'_>, bytes: &[u8], now: Now) {
+        if plan.is_only_refreshes() {
+            self.counters.registers_refreshed += 1;
+        }
+        for contact_id in &plan.evicted {
+            let op = Op::Unbind(Unbind { contact_id: *contact_id, cause: crate::location::Cause::Evicted });
+            self.location.apply(key, &op, &mut self.wheel, &mut self.counters);
+        }
+        for act in &plan.acts {
+            let op = match act {
+                Act::Nothing => continue,
+                Act::Refresh(refresh) => Op::Refresh(*refresh),
+                Act::Remove(unbind) => Op::Unbind(*unbind),
+                Act::Bind(wanted) => Op::Bind(plan.bind(wanted, bytes, now)),
+            };
+            self.location.apply(key, &op, &mut self.wheel, &mut self.counters);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What configuration decides for a shard, as types that are already valid.
+//!
+//! Made once by the control plane from the configuration file and shared, unchanged, by all shards of the
+//! node. Units stand in the names.
+
+use crate::hop::Listener;
+use crate::limits;
+use std::net::{IpAddr, SocketAddr};
+
+/// Everything a shard is configured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Domains this node is the registrar of, in lower case; an IP address is written without brackets.
+    /// The first stands for `tel` URIs.
+    pub domains: Vec<String>,
+    /// Whether a request whose host is one of the node's own addresses is for a domain of ours.
+    pub own_addresses_are_domains: bool,
+    /// The bound listeners.
+    pub listeners: Vec<Listener>,
+    /// Every address that a wildcard listener answers at.
+    pub own_addresses: Vec<IpAddr>,
+    /// The name or address to put into Via and Record-Route instead of the local address.
+    pub advertised_host: Option<String>,
+    /// Text of the Server header field; empty for none.
+    pub server_header: String,
+    /// The registrar's.
+    pub registrar: RegistrarSettings,
+    /// The proxy's.
+    pub proxy: ProxySettings,
+    /// RFC 3261 §17 timers.
+    pub timers: TimerSettings,
+}
+
+/// RFC 3261 §10.3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegistrarSettings {
+    /// Seconds granted when a REGISTER asks for none.
+    pub default_expires_s: u32,
+    /// Fewest seconds granted; asking for fewer (but not 0) is answered 423.
+    pub min_expires_s: u32,
+    /// Most seconds granted; asking for more is granted this.
+    pub max_expires_s: u32,
+    /// Percent by which a granted time may be shortened at random, so that refreshes spread; 0 for none.
+    pub expires_jitter_percent: u8,
+    /// Bindings per AoR.
+    pub max_contacts: u8,
+    /// What happens to one binding too many.
+    pub overflow: Overflow,
+    /// Service-Route URIs handed to the phone (RFC 3608), each as it stands between `<` and `>`.
+    pub service_route: Vec<String>,
+    /// Whether GRUUs are handed out (RFC 5627).
+    pub gruu: bool,
+    /// What becomes of a binding whose connection has ended.
+    pub lost_flow: LostFlow,
+    /// Most bindings of one shard; one more is refused with 503.
+    pub bindings_per_shard_max: u32,
+}
+
+/// What happens to one binding too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The REGISTER is refused with 403.
+    Refuse,
+    /// The binding that was refreshed longest ago makes room.
+    EvictOldest,
+}
+
+/// What becomes of a binding whose connection has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostFlow {
+    /// It is kept, and a call opens a connection to its Contact; one of RFC 5626 (reg-id) is skipped.
+    Connect,
+    /// It is kept and skipped until it is registered again.
+    Skip,
+    /// It is removed.
+    Remove,
+}
+
+/// RFC 3261 §16.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// What becomes of a request for a domain that is not ours.
+    pub foreign: Foreign,
+    /// Seconds that a phone may ring: Timer C (RFC 3261 §16.6 step 11), more than 180.
+    pub timer_c_s: u32,
+    /// Whether branches of unequal q are tried one group after another.
+    pub serial_by_q: bool,
+    /// Seconds that a q group may ring before it is cancelled and the next one is tried.
+    pub serial_group_s: u32,
+    /// Most server transactions of one shard; one more is refused with 503.
+    pub transactions_per_shard_max: u32,
+    /// Seconds named in Retry-After.
+    pub retry_after_s: u32,
+}
+
+/// What becomes of a request for a domain that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// It is refused with 403.
+    Refuse,
+    /// It is relayed to this address.
+    Relay(crate::hop::Transport, SocketAddr),
+}
+
+/// RFC 3261 §17, table 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerSettings {
+    /// Estimate of the round-trip time, milliseconds.
+    pub t1_ms: u32,
+    /// Longest interval between retransmissions, milliseconds.
+    pub t2_ms: u32,
+    /// Longest time a message stays in the network, milliseconds.
+    pub t4_ms: u32,
+}
+
+impl TimerSettings {
+    /// How long a client takes until its Timer E is reset to T2: when a non-INVITE request is answered 100
+    /// (RFC 4320 §4.1).
+    pub(crate) fn non_invite_trying_ms(&self) -> u64 {
+        let (mut interval, mut total) = (u64::from(self.t1_ms.max(1)), 0);
+        while interval < u64::from(self.t2_ms) {
+            total += interval;
+            interval *= 2;
+        }
+        total.max(u64::from(self.t1_ms))
+    }
+}
+
+impl Default for TimerSettings {
+    fn default() -> Self {
+        Self { t1_ms: 500, t2_ms: 4000, t4_ms: 5000 }
+    }
+}
+
+impl Default for RegistrarSettings {
+    fn default() -> Self {
+        Self {
+            default_expires_s: 3600,
+            min_expires_s: 60,
+            max_expires_s: 7200,
+            expires_jitter_percent: 0,
+            max_contacts: 16,
+            overflow: Overflow::Refuse,
+            service_route: Vec::new(),
+            gruu: true,
+            lost_flow: LostFlow::Connect,
+            bindings_per_shard_max: 20_000_000,
+        }
+    }
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            foreign: Foreign::Refuse,
+            timer_c_s: 181,
+            serial_by_q: true,
+            serial_group_s: 15,
+            transactions_per_shard_max: 500_000,
+            retry_after_s: limits::RETRY_AFTER_S,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            domains: Vec::new(),
+            own_addresses_are_domains: true,
+            listeners: Vec::new(),
+            own_addresses: Vec::new(),
+            advertised_host: None,
+            server_header: String::new(),
+            registrar: RegistrarSettings::default(),
+            proxy: ProxySettings::default(),
+            timers: TimerSettings::default(),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A whole shard: every input goes through here.
+
+use crate::counters::Counters;
+use crate::date::Date;
+use crate::hop::{FlowToken, ShardIndex, Source};
+use crate::keys::Keys;
+use crate::limits;
+use crate::local_addresses::LocalAddresses;
+use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
+use crate::outbox::{Outbox, Ticket};
+use crate::proxy::{self, Domains};
+use crate::reject::Rejection;
+use crate::request::Request;
+use crate::settings::{LostFlow, Settings};
+use crate::time::Now;
+use crate::transaction::client::ClientTransactions;
+use crate::transaction::server::{self, ServerTransactions};
+use crate::wheel::{Due, Wheel};
+use sipfed_sip::{Index, Message, Method, ScanError, scan};
+use std::sync::Arc;
+
+/// Which shard this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its number.
+    pub index: ShardIndex,
+    /// How many there are on this node.
+    pub count: u8,
+}
+
+/// What became of a received message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was handled here (answered, forwarded, or dropped and counted).
+    Handled,
+    /// Another shard owns it: hand it over, unchanged, to that shard's [`Shard::handle_steered`].
+    Belongs(ShardIndex),
+}
+
+/// The machine. See the crate's documentation for the order of calls.
+#[derive(Debug)]
+pub struct Shard {
+    /// Where the parts of the message at hand lie; apart from the rest, which is changed while it is read.
+    index: Index,
+    core: Core,
+}
+
+/// Everything of a shard but the message at hand.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) place: Place,
+    pub(crate) keys: Keys,
+    pub(crate) domains: Domains,
+    pub(crate) counters: Counters,
+    pub(crate) wheel: Wheel,
+    pub(crate) location: Location,
+    pub(crate) servers: ServerTransactions,
+    pub(crate) clients: ClientTransactions,
+    pub(crate) locals: LocalAddresses,
+    pub(crate) date: Date,
+    pub(crate) scratch: Scratch,
+    is_draining: bool,
+}
+
+/// Buffers that are used again from message to message. Whoever needs one takes it out and puts it back.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) aor: Vec<u8>,
+    pub(crate) plan: Vec<u8>,
+    pub(crate) reason: String,
+    pub(crate) compose: Vec<u8>,
+    pub(crate) forward: Vec<u8>,
+    pub(crate) via: Vec<u8>,
+    pub(crate) record_route: Vec<u8>,
+    pub(crate) routes: Vec<u8>,
+    /// For a request that we sent.
+    pub(crate) index: Index,
+    /// For a request that we received and kept.
+    pub(crate) request_index: Index,
+}
+
+impl Shard {
+    /// A shard without bindings. `secret` is the node's: equal on all its shards, unknown to anyone else.
+    pub fn new(settings: Arc<Settings>, place: Place, secret: [u8; 32], now: Now) -> Self {
+        let core = Core {
+            place,
+            keys: Keys::new(secret, place.index.0),
+            domains: Domains::new(&settings),
+            settings,
+            counters: Counters::default(),
+            wheel: Wheel::new(now),
+            location: Location::new(),
+            servers: ServerTransactions::default(),
+            clients: ClientTransactions::default(),
+            locals: LocalAddresses::default(),
+            date: Date::new(now),
+            scratch: Scratch::default(),
+            is_draining: false,
+        };
+        Self { index: Index::new(), core }
+    }
+
+    /// Takes one whole message (a datagram, or a framed message of a stream) as a socket received it.
+    pub fn receive(&mut self, bytes: &[u8], source: &Source, now: Now, out: &mut Outbox) -> Verdict {
+        let Self { index, core } = self;
+        core.counters.received += 1;
+        let Some(message) = core.scan(bytes, index) else { return Verdict::Handled };
+        let owner = core.owner(&message);
+        if owner != core.place.index {
+            core.counters.steered_out += 1;
+            return Verdict::Belongs(owner);
+        }
+        core.handle(&message, source, now, out);
+        Verdict::Handled
+    }
+
+    /// Takes a message that another shard received and found to belong here.
+    pub fn handle_steered(&mut self, bytes: &[u8], source: &Source, now: Now, out: &mut Outbox) {
+        let Self { index, core } = self;
+        core.counters.steered_in += 1;
+        if let Some(message) = core.scan(bytes, index) {
+            core.handle(&message, source, now, out);
+        }
+    }
+
+    /// A connection of any shard has ended: what was bound to it is marked as configured.
+    pub fn handle_flow_closed(&mut self, flow: FlowToken, _now: Now, _out: &mut Outbox) {
+        self.core.lose_flow(flow);
+    }
+
+    /// A message of this shard's could not be sent.
+    pub fn handle_transmit_failed(&mut self, ticket: Ticket, now: Now, out: &mut Outbox) {
+        if ticket.is_some() {
+            self.core.client_not_sent(ticket.transaction(), now, out);
+        }
+    }
+
+    /// Does what has become due. Bounded per call; what is left makes [`Shard::next_deadline`] lie in the past.
+    pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
+        let core = &mut self.core;
+        let mut budget = limits::TIMEOUTS_PER_TURN_MAX;
+        while let Some(due) = core.wheel.advance(now, &mut budget) {
+            match due {
+                Due::Record(id) => {
+                    core.location.handle_timeout(RecordId(id), now, &mut core.wheel, &mut core.counters);
+                }
+                Due::Server(id) => core.server_timeout(id, now, out),
+                Due::Client(slot) => core.client_timeout(slot, now, out),
+            }
+        }
+    }
+
+    /// When [`Shard::handle_timeout`] is owed next; `None` while nothing waits.
+    pub fn next_deadline(&self) -> Option<Now> {
+        self.core.wheel.next_deadline()
+    }
+
+    /// From now on new requests are answered 503 with Retry-After; what is open goes on.
+    pub fn drain(&mut self) {
+        self.core.is_draining = true;
+    }
+
+    /// How many transactions are still to be answered, by us or to us.
+    ///
+    /// Those that were answered and only wait for retransmissions are not counted.
+    pub fn open_transactions(&self) -> usize {
+        self.core.servers.unanswered()
+    }
+
+    /// How many transactions are held in memory, of both kinds and in every state.
+    pub fn held_transactions(&self) -> usize {
+        self.core.servers.len() + self.core.clients.len()
+    }
+
+    /// How many bindings are held.
+    pub fn bindings(&self) -> usize {
+        self.core.location.bindings()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// For what the runtime drops or refuses itself.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.core.counters
+    }
+}
+
+impl Core {
+    fn scan<'a>(&mut self, bytes: &'a [u8], index: &'a mut Index) -> Option<Message<'a>> {
+        match scan(bytes, index) {
+            Ok(message) => Some(message),
+            Err(ScanError::KeepAlive) => {
+                self.counters.keepalives += 1;
+                None
+            }
+            Err(ScanError::TooLong) => {
+                self.counters.dropped_too_long += 1;
+                None
+            }
+            Err(ScanError::NotSip) => {
+                self.counters.dropped_unparsable += 1;
+                None
+            }
+        }
+    }
+
+    fn handle(&mut self, message: &Message<'_>, source: &Source, now: Now, out: &mut Outbox) {
+        match message.method() {
+            Some(method) => match Request::parse(*message, method, source) {
+                Ok(request) => self.handle_request(&request, now, out),
+                Err(rejection) => self.reject_message(message, method, source, &rejection, out),
+            },
+            None => self.handle_response(message, now, out),
+        }
+    }
+
+    fn handle_response(&mut self, response: &Message<'_>, now: Now, out: &mut Outbox) {
+        let via = response.top_via();
+        // A fault that we can do without reading is still a fault: a broken response is not passed on.
+        if response.fault().is_some() || response.cseq().is_err() || via.is_err() {
+            self.counters.dropped_malformed_response += 1;
+            return;
+        }
+        let named = via.ok().and_then(|via| via.branch()).and_then(proxy::branch_shard);
+        match named {
+            Some((shard, id)) if shard == self.place.index => self.client_response(id, response, now, out),
+            // RFC 6026 §8.9: no stray response is forwarded; what has no branch of ours is one.
+            _ => self.counters.dropped_stray_response += 1,
+        }
+    }
+
+    fn handle_request(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
+        // A REGISTER for us has no transaction (see the registrar), so the table need not be asked.
+        let to_us = request.uri.sip().is_some_and(|uri| self.is_ours(uri));
+        if request.method == Method::Register && to_us && request.message.first(sipfed_sip::HeaderName::Route).is_none()
+        {
+            if self.is_draining {
+                return self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
+            }
+            return self.register(request, now, out);
+        }
+        let key = server::key(&self.keys, request);
+        match (request.method, self.servers.find(key)) {
+            (Method::Ack, found) => self.handle_ack(request, found, now, out),
+            (Method::Cancel, _) => self.cancel(key, request, now, out),
+            (_, Some(id)) => self.server_request(id, out),
+            (_, None) if self.is_draining && !request.is_in_dialog() => {
+                self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
+            }
+            (Method::Options, None) if to_us && request.uri.sip().is_some_and(|uri| uri.user.is_none()) => {
+                self.answer_options(request, out);
+            }
+            (_, None) => self.proxy(key, request, now, out),
+        }
+    }
+
+    fn handle_ack(&mut self, request: &Request<'_>, found: Option<u32>, now: Now, out: &mut Outbox) {
+        match found {
+            Some(id) => {
+                if self.server_ack(id, now) {
+                    self.forward_ack(request, now, out);
+                }
+            }
+            // The tag of a refusal of ours, which kept no transaction that would absorb its ACK (§8.2.7).
+            None if request.to.tag() == Some(&self.tag_for(request)) => {}
+            None => self.forward_ack(request, now, out),
+        }
+    }
+
+    /// Marks or removes the bindings of a connection that has ended.
+    fn lose_flow(&mut self, flow: FlowToken) {
+        for id in self.location.take_flow(flow) {
+            let Some(record) = self.location.get(RecordId(id)) else { continue };
+            let (hash, aor) = (record.hash(), record.aor().to_vec());
+            let lost: Vec<u64> = Record::bindings(record)
+                .filter(|b| b.flow() == flow && !b.flags().removed() && !b.flags().flow_lost())
+                .map(|b| b.contact_id())
+                .collect();
+            for contact_id in lost {
+                let op = match self.settings.registrar.lost_flow {
+                    LostFlow::Remove => Op::Unbind(Unbind { contact_id, cause: Cause::FlowLost }),
+                    LostFlow::Connect | LostFlow::Skip => Op::LoseFlow { contact_id },
+                };
+                let key = AorKey { hash, aor: &aor };
+                self.location.apply(key, &op, &mut self.wheel, &mut self.counters);
+            }
+        }
+    }
+}

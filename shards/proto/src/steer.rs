@@ -1,0 +1,67 @@
+//! Which shard handles which message.
+//!
+//! - A response: the shard whose number stands in our branch.
+//! - A REGISTER: the owner of the AoR in To.
+//! - A request with a Route, or inside a dialog: the shard that received it. Its ACK and CANCEL come the same way.
+//! - Any other request: the owner of the AoR in its Request-URI. An ACK for a non-2xx and a CANCEL have the
+//!   Request-URI of their INVITE (RFC 3261 §9.1, §17.1.1.3), so they follow it. An ACK has a To tag, its INVITE
+//!   has none; so for INVITE, ACK and CANCEL the tag is not looked at.
+//!
+//! What cannot be read stays where it is and is refused there.
+
+use crate::hop::ShardIndex;
+use crate::keys::AorHash;
+use crate::proxy;
+use crate::registrar::{GRUU_PREFIX, TempGruu};
+use crate::shard::Core;
+use sipfed_sip::{HeaderName, Message, Method, Uri};
+
+impl Core {
+    /// The shard that handles `message`.
+    pub(crate) fn owner(&mut self, message: &Message<'_>) -> ShardIndex {
+        let here = self.place.index;
+        if self.place.count == 1 {
+            return here;
+        }
+        let Some(method) = message.method() else {
+            let via = message.top_via();
+            let named = via.ok().and_then(|via| via.branch()).and_then(proxy::branch_shard);
+            return named.map(|(shard, _)| shard).filter(|shard| shard.0 < self.place.count).unwrap_or(here);
+        };
+        let hash = if method == Method::Register {
+            message.address(HeaderName::To).ok().and_then(|to| self.hash_of(to.uri))
+        } else {
+            let follows_uri = matches!(method, Method::Invite | Method::Ack | Method::Cancel);
+            let in_dialog = || message.address(HeaderName::To).is_ok_and(|to| to.tag().is_some());
+            if message.first(HeaderName::Route).is_some() || (!follows_uri && in_dialog()) {
+                return here;
+            }
+            self.hash_of(message.request_uri())
+        };
+        hash.map_or(here, |hash| ShardIndex(hash.shard(self.place.count)))
+    }
+
+    /// The hash of the AoR that a URI names.
+    fn hash_of(&mut self, uri: &[u8]) -> Option<AorHash> {
+        let uri = Uri::parse(uri).ok()?;
+        let aor = &mut self.scratch.aor;
+        aor.clear();
+        match &uri {
+            Uri::Sip(sip) => {
+                if let Some(user) = sip.user.filter(|user| user.starts_with(GRUU_PREFIX))
+                    && let Some(gruu) = TempGruu::open(user, &self.keys.gruu)
+                {
+                    return Some(gruu.aor);
+                }
+                sip.write_aor(aor);
+            }
+            Uri::Tel(_) => {
+                uri.write_tel_digits(aor);
+                aor.push(b'@');
+                aor.extend_from_slice(self.settings.domains.first().map_or(&[][..], |d| d.as_bytes()));
+            }
+            Uri::Other(_) => return None,
+        }
+        Some(self.keys.aor(aor))
+    }
+}

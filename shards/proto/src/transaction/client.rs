@@ -1,0 +1,428 @@
+//! Client transactions: what the tables of [`super::invite_client`] and [`super::non_invite_client`] act on.
+//!
+//! A response finds its transaction by the number in our own branch: a slot of the table and a nonce that
+//! nobody else can know, so that a forged response finds nothing.
+
+use super::{invite_client, non_invite_client};
+use crate::hop::{Destination, ShardIndex};
+use crate::outbox::{Outbox, Ticket};
+use crate::proxy::Outcome;
+use crate::shard::Core;
+use crate::slab::Slab;
+use crate::time::Now;
+use crate::wheel::{Due, TimerId};
+use sipfed_sip::{HeaderName, Message, compose, scan};
+
+/// Names one client transaction for as long as it lives, and none afterwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientId {
+    pub(crate) slot: u32,
+    pub(crate) nonce: u32,
+}
+
+impl ClientId {
+    pub(crate) fn ticket(self, shard: ShardIndex) -> Ticket {
+        Ticket::new(shard, u64::from(self.slot) << 24 | u64::from(self.nonce & 0xff_ffff))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Invite(invite_client::State),
+    NonInvite(non_invite_client::State),
+}
+
+/// How far the CANCEL of an INVITE has come (RFC 3261 §9.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cancel {
+    No,
+    /// To be sent once a provisional response has come.
+    Wanted,
+    /// Sent, as this transaction.
+    Sent(ClientId),
+}
+
+#[derive(Debug)]
+pub(crate) struct ClientTransaction {
+    nonce: u32,
+    state: State,
+    to: Destination,
+    /// The request as sent, while it may be needed.
+    request: Box<[u8]>,
+    /// The server transaction it is a branch of; `None` once that has ended, and for a CANCEL.
+    server: Option<u32>,
+    cancel: Cancel,
+    interval_ms: u32,
+    /// Timer A or E.
+    resend_at: Option<Now>,
+    /// Timer B or F.
+    give_up_at: Option<Now>,
+    /// Timer D, K or M.
+    end_at: Option<Now>,
+    /// Timer C of the proxy (§16.6 step 11), or the end of waiting for a cancelled branch (§9.1).
+    timer_c_at: Option<Now>,
+    timer: Option<TimerId>,
+}
+
+/// All client transactions of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct ClientTransactions {
+    slots: Slab<ClientTransaction>,
+}
+
+impl ClientTransactions {
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn get(&self, id: ClientId) -> Option<&ClientTransaction> {
+        self.slots.get(id.slot).filter(|t| t.nonce == id.nonce)
+    }
+
+    fn get_mut(&mut self, id: ClientId) -> Option<&mut ClientTransaction> {
+        self.slots.get_mut(id.slot).filter(|t| t.nonce == id.nonce)
+    }
+
+    /// Forgets whose branch it is.
+    pub(crate) fn orphan(&mut self, id: ClientId) {
+        if let Some(t) = self.get_mut(id) {
+            t.server = None;
+        }
+    }
+
+    fn id_of(&self, slot: u32) -> Option<ClientId> {
+        self.slots.get(slot).map(|t| ClientId { slot, nonce: t.nonce })
+    }
+}
+
+impl Core {
+    /// Takes a slot for a request that is about to be composed: its number stands in the request's branch.
+    pub(crate) fn reserve_client(&mut self, to: Destination, server: Option<u32>, is_invite: bool) -> ClientId {
+        let nonce = self.keys.draw() as u32;
+        let state = if is_invite {
+            State::Invite(invite_client::State::Calling)
+        } else {
+            State::NonInvite(non_invite_client::State::Trying)
+        };
+        let slot = self.clients.slots.insert(ClientTransaction {
+            nonce,
+            state,
+            to,
+            request: Box::default(),
+            server,
+            cancel: Cancel::No,
+            interval_ms: 0,
+            resend_at: None,
+            give_up_at: None,
+            end_at: None,
+            timer_c_at: None,
+            timer: None,
+        });
+        ClientId { slot, nonce }
+    }
+
+    /// Sends the request of a reserved transaction and starts its timers (RFC 3261 §17.1.1.2, §17.1.2.2).
+    pub(crate) fn start_client(&mut self, id: ClientId, request: &[u8], now: Now, out: &mut Outbox) {
+        let timers = self.settings.timers;
+        let timer_c_ms = u64::from(self.settings.proxy.timer_c_s) * 1000;
+        let ticket = id.ticket(self.place.index);
+        let Some(t) = self.clients.get_mut(id) else { return };
+        t.request = request.into();
+        t.give_up_at = Some(now.plus_ms(64 * u64::from(timers.t1_ms)));
+        if !t.to.transport().is_reliable() {
+            t.interval_ms = timers.t1_ms;
+            t.resend_at = Some(now.plus_ms(u64::from(timers.t1_ms)));
+        }
+        if matches!(t.state, State::Invite(_)) {
+            t.timer_c_at = Some(now.plus_ms(timer_c_ms));
+        }
+        out.push(t.to, ticket, |buffer| buffer.extend_from_slice(request));
+        self.counters.sent += 1;
+        self.rearm_client(id);
+    }
+
+    /// A response whose branch names `id` has come.
+    pub(crate) fn client_response(&mut self, id: ClientId, response: &Message<'_>, now: Now, out: &mut Outbox) {
+        let (Some(status), Ok(cseq)) = (response.status(), response.cseq()) else { return };
+        let Some(t) = self.clients.get(id) else {
+            self.counters.dropped_stray_response += 1;
+            return;
+        };
+        if cseq.method == sipfed_sip::Method::Cancel {
+            // The CANCEL has the branch of its INVITE (§9.1); its response ends its retransmissions, no more.
+            if let Cancel::Sent(cancel) = t.cancel {
+                let event = non_invite_event(status);
+                self.step_non_invite_client(cancel, event, None, now, out);
+            }
+            return;
+        }
+        match t.state {
+            State::Invite(_) => {
+                let event = match status {
+                    100..=199 => invite_client::Event::Provisional,
+                    200..=299 => invite_client::Event::Success,
+                    _ => invite_client::Event::Failure,
+                };
+                self.step_invite_client(id, event, Some(response), now, out);
+            }
+            State::NonInvite(_) => {
+                self.step_non_invite_client(id, non_invite_event(status), Some(response), now, out);
+            }
+        }
+    }
+
+    fn step_invite_client(
+        &mut self,
+        id: ClientId,
+        event: invite_client::Event,
+        response: Option<&Message<'_>>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        use invite_client::{Action, State as S};
+        let timers = self.settings.timers;
+        let timer_c_ms = u64::from(self.settings.proxy.timer_c_s) * 1000;
+        let Some(t) = self.clients.get_mut(id) else { return };
+        let State::Invite(state) = t.state else { return };
+        let Some((next, actions)) = invite_client::step(state, event) else { return };
+        t.state = State::Invite(next);
+        let server = t.server;
+        let mut outcome = None;
+        for action in actions {
+            let Some(t) = self.clients.get_mut(id) else { return };
+            let reliable = t.to.transport().is_reliable();
+            match action {
+                Action::Resend => self.resend_client(id, out),
+                Action::StartA => {
+                    t.interval_ms *= 2;
+                    t.resend_at = Some(now.plus_ms(u64::from(t.interval_ms)));
+                }
+                Action::StopAB => (t.resend_at, t.give_up_at) = (None, None),
+                Action::Ack => self.send_ack(id, response, out),
+                Action::StartD => {
+                    // At least 32 s, also where T1 was configured lower.
+                    let wait_ms = if reliable { 0 } else { (64 * u64::from(timers.t1_ms)).max(32_000) };
+                    (t.end_at, t.timer_c_at) = (Some(now.plus_ms(wait_ms)), None);
+                }
+                Action::StartM => {
+                    (t.end_at, t.timer_c_at) = (Some(now.plus_ms(64 * u64::from(timers.t1_ms))), None);
+                    t.request = Box::default();
+                }
+                Action::Pass => {
+                    if response.and_then(Message::status).is_some_and(|s| (101..200).contains(&s))
+                        && t.cancel == Cancel::No
+                    {
+                        // §16.7 step 2.
+                        t.timer_c_at = Some(now.plus_ms(timer_c_ms));
+                    }
+                    outcome = response.map(Outcome::Response);
+                }
+                Action::TimedOut => outcome = Some(Outcome::TimedOut),
+                Action::Failed => outcome = Some(Outcome::NotSent),
+            }
+        }
+        if event == invite_client::Event::Provisional {
+            self.send_wanted_cancel(id, now, out);
+        }
+        self.after_step(id, next == S::Terminated);
+        if let (Some(outcome), Some(server)) = (outcome, server) {
+            self.branch_outcome(server, id, &outcome, now, out);
+        }
+    }
+
+    fn step_non_invite_client(
+        &mut self,
+        id: ClientId,
+        event: non_invite_client::Event,
+        response: Option<&Message<'_>>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        use non_invite_client::{Action, State as S};
+        let timers = self.settings.timers;
+        let Some(t) = self.clients.get_mut(id) else { return };
+        let State::NonInvite(state) = t.state else { return };
+        let Some((next, actions)) = non_invite_client::step(state, event) else { return };
+        t.state = State::NonInvite(next);
+        let server = t.server;
+        let mut outcome = None;
+        for action in actions {
+            let Some(t) = self.clients.get_mut(id) else { return };
+            let reliable = t.to.transport().is_reliable();
+            match action {
+                Action::Resend => self.resend_client(id, out),
+                Action::StartE | Action::StartEAtT2 if reliable => {}
+                Action::StartE => {
+                    t.interval_ms = (t.interval_ms * 2).min(timers.t2_ms);
+                    t.resend_at = Some(now.plus_ms(u64::from(t.interval_ms)));
+                }
+                Action::StartEAtT2 => {
+                    t.interval_ms = timers.t2_ms;
+                    t.resend_at = Some(now.plus_ms(u64::from(timers.t2_ms)));
+                }
+                Action::Pass => outcome = response.map(Outcome::Response),
+                Action::StartK => {
+                    let wait_ms = if reliable { 0 } else { u64::from(timers.t4_ms) };
+                    (t.resend_at, t.give_up_at) = (None, None);
+                    t.end_at = Some(now.plus_ms(wait_ms));
+                    t.request = Box::default();
+                }
+                Action::TimedOut => outcome = Some(Outcome::TimedOut),
+                Action::Failed => outcome = Some(Outcome::NotSent),
+            }
+        }
+        self.after_step(id, next == S::Terminated);
+        if let (Some(outcome), Some(server)) = (outcome, server) {
+            self.branch_outcome(server, id, &outcome, now, out);
+        }
+    }
+
+    fn after_step(&mut self, id: ClientId, terminated: bool) {
+        if terminated {
+            self.close_client(id);
+        } else {
+            self.rearm_client(id);
+        }
+    }
+
+    fn resend_client(&mut self, id: ClientId, out: &mut Outbox) {
+        let ticket = id.ticket(self.place.index);
+        if let Some(t) = self.clients.get(id) {
+            out.push(t.to, ticket, |buffer| buffer.extend_from_slice(&t.request));
+            self.counters.retransmissions_sent += 1;
+            self.counters.sent += 1;
+        }
+    }
+
+    /// §17.1.1.3.
+    fn send_ack(&mut self, id: ClientId, response: Option<&Message<'_>>, out: &mut Outbox) {
+        let to = response.and_then(|response| response.value(HeaderName::To));
+        let index = &mut self.scratch.index;
+        let (Some(t), Some(to)) = (self.clients.get(id), to) else { return };
+        let Ok(request) = scan(&t.request, index) else { return };
+        out.push(t.to, Ticket::NONE, |buffer| compose::ack(buffer, &request, to));
+        self.counters.sent += 1;
+    }
+
+    /// Cancels an INVITE branch: at once where a provisional response has come, else when one comes (§9.1).
+    pub(crate) fn cancel_client(&mut self, id: ClientId, now: Now, out: &mut Outbox) {
+        let Some(t) = self.clients.get_mut(id) else { return };
+        if t.cancel != Cancel::No {
+            return;
+        }
+        match t.state {
+            State::Invite(invite_client::State::Calling) => t.cancel = Cancel::Wanted,
+            State::Invite(invite_client::State::Proceeding) => {
+                t.cancel = Cancel::Wanted;
+                self.send_wanted_cancel(id, now, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn send_wanted_cancel(&mut self, id: ClientId, now: Now, out: &mut Outbox) {
+        let timers = self.settings.timers;
+        let Some(t) = self.clients.get_mut(id) else { return };
+        if t.cancel != Cancel::Wanted {
+            return;
+        }
+        // §9.1: without a final response 64 * T1 later the branch counts as cancelled.
+        t.timer_c_at = Some(now.plus_ms(64 * u64::from(timers.t1_ms)));
+        let to = t.to;
+        let cancel = self.reserve_client(to, None, false);
+        let mut bytes = std::mem::take(&mut self.scratch.compose);
+        bytes.clear();
+        if let Some(t) = self.clients.get_mut(id) {
+            t.cancel = Cancel::Sent(cancel);
+            if let Ok(request) = scan(&t.request, &mut self.scratch.index) {
+                compose::cancel(&mut bytes, &request);
+            }
+        }
+        self.start_client(cancel, &bytes, now, out);
+        self.scratch.compose = bytes;
+        self.rearm_client(id);
+    }
+
+    /// The request of `ticket` could not be sent.
+    pub(crate) fn client_not_sent(&mut self, transaction: u64, now: Now, out: &mut Outbox) {
+        let slot = (transaction >> 24) as u32;
+        let Some(id) = self.clients.id_of(slot).filter(|id| u64::from(id.nonce & 0xff_ffff) == transaction & 0xff_ffff)
+        else {
+            return;
+        };
+        self.step_invite_client(id, invite_client::Event::TransportError, None, now, out);
+        self.step_non_invite_client(id, non_invite_client::Event::TransportError, None, now, out);
+    }
+
+    pub(crate) fn client_timeout(&mut self, slot: u32, now: Now, out: &mut Outbox) {
+        let Some(id) = self.clients.id_of(slot) else { return };
+        let Some(t) = self.clients.get_mut(id) else { return };
+        t.timer = None;
+        let due = |at: &mut Option<Now>| at.take_if(|at| *at <= now).is_some();
+        let (end, give_up) = (due(&mut t.end_at), due(&mut t.give_up_at));
+        let (timer_c, resend) = (due(&mut t.timer_c_at), due(&mut t.resend_at));
+        if give_up {
+            self.counters.branches_timed_out += 1;
+        }
+        match t.state {
+            State::Invite(state) => {
+                let event = match state {
+                    _ if end && state == invite_client::State::Completed => invite_client::Event::TimerD,
+                    _ if end => invite_client::Event::TimerM,
+                    _ if give_up => invite_client::Event::TimerB,
+                    _ if timer_c => return self.timer_c(id, now, out),
+                    _ if resend => invite_client::Event::TimerA,
+                    _ => return self.rearm_client(id),
+                };
+                self.step_invite_client(id, event, None, now, out);
+            }
+            State::NonInvite(_) => {
+                let event = match (end, give_up, resend) {
+                    (true, ..) => non_invite_client::Event::TimerK,
+                    (_, true, _) => non_invite_client::Event::TimerF,
+                    (.., true) => non_invite_client::Event::TimerE,
+                    _ => return self.rearm_client(id),
+                };
+                self.step_non_invite_client(id, event, None, now, out);
+            }
+        }
+    }
+
+    /// §16.8: a branch that rings too long is cancelled; one that was cancelled and stays silent, or that never
+    /// answered, has timed out.
+    fn timer_c(&mut self, id: ClientId, now: Now, out: &mut Outbox) {
+        let Some(t) = self.clients.get(id) else { return };
+        let rings = t.state == State::Invite(invite_client::State::Proceeding);
+        if rings && t.cancel == Cancel::No {
+            return self.cancel_client(id, now, out);
+        }
+        let server = t.server;
+        self.counters.branches_timed_out += 1;
+        self.close_client(id);
+        if let Some(server) = server {
+            self.branch_outcome(server, id, &Outcome::TimedOut, now, out);
+        }
+    }
+
+    fn rearm_client(&mut self, id: ClientId) {
+        let Some(t) = self.clients.get_mut(id) else { return };
+        let first = [t.resend_at, t.give_up_at, t.end_at, t.timer_c_at].into_iter().flatten().min();
+        if let Some(timer) = t.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        t.timer = first.map(|at| self.wheel.schedule(Due::Client(id.slot), at));
+    }
+
+    pub(crate) fn close_client(&mut self, id: ClientId) {
+        if self.clients.get(id).is_none() {
+            return;
+        }
+        if let Some(ClientTransaction { timer: Some(timer), .. }) = self.clients.slots.remove(id.slot) {
+            self.wheel.cancel(timer);
+        }
+    }
+}
+
+fn non_invite_event(status: u16) -> non_invite_client::Event {
+    if status < 200 { non_invite_client::Event::Provisional } else { non_invite_client::Event::Final }
+}

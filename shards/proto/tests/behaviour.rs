@@ -1,0 +1,14 @@
+//! What a shard does, by section of the RFCs: messages in, messages out, virtual time.
+
+mod behaviour {
+    mod call;
+    mod dialog;
+    mod failure;
+    mod fork;
+    mod gruu;
+    mod limit;
+    mod node;
+    mod ordering;
+    mod register;
+    mod stream;
+}

@@ -1,0 +1,82 @@
+//! RFC 3261 §10.3 step 7: Call-ID, CSeq and retransmissions.
+
+use super::node::{Node, Sent, register, with};
+
+const PHONE: &str = "198.51.100.9:5060";
+
+fn send(node: &mut Node, message: &str) -> Sent {
+    node.udp(PHONE, message).remove(0)
+}
+
+#[test]
+fn a_retransmission_is_answered_alike_and_changes_nothing() {
+    let mut node = Node::new();
+    let message = register("a", "<sip:a@h>", 1);
+    let first = send(&mut node, &message);
+    node.pass(500);
+    let again = send(&mut node, &message);
+    assert_eq!(first.field("To"), again.field("To"), "the same tag");
+    assert_eq!(again.status(), 200);
+    assert_eq!((node.shard.bindings(), node.shard.counters().bindings_created), (1, 1));
+}
+
+#[test]
+fn a_refresh_is_one_and_prolongs() {
+    let mut node = Node::new();
+    send(&mut node, &register("a", "<sip:a@h>;expires=100", 1));
+    node.pass(90_000);
+    send(&mut node, &register("a", "<sip:a@h>;expires=100", 2));
+    assert_eq!(node.shard.counters().registers_refreshed, 1);
+    node.pass(90_000);
+    assert_eq!(send(&mut node, &register("a", "", 3)).fields("Contact").count(), 1);
+    node.pass(20_000);
+    assert_eq!(send(&mut node, &register("a", "", 4)).fields("Contact").count(), 0);
+}
+
+#[test]
+fn an_older_or_equal_cseq_of_the_same_call_id_fails_with_500() {
+    let mut node = Node::new();
+    send(&mut node, &register("a", "<sip:a@h>", 5));
+    assert_eq!(send(&mut node, &register("a", "<sip:a@h>;expires=0", 4)).status(), 500);
+    let same = with(&register("a", "<sip:a@h>;expires=0", 5), "z9hG4bKa5", "z9hG4bKnew");
+    assert_eq!(send(&mut node, &same).status(), 500);
+    assert_eq!(send(&mut node, &register("a", "", 9)).fields("Contact").count(), 1);
+}
+
+#[test]
+fn another_call_id_wins_whatever_its_cseq() {
+    let mut node = Node::new();
+    send(&mut node, &register("a", "<sip:a@h>", 500));
+    let reborn = with(&register("a", "<sip:a@h>", 1), "Call-ID: a-call", "Call-ID: after-reboot");
+    assert_eq!(send(&mut node, &reborn).status(), 200);
+    let reborn = with(&register("a", "<sip:a@h>", 2), "Call-ID: a-call", "Call-ID: after-reboot");
+    assert_eq!(send(&mut node, &reborn).status(), 200);
+}
+
+#[test]
+fn a_late_older_register_does_not_bring_a_removed_binding_back() {
+    let mut node = Node::new();
+    let bind = register("a", "<sip:a@h>", 1);
+    let remove = register("a", "<sip:a@h>;expires=0", 2);
+    send(&mut node, &bind);
+    assert_eq!(send(&mut node, &remove).fields("Contact").count(), 0);
+    node.pass(10_000);
+    assert_eq!(send(&mut node, &bind).status(), 500);
+    let again = send(&mut node, &remove);
+    assert_eq!((again.status(), again.fields("Contact").count()), (200, 0), "the removal repeated is still done");
+    assert_eq!(node.shard.counters().bindings_removed, 1);
+    // The memory ends, and with it everything.
+    node.pass(33_000);
+    assert_eq!(node.shard.bindings(), 0);
+    // A newer one binds at once.
+    send(&mut node, &register("a", "<sip:a@h>", 3));
+    send(&mut node, &register("a", "<sip:a@h>;expires=0", 4));
+    assert_eq!(send(&mut node, &register("a", "<sip:a@h>", 5)).fields("Contact").count(), 1);
+}
+
+#[test]
+fn removing_what_is_not_there_is_no_error() {
+    let mut node = Node::new();
+    let sent = send(&mut node, &register("a", "<sip:a@h>;expires=0", 1));
+    assert_eq!((sent.status(), sent.fields("Contact").count(), node.shard.bindings()), (200, 0, 0));
+}
