@@ -32,15 +32,22 @@ impl Date {
 fn write(second: u64) -> [u8; 29] {
     let (days, in_day) = (second / 86_400, second % 86_400);
     let (year, month, day) = civil(days);
-    let text = format!(
-        "{}, {day:02} {} {year:04} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize - 1],
-        in_day / 3600,
-        in_day / 60 % 60,
-        in_day % 60
-    );
-    text.as_bytes().try_into().unwrap_or([b' '; 29])
+    let mut text = *b"Www, DD Mmm YYYY hh:mm:ss GMT";
+    text[..3].copy_from_slice(DAYS[(days % 7) as usize].as_bytes());
+    text[8..11].copy_from_slice(MONTHS[month as usize - 1].as_bytes());
+    let two_digits = [
+        (5, day),
+        (12, year / 100 % 100),
+        (14, year % 100),
+        (17, in_day / 3600),
+        (20, in_day / 60 % 60),
+        (23, in_day % 60),
+    ];
+    for (at, number) in two_digits {
+        text[at] = b'0' + (number / 10) as u8;
+        text[at + 1] = b'0' + (number % 10) as u8;
+    }
+    text
 }
 
 /// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar, by eras of 400 years that

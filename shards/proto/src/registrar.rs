@@ -73,7 +73,8 @@ impl Core {
         }
         let key = AorKey { hash: self.keys.aor(aor), aor };
         // Step 6 and 7.
-        let plan = self.plan_register(request, key, bytes, now)?;
+        let mut plan = Plan::new(self.common(request, bytes)?);
+        self.fill_plan(request, key, bytes, &mut plan, now)?;
         self.carry_out(key, &plan, bytes, now);
         Ok(key.hash)
     }

@@ -50,7 +50,7 @@ pub(super) struct Wanted<'a> {
 
 /// What all Contacts of the REGISTER share.
 #[derive(Debug)]
-struct Common<'a> {
+pub(super) struct Common<'a> {
     source: Source,
     local: u16,
     natted: bool,
@@ -63,6 +63,13 @@ struct Common<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// A plan without an act. It is thousands of bytes large, most of them unused: it stays where it is made and is
+    /// filled by reference.
+    #[inline]
+    pub(super) fn new(common: Common<'a>) -> Self {
+        Self { acts: ArrayVec::new(), evicted: ArrayVec::new(), common }
+    }
+
     /// Whether every Contact was refreshed in place.
     pub(super) fn is_only_refreshes(&self) -> bool {
         !self.acts.is_empty() && self.acts.iter().all(|act| matches!(act, Act::Refresh(_)))
@@ -103,28 +110,34 @@ fn end_of(now: Now, expires_s: u32) -> u32 {
 }
 
 impl Core {
-    pub(super) fn plan_register<'a>(
+    /// What all Contacts of the request share.
+    pub(super) fn common<'a>(
         &mut self,
+        request: &Request<'a>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Common<'a>, Rejection<'a>> {
+        bytes.clear();
+        Ok(Common {
+            path: stored_path(request, bytes)?,
+            source: request.source,
+            local: self.locals.number(request.source.local),
+            natted: request::is_natted(&request.via, &request.source),
+            call_id: request.call_id,
+            cseq: request.cseq.number,
+            branch_hash: self.keys.branch(request.via.branch().unwrap_or_default()),
+            user_agent: user_agent(request),
+        })
+    }
+
+    /// Decides about every Contact of the request.
+    pub(super) fn fill_plan<'a>(
+        &self,
         request: &Request<'a>,
         key: AorKey<'_>,
         bytes: &mut Vec<u8>,
+        plan: &mut Plan<'a>,
         now: Now,
-    ) -> Result<Plan<'a>, Rejection<'a>> {
-        bytes.clear();
-        let mut plan = Plan {
-            acts: ArrayVec::new(),
-            evicted: ArrayVec::new(),
-            common: Common {
-                source: request.source,
-                local: self.locals.number(request.source.local),
-                natted: request::is_natted(&request.via, &request.source),
-                call_id: request.call_id,
-                cseq: request.cseq.number,
-                branch_hash: self.keys.branch(request.via.branch().unwrap_or_default()),
-                user_agent: user_agent(request),
-                path: stored_path(request, bytes)?,
-            },
-        };
+    ) -> Result<(), Rejection<'a>> {
         if request.call_id.len() > limits::CALL_ID_BYTES_MAX {
             return Err(Rejection::new(403, "Forbidden (Call-ID is too long)"));
         }
@@ -132,15 +145,14 @@ impl Core {
         let mut contacts = request.message.contacts().peekable();
         match contacts.peek() {
             // A fetch (§10.2.3).
-            None => return Ok(plan),
+            None => return Ok(()),
             Some(Ok(Contact::All)) => {
                 contacts.next();
                 if contacts.next().is_some() || request.message.expires() != Some(0) {
                     let what = "* must be the only one, with Expires 0";
                     return Err(Rejection::fault(Fault::Header(HeaderName::Contact, what)));
                 }
-                plan_removal_of_all(record, &mut plan, now)?;
-                return Ok(plan);
+                return plan_removal_of_all(record, plan, now);
             }
             Some(_) => {}
         }
@@ -161,8 +173,7 @@ impl Core {
                 }
             }
         }
-        self.plan_room(record, &mut plan, bytes.len(), now)?;
-        Ok(plan)
+        self.plan_room(record, plan, bytes.len(), now)
     }
 
     /// Whether what the plan binds fits, and who makes room where configuration says so.
