@@ -3,7 +3,7 @@
 use crate::hop::{Destination, Source, Transport};
 use crate::reject::Rejection;
 use sipfed_sip::compose::Stamp;
-use sipfed_sip::{Address, CSeq, Fault, HeaderName, Host, Message, Method, Uri, Via};
+use sipfed_sip::{Address, CSeq, Fault, HeaderName, Message, Method, Uri, Via};
 use std::net::SocketAddr;
 
 /// The port of SIP over UDP and TCP (RFC 3261 §18.1.1).
@@ -95,16 +95,8 @@ pub(crate) fn reply_to(via: &Via<'_>, source: &Source) -> Destination {
     }
 }
 
-/// Whether the sender is behind a NAT: its Via says another address than it came from, or another port although
-/// it asks for rport.
+/// Whether the sender is behind a NAT: its Via says another address than it came from. Another port alone proves
+/// nothing: a phone may send from one port and listen at another.
 pub(crate) fn is_natted(via: &Via<'_>, source: &Source) -> bool {
-    match via.host {
-        Host::Ip(ip) if ip != source.remote.ip() => true,
-        Host::Ip(_) => {
-            source.transport == Transport::Udp
-                && via.rport().is_some()
-                && via.port.unwrap_or(SIP_PORT) != source.remote.port()
-        }
-        Host::Name(_) => false,
-    }
+    via.host.ip().is_some_and(|ip| ip != source.remote.ip())
 }

@@ -2,12 +2,12 @@
 //!
 //! - A response: the shard whose number stands in our branch.
 //! - A REGISTER: the owner of the AoR in To.
-//! - A request with a Route, or inside a dialog: the shard that received it. Its ACK and CANCEL come the same way.
-//! - Any other request: the owner of the AoR in its Request-URI. An ACK for a non-2xx and a CANCEL have the
-//!   Request-URI of their INVITE (RFC 3261 §9.1, §17.1.1.3), so they follow it. An ACK has a To tag, its INVITE
-//!   has none; so for INVITE, ACK and CANCEL the tag is not looked at.
+//! - A request with a Route to somebody else, or by a Route of ours to an address that is not ours, as inside a
+//!   dialog: the shard that received it.
+//! - Any other request: the owner of the AoR that its Request-URI names.
 //!
-//! What cannot be read stays where it is and is refused there.
+//! An ACK for a non-2xx and a CANCEL have the Request-URI and the Routes of their INVITE (RFC 3261 §9.1,
+//! §17.1.1.3), so they follow it. What cannot be read stays where it is and is refused there.
 
 use crate::hop::ShardIndex;
 use crate::keys::AorHash;
@@ -30,15 +30,26 @@ impl Core {
         };
         let hash = if method == Method::Register {
             message.address(HeaderName::To).ok().and_then(|to| self.hash_of(to.uri))
+        } else if message.first(HeaderName::Route).is_some() && !self.is_routed_to_aor(message) {
+            None
         } else {
-            let follows_uri = matches!(method, Method::Invite | Method::Ack | Method::Cancel);
-            let in_dialog = || message.address(HeaderName::To).is_ok_and(|to| to.tag().is_some());
-            if message.first(HeaderName::Route).is_some() || (!follows_uri && in_dialog()) {
-                return here;
-            }
             self.hash_of(message.request_uri())
         };
         hash.map_or(here, |hash| ShardIndex(hash.shard(self.place.count)))
+    }
+
+    /// Whether all Routes are ours and the Request-URI is an AoR of ours: as if there were no Route.
+    fn is_routed_to_aor(&self, message: &Message<'_>) -> bool {
+        let is_own = |uri: &Uri<'_>| uri.sip().is_some_and(|uri| self.is_self(uri));
+        let all_own = message
+            .addresses(HeaderName::Route)
+            .all(|route| route.is_ok_and(|route| route.uri().is_ok_and(|uri| is_own(&uri))));
+        all_own
+            && match Uri::parse(message.request_uri()) {
+                Ok(Uri::Sip(uri)) => self.is_ours(&uri),
+                Ok(Uri::Tel(_)) => true,
+                _ => false,
+            }
     }
 
     /// The hash of the AoR that a URI names.

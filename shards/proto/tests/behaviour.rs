@@ -10,5 +10,6 @@ mod behaviour {
     mod node;
     mod ordering;
     mod register;
+    mod steering;
     mod stream;
 }

@@ -16,6 +16,7 @@ pub(crate) struct Domains {
     /// Sorted.
     own_addresses: Vec<IpAddr>,
     ports: Vec<u16>,
+    /// The advertised name, in lower case; an advertised address is among our own.
     advertised: Option<Box<[u8]>>,
     own_addresses_count: bool,
 }
@@ -31,7 +32,10 @@ impl Domains {
             }
         }
         let concrete = settings.listeners.iter().map(|l| l.addr.ip()).filter(|ip| !ip.is_unspecified());
-        let mut own_addresses: Vec<IpAddr> = settings.own_addresses.iter().copied().chain(concrete).collect();
+        let advertised = settings.advertised_host.as_deref().unwrap_or_default();
+        let advertised_address = advertised.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let own = settings.own_addresses.iter().copied();
+        let mut own_addresses: Vec<IpAddr> = own.chain(concrete).chain(advertised_address).collect();
         let mut ports: Vec<u16> = settings.listeners.iter().map(|l| l.addr.port()).collect();
         names.sort_unstable();
         domain_addresses.sort_unstable();
@@ -44,7 +48,7 @@ impl Domains {
             domain_addresses,
             own_addresses,
             ports,
-            advertised: settings.advertised_host.as_ref().map(|h| h.to_ascii_lowercase().into_bytes().into()),
+            advertised: (!advertised.is_empty()).then(|| advertised.to_ascii_lowercase().into_bytes().into()),
             own_addresses_count: settings.own_addresses_are_domains,
         }
     }

@@ -114,6 +114,15 @@ fn a_phone_behind_a_nat_is_reached_where_it_registered_from() {
 }
 
 #[test]
+fn a_phone_that_sends_from_another_port_than_it_listens_at_is_called_at_its_contact() {
+    let mut node = Node::new();
+    let message = super::node::register("bob", "<sip:bob@203.0.113.7:5062>", 1);
+    let message = with(&message, "198.51.100.9:5060;branch", "203.0.113.7:5062;rport;branch");
+    node.udp("203.0.113.7:31000", &message);
+    assert_eq!(node.udp(CALLER, &invite("bob"))[1].udp(), Some(CALLEE.parse().unwrap()));
+}
+
+#[test]
 fn a_tel_uri_is_a_user_of_the_first_domain() {
     let mut node = Node::new();
     node.register("+12015550123", "sip:bob@203.0.113.7:5062", CALLEE);
