@@ -37,6 +37,7 @@ use crate::address::Address;
 use crate::chars;
 use crate::header::HeaderName;
 use crate::message::{Field, Message, StartLine};
+use crate::uri::Uri;
 use crate::via::Via;
 use std::io::Write;
 use std::net::IpAddr;
@@ -176,7 +177,7 @@ pub fn end(out: &mut Vec<u8>) {
 /// What changes in a request on its way through a proxy (RFC 3261 §16.6).
 #[derive(Clone, Copy, Debug)]
 pub struct Forward<'a> {
-    /// The new Request-URI.
+    /// The new Request-URI; headers that it has are left out.
     pub request_uri: &'a [u8],
     /// Our own Via, a whole line with its line end, which becomes the topmost.
     pub via: &'a [u8],
@@ -201,7 +202,7 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Message<'_>, change: &Forwar
     let StartLine::Request { method, .. } = request.start_line() else { return };
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
-    one_line(out, change.request_uri);
+    one_line(out, without_headers(change.request_uri));
     out.extend_from_slice(b" SIP/2.0\r\n");
     out.extend_from_slice(change.via);
     out.extend_from_slice(change.record_route);
@@ -241,6 +242,17 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Message<'_>, change: &Forwar
     }
     out.extend_from_slice(&bytes[copied..request.headers_end()]);
     end_with_body(out, request);
+}
+
+/// RFC 3261 §16.6 step 2, §19.1.1 table 1: a contact's URI may have headers, a Request-URI may not.
+fn without_headers(uri: &[u8]) -> &[u8] {
+    if memchr::memchr(b'?', uri).is_none() {
+        return uri;
+    }
+    match Uri::parse(uri) {
+        Ok(Uri::Sip(sip)) if !sip.headers.is_empty() => &uri[..uri.len() - sip.headers.len() - 1],
+        _ => uri,
+    }
 }
 
 /// A message without Content-Length ends with its datagram; a stream needs it said (RFC 3261 §18.3).

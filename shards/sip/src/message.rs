@@ -141,6 +141,12 @@ impl<'a> Message<'a> {
         Via::parse_prefix(field.value).map(|(via, _)| via).map_err(|what| Fault::Header(HeaderName::Via, what))
     }
 
+    /// The topmost Via as far as its sent-by, without its parameters: for the refusal of a request that
+    /// [`Message::top_via`] cannot read to its end, and for nothing else. `None` when even that is malformed.
+    pub fn top_via_head(&self) -> Option<Via<'a>> {
+        self.first(HeaderName::Via).and_then(|field| Via::parse_head(field.value).ok()).map(|(via, _)| via)
+    }
+
     /// All Vias, topmost first.
     pub fn vias(&self) -> Vias<'a> {
         Vias::new(self.fields(HeaderName::Via))

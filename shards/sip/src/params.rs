@@ -88,7 +88,8 @@ impl<'a> Params<'a> {
 }
 
 /// Reads `;name[=value]` with white space around each part (RFC 3261 §25.1 SEMI, EQUAL).
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "who only looks at names and values is spared the rest")]
 fn next(input: &[u8]) -> Result<(Param<'_>, &[u8]), &'static str> {
     if input.first() != Some(&b';') {
         return Err("parameter without semicolon");

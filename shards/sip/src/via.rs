@@ -33,6 +33,26 @@ impl<'a> Via<'a> {
     /// The protocol may be any, by the grammar: a request of another version must still be answered 505 along its
     /// Via (RFC 4475 §3.1.2.16).
     pub(crate) fn parse_prefix(value: &'a [u8]) -> Result<(Self, &'a [u8]), &'static str> {
+        let (mut via, rest) = Self::parse_head(value)?;
+        let mut seen = Seen::default();
+        let (params, rest) = Params::parse_prefix(rest, |param| seen.note(param))?;
+        via.params = params;
+        via.raw = chars::trim_end(&value[..value.len() - rest.len()]);
+        Seen { branch: via.branch, rport: via.rport, .. } = seen;
+        via.has_received = seen.names & RECEIVED != 0;
+        let rest = match rest {
+            [b',', rest @ ..] => match chars::trim_start(rest) {
+                [] => return Err("list ends with a comma"),
+                rest => rest,
+            },
+            _ => rest,
+        };
+        Ok((via, rest))
+    }
+
+    /// Reads the first Via of `value` up to its sent-by; gives what follows.
+    #[inline]
+    pub(crate) fn parse_head(value: &'a [u8]) -> Result<(Self, &'a [u8]), &'static str> {
         let rest = match value {
             // Nearly all of them.
             [b'S', b'I', b'P', b'/', b'2', b'.', b'0', b'/', rest @ ..] => chars::trim_start(rest),
@@ -46,18 +66,8 @@ impl<'a> Via<'a> {
         let (host, rest) = Host::parse_prefix(sent_by_and_more)?;
         let (port, rest) = parse_port(rest)?;
         let sent_by = &sent_by_and_more[..sent_by_and_more.len() - rest.len()];
-        let mut seen = Seen::default();
-        let (params, rest) = Params::parse_prefix(rest, |param| seen.note(param))?;
-        let raw = chars::trim_end(&value[..value.len() - rest.len()]);
-        let rest = match rest {
-            [b',', rest @ ..] => match chars::trim_start(rest) {
-                [] => return Err("list ends with a comma"),
-                rest => rest,
-            },
-            _ => rest,
-        };
-        let Seen { names, branch, rport } = seen;
-        let has_received = names & RECEIVED != 0;
+        let raw = &value[..value.len() - rest.len()];
+        let (params, branch, rport, has_received) = (Params::default(), None, None, false);
         Ok((Self { transport, host, port, sent_by, params, raw, branch, rport, has_received }, rest))
     }
 

@@ -54,7 +54,7 @@ impl Reader {
             touch_everything(&message, &mut self.aor)
         });
         self.count += 1;
-        if self.count % 4 != 0 {
+        if !self.count.is_multiple_of(4) {
             return;
         }
         let mut index = Index::new();

@@ -75,6 +75,34 @@ fn rfc3261_7_1_the_request_line_is_one_line() {
     });
 }
 
+/// RFC 3261 §16.6 step 2 and RFC 4475 §3.3.14: a contact's headers stay out of the Request-URI it is called by.
+#[test]
+fn rfc3261_16_6_headers_of_a_contact_stay_out_of_the_request_line() {
+    for (contact, expected) in [
+        ("sip:a@b?Route=%3Csip:c%3E", "sip:a@b"),
+        ("sips:a?b@c:5061;lr?x=y&z=1", "sips:a?b@c:5061;lr"),
+        ("sip:a?b@c;d", "sip:a?b@c;d"),
+        ("tel:+1", "tel:+1"),
+        ("http://a?b", "http://a?b"),
+    ] {
+        with(&options(b"To: <sip:a@b>\r\n", b""), |request| {
+            let change = Forward {
+                request_uri: contact.as_bytes(),
+                via: b"Via: SIP/2.0/UDP us\r\n",
+                record_route: b"",
+                routes: b"",
+                routes_popped: 0,
+                max_forwards: 6,
+                max_breadth: None,
+                stamp: Stamp::default(),
+            };
+            let mut out = Vec::new();
+            compose::forward_request(&mut out, request, &change);
+            with(&out, |went| assert_eq!(went.request_uri(), expected.as_bytes()));
+        });
+    }
+}
+
 /// RFC 3261 §8.2.6.2: a field of a request that ends with a bare CR or LF, or with nothing at all, ends with CR LF
 /// in the reply: no empty line comes of it that would end the reply's fields for a lenient reader.
 #[test]

@@ -164,6 +164,10 @@ pub(crate) fn touch_everything(message: &Message<'_>, aor: &mut Vec<u8>) -> u64 
     d.uri(Uri::parse(message.request_uri()), aor);
     fields(d, message);
     d.via(message.top_via());
+    if let Some(via) = message.top_via_head() {
+        assert!(message.top_via().is_err() || message.top_via().is_ok_and(|top| top.sent_by == via.sent_by));
+        d.via(Ok(via));
+    }
     message.vias().for_each(|via| d.via(via));
     match message.cseq() {
         Ok(cseq) => {

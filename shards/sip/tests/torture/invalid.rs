@@ -8,6 +8,7 @@ use sipfed_sip::{Contact, Fault, HeaderName, Index, Method, ScanError, StartLine
 fn rfc4475_3_1_2_1_badinv01() {
     with_sound("rfc4475/badinv01", |m| {
         assert!(matches!(m.top_via(), Err(Fault::Header(HeaderName::Via, _))));
+        assert_eq!(m.top_via_head().unwrap().sent_by, b"192.0.2.15", "the 400 finds its way");
         assert!(matches!(m.contacts().next(), Some(Err(Fault::Header(HeaderName::Contact, _)))));
         assert!(m.address(HeaderName::To).is_ok() && m.address(HeaderName::From).is_ok(), "enough to answer 400");
     });

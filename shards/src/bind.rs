@@ -1,0 +1,220 @@
+//! Binds every listener on every shard before any shard runs.
+//!
+//! In: the configured listeners. Out: for each shard one socket per listener, and the listeners as they are
+//! bound. Each shard has a socket of its own on the same address (SO_REUSEPORT), and the kernel spreads
+//! senders and connections over them by a hash of their addresses. They are bound in shard order, which
+//! is the order in which the kernel numbers them.
+//!
+//! A port of 0 is chosen by the kernel for the first shard and taken by the others. Any other port is first
+//! tried without sharing: with it, a second daemon of the same user would quietly take half of the traffic.
+
+use crate::SocketOptions;
+use crate::error::StartError;
+use crate::sys::{self, SocketOption};
+use crate::udp::UdpPort;
+use sipfed_proto::{Listener, Transport};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
+/// Connections that may wait to be accepted; the kernel cuts this at net.core.somaxconn.
+const ACCEPT_BACKLOG_COUNT: i32 = 4096;
+
+/// The sockets of one shard, in the order of the listeners.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    /// Its UDP sockets.
+    pub(crate) udp: Vec<UdpPort>,
+    /// Its TCP listeners.
+    pub(crate) tcp: Vec<TcpListener>,
+}
+
+/// All sockets of the node.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// By shard.
+    pub(crate) shards: Vec<Ports>,
+    /// The listeners with their ports filled in.
+    pub(crate) listeners: Vec<Listener>,
+}
+
+/// Binds `listeners` for `shards_count` shards.
+pub(crate) fn bind(listeners: &[Listener], shards_count: usize, options: &SocketOptions) -> Result<Bound, StartError> {
+    let mut bound = Bound { shards: (0..shards_count).map(|_| Ports::default()).collect(), listeners: Vec::new() };
+    for &configured in listeners {
+        let mut listener = configured;
+        if listener.addr.port() != 0 {
+            bind_alone(listener)?;
+        }
+        for (shard, ports) in bound.shards.iter_mut().enumerate() {
+            let socket = bind_shared(listener)?;
+            listener.addr = socket
+                .local_addr()
+                .map(|addr| addr.as_socket().unwrap_or(listener.addr))
+                .map_err(|source| StartError::Listen { listener, step: "asking for its address", source })?;
+            match listener.transport {
+                Transport::Udp => {
+                    prepare_udp(&socket, listener.addr, options).map_err(|source| StartError::Listen {
+                        listener,
+                        step: "setting its options",
+                        source,
+                    })?;
+                    if shard == 0 {
+                        warn_of_small_buffer(&socket, listener, options.receive_buffer_bytes);
+                    }
+                    ports.udp.push(UdpPort::new(socket.into(), listener.addr));
+                }
+                Transport::Tcp => {
+                    socket.listen(ACCEPT_BACKLOG_COUNT).map_err(|source| refused(listener, "listening", source))?;
+                    ports.tcp.push(socket.into());
+                }
+            }
+        }
+        bound.listeners.push(listener);
+    }
+    Ok(bound)
+}
+
+fn open(listener: Listener) -> io::Result<Socket> {
+    let (kind, protocol) = match listener.transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+    };
+    let socket = Socket::new(Domain::for_address(listener.addr), kind.nonblocking(), Some(protocol))?;
+    if listener.addr.is_ipv6() {
+        // An IPv4 sender then always has an IPv4 address, never a mapped one.
+        socket.set_only_v6(true)?;
+    }
+    if listener.transport == Transport::Tcp {
+        // Connections of an earlier run may still wait for their end; they do not stand in the way.
+        socket.set_reuse_address(true)?;
+    }
+    Ok(socket)
+}
+
+/// Finds out whether nobody else has the address.
+fn bind_alone(listener: Listener) -> Result<(), StartError> {
+    let attempt = open(listener).and_then(|socket| socket.bind(&listener.addr.into()));
+    attempt.map_err(|source| refused(listener, "binding", source))
+}
+
+fn bind_shared(listener: Listener) -> Result<Socket, StartError> {
+    let attempt = open(listener).and_then(|socket| {
+        socket.set_reuse_port(true)?;
+        socket.bind(&listener.addr.into())?;
+        Ok(socket)
+    });
+    attempt.map_err(|source| refused(listener, "binding", source))
+}
+
+fn refused(listener: Listener, step: &'static str, source: io::Error) -> StartError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::PortInUse { listener },
+        io::ErrorKind::AddrNotAvailable => StartError::AddressNotHere { listener },
+        io::ErrorKind::PermissionDenied => StartError::NotPermitted { listener },
+        _ => StartError::Listen { listener, step, source },
+    }
+}
+
+fn prepare_udp(socket: &Socket, addr: SocketAddr, options: &SocketOptions) -> io::Result<()> {
+    let (receive_bytes, send_bytes) = (options.receive_buffer_bytes, options.send_buffer_bytes);
+    // Beyond net.core.rmem_max only with CAP_NET_ADMIN; without it the kernel gives what it may.
+    if sys::set_option(socket, SocketOption::ReceiveBufferForced, receive_bytes as i32).is_err() {
+        socket.set_recv_buffer_size(receive_bytes)?;
+    }
+    if sys::set_option(socket, SocketOption::SendBufferForced, send_bytes as i32).is_err() {
+        socket.set_send_buffer_size(send_bytes)?;
+    }
+    sys::set_option(socket, SocketOption::TellDropped, 1)?;
+    let is_wildcard = addr.ip().is_unspecified();
+    if addr.is_ipv4() {
+        // A large INVITE may be fragmented on its way; with the DF bit it would vanish (RFC 3261 §18.1.1
+        // leaves what is beyond the path MTU to congestion-safe transports, which phones often lack).
+        sys::set_option(socket, SocketOption::PathMtuDiscovery, libc::IP_PMTUDISC_DONT)?;
+        if is_wildcard {
+            sys::set_option(socket, SocketOption::TellLocalIpv4, 1)?;
+        }
+    } else if is_wildcard {
+        sys::set_option(socket, SocketOption::TellLocalIpv6, 1)?;
+    }
+    Ok(())
+}
+
+/// Says so when the kernel gave a smaller receive buffer than asked for: bursts are then lost in it.
+fn warn_of_small_buffer(socket: &Socket, listener: Listener, wanted_bytes: usize) {
+    // The kernel doubles what it is asked for, and tells the double.
+    let given_bytes = socket.recv_buffer_size().unwrap_or(0) / 2;
+    if given_bytes < wanted_bytes {
+        tracing::warn!(
+            listener = %listener.addr, given_bytes, wanted_bytes,
+            "the receive buffer is smaller than configured; raise net.core.rmem_max or lower receive_buffer_bytes"
+        );
+    }
+}
+
+/// Every address that the bound `listeners` answer at: their own, and for a wildcard those of all interfaces.
+pub(crate) fn own_addresses(listeners: &[Listener]) -> Result<Vec<IpAddr>, StartError> {
+    let is_there = |wildcard: IpAddr| listeners.iter().any(|listener| listener.addr.ip() == wildcard);
+    let (has_any_v4, has_any_v6) = (is_there(Ipv4Addr::UNSPECIFIED.into()), is_there(Ipv6Addr::UNSPECIFIED.into()));
+    let mut addresses: Vec<IpAddr> =
+        listeners.iter().map(|listener| listener.addr.ip()).filter(|ip| !ip.is_unspecified()).collect();
+    if has_any_v4 || has_any_v6 {
+        let interfaces = sys::interface_addresses()
+            .map_err(|source| StartError::Machine { step: "list the addresses of the interfaces", source })?;
+        addresses.extend(interfaces.into_iter().filter(|ip| if ip.is_ipv4() { has_any_v4 } else { has_any_v6 }));
+    }
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|ip| seen.insert(*ip));
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(transport: Transport, addr: &str) -> Listener {
+        Listener { transport, addr: addr.parse().unwrap() }
+    }
+
+    #[test]
+    fn all_shards_share_one_port_that_the_kernel_chose() {
+        let listeners = [listener(Transport::Udp, "127.0.0.1:0"), listener(Transport::Tcp, "[::1]:0")];
+        let bound = bind(&listeners, 3, &crate::tests::socket_options()).unwrap();
+        assert_eq!(bound.shards.len(), 3);
+        for ports in &bound.shards {
+            assert_eq!(ports.udp[0].socket().local_addr().unwrap(), bound.listeners[0].addr);
+            assert_eq!(ports.tcp[0].local_addr().unwrap(), bound.listeners[1].addr);
+        }
+        assert_ne!(bound.listeners[0].addr.port(), 0);
+    }
+
+    #[test]
+    fn a_second_daemon_does_not_share_the_first_ones_port() {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let options = crate::tests::socket_options();
+            let first = bind(&[listener(transport, "127.0.0.1:0")], 2, &options).unwrap();
+            let error = bind(&first.listeners, 2, &options).unwrap_err();
+            assert!(matches!(error, StartError::PortInUse { listener } if listener == first.listeners[0]));
+            let text = error.to_string();
+            assert!(text.contains(&first.listeners[0].addr.to_string()) && text.contains("in use"), "{text}");
+            drop(first);
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_told_as_such() {
+        let elsewhere = [listener(Transport::Udp, "192.0.2.1:5060")];
+        let error = bind(&elsewhere, 1, &crate::tests::socket_options()).unwrap_err();
+        assert!(matches!(error, StartError::AddressNotHere { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_wildcard_answers_at_all_addresses_of_its_family() {
+        let any = [listener(Transport::Udp, "0.0.0.0:5060"), listener(Transport::Tcp, "127.0.0.1:5060")];
+        let addresses = own_addresses(&any).unwrap();
+        assert_eq!(addresses.iter().filter(|ip| ip.is_loopback()).count(), 1);
+        assert!(addresses.iter().all(IpAddr::is_ipv4));
+        let concrete = [listener(Transport::Udp, "[2001:db8::1]:5060")];
+        assert_eq!(own_addresses(&concrete).unwrap(), [concrete[0].addr.ip()]);
+    }
+}

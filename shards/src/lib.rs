@@ -1,0 +1,87 @@
+//! The data plane: one executor, one set of sockets and one [`sipfed_proto::Shard`] per core.
+//!
+//! A [`DataPlane`] is started with [`Options`] and runs until it is stopped. It owns one thread per shard,
+//! pinned to its core; each thread owns a machine, its sockets and its connections, and shares nothing but
+//! bounded queues with the others. Begin with `turn`, which is what such a thread does.
+//!
+//! # Rooms
+//! - `turn`: one turn of a shard; `pace`: how long it waits for the next one.
+//! - `udp`: datagrams in batches; `stream`: TCP connections and their framing.
+//! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane;
+//!   `doorbell`: how a shard that is asleep learns of either.
+//! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
+//! - `bind`: the sockets, before any shard runs; `start`: the order of starting and stopping.
+//! - `sys`: the system calls, and all of the crate's `unsafe`.
+#![warn(missing_docs)]
+
+mod bind;
+mod clock;
+mod doorbell;
+mod error;
+mod link;
+mod mesh;
+mod pace;
+mod ready;
+mod runtime;
+mod start;
+mod stream;
+mod sys;
+mod turn;
+mod udp;
+
+pub use error::StartError;
+pub use start::DataPlane;
+
+use sipfed_proto::{Counters, Listener, Settings, ShardIndex};
+
+/// What the data plane is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The cores to run on, one shard each, in shard order. More shards than cores: name a core twice.
+    pub cores: Vec<usize>,
+    /// Where to listen. Port 0 lets the kernel choose one port that all shards then share.
+    pub listeners: Vec<Listener>,
+    /// The machine's settings; `listeners` and `own_addresses` are filled in once the sockets are bound.
+    pub settings: Settings,
+    /// Sockets and streams.
+    pub sockets: SocketOptions,
+}
+
+/// Bounds and waits of sockets and streams.
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// Bytes asked of the kernel for each UDP receive buffer (SO_RCVBUF).
+    pub receive_buffer_bytes: usize,
+    /// Bytes asked of the kernel for each UDP send buffer (SO_SNDBUF).
+    pub send_buffer_bytes: usize,
+    /// Longest wait, in microseconds, for more datagrams before a batch is taken; 0 takes each at once.
+    pub coalesce_us: u32,
+    /// Connections of one shard.
+    pub connections_per_shard_max: u32,
+    /// Seconds after which a connection without traffic is closed.
+    pub stream_idle_s: u32,
+    /// Milliseconds that opening a connection may take.
+    pub connect_timeout_ms: u32,
+    /// Bytes of one message on a stream; at most [`sipfed_proto::limits::MESSAGE_BYTES_MAX`].
+    pub stream_message_bytes_max: usize,
+    /// Bytes that may wait to be written to one connection.
+    pub stream_write_bytes_max: usize,
+}
+
+/// What one shard reports.
+#[derive(Clone, Debug)]
+pub struct ShardReport {
+    /// Which shard.
+    pub shard: ShardIndex,
+    /// Its counters.
+    pub counters: Counters,
+    /// Bindings it holds.
+    pub bindings: usize,
+    /// Transactions that are open in it.
+    pub open_transactions: usize,
+    /// Connections it owns.
+    pub connections: usize,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! The order of starting and stopping the shards of a node.
+//!
+//! In: [`Options`]. Out: a running [`DataPlane`], or a [`StartError`] and nothing that runs. All that can
+//! fail is done before the first shard takes its first turn: the sockets of all shards are bound, then every
+//! thread makes its executor and its shard and reports; only when all have done so are they let go.
+//!
+//! The [`DataPlane`] owns the threads. It is the control plane's; its methods are for any one thread, and
+//! block no longer than they say.
+
+use crate::bind::{self, Ports};
+use crate::clock::Clock;
+use crate::error::StartError;
+use crate::link::Control;
+use crate::mesh::{Mesh, MeshPort};
+use crate::runtime::{self, Executor, Unfit};
+use crate::turn::{Parts, ShardRun};
+use crate::{Options, ShardReport, SocketOptions, sys};
+use crossbeam::channel::{self, Receiver, Sender};
+
+use sipfed_proto::{Place, Settings, Shard, ShardIndex, limits};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The running data plane. Dropping it stops it.
+#[derive(Debug)]
+pub struct DataPlane {
+    listening: Vec<SocketAddr>,
+    mesh: Arc<Mesh>,
+    controls: Vec<Arc<Control>>,
+    threads: Vec<JoinHandle<Option<ShardReport>>>,
+}
+
+/// What the thread of one shard is given.
+struct Errand {
+    index: ShardIndex,
+    shards_count: u8,
+    core: usize,
+    ports: Ports,
+    settings: Arc<Settings>,
+    sockets: SocketOptions,
+    secret: [u8; 32],
+    clock: Clock,
+    mesh: MeshPort,
+    control: Arc<Control>,
+}
+
+impl DataPlane {
+    /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let Options { cores, listeners, mut settings, sockets } = options;
+        check(&cores, listeners.len(), &sockets)?;
+        let bound = bind::bind(&listeners, cores.len(), &sockets)?;
+        settings.own_addresses = bind::own_addresses(&bound.listeners)?;
+        settings.listeners.clone_from(&bound.listeners);
+        let settings = Arc::new(settings);
+        let mut secret = [0; 32];
+        sys::fill_random(&mut secret)
+            .map_err(|source| StartError::Machine { step: "draw the node's secret", source })?;
+        let mesh = Mesh::new(cores.len())
+            .map(Arc::new)
+            .map_err(|source| StartError::Machine { step: "make the shards' bells", source })?;
+        let clock = Clock::start();
+        let mut plane = Self {
+            listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
+            controls: cores.iter().map(|_| Arc::new(Control::new())).collect(),
+            threads: Vec::with_capacity(cores.len()),
+            mesh,
+        };
+        let (ready_to, ready) = channel::bounded(cores.len());
+        let (go, go_on) = channel::bounded(cores.len());
+        for (index, (ports, core)) in bound.shards.into_iter().zip(&cores).enumerate() {
+            let shard = ShardIndex(index as u8);
+            let errand = Errand {
+                index: shard,
+                shards_count: cores.len() as u8,
+                core: *core,
+                ports,
+                settings: Arc::clone(&settings),
+                sockets: sockets.clone(),
+                secret,
+                clock,
+                mesh: MeshPort::new(Arc::clone(&plane.mesh), shard),
+                control: Arc::clone(&plane.controls[index]),
+            };
+            let (ready_to, go_on) = (ready_to.clone(), go_on.clone());
+            let thread = thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || errand.run(&ready_to, &go_on))
+                .map_err(|e| StartError::Shard { shard: index, step: "starting its thread", reason: e.to_string() })?;
+            plane.threads.push(thread);
+        }
+        drop(ready_to);
+        // On an error `go` is dropped, which ends the threads, and then `plane`, which waits for them.
+        wait_until_ready(&ready, cores.len())?;
+        for _ in &cores {
+            // There is room for all, and a thread that has reported is there to take it.
+            let _ = go.send(());
+        }
+        Ok(plane)
+    }
+
+    /// The bound addresses, ports filled in.
+    pub fn listening(&self) -> &[SocketAddr] {
+        &self.listening
+    }
+
+    fn ring_all(&self) {
+        for index in 0..self.controls.len() {
+            self.mesh.bell(ShardIndex(index as u8)).ring();
+        }
+    }
+
+    /// Asks every shard for its report and waits for it, at most `timeout`. In shard order; a shard that did
+    /// not answer in time is missing.
+    pub fn report(&self, timeout: Duration) -> Vec<ShardReport> {
+        let deadline = Instant::now() + timeout;
+        let (reply, replies) = channel::bounded(self.controls.len());
+        let asked_count = self.controls.iter().filter(|control| control.ask_report(reply.clone())).count();
+        drop(reply);
+        self.ring_all();
+        let mut reports: Vec<ShardReport> =
+            (0..asked_count).map_while(|_| replies.recv_deadline(deadline).ok()).collect();
+        reports.sort_by_key(|report| report.shard);
+        reports
+    }
+
+    /// Stops taking new requests: they are answered 503; open transactions go on.
+    pub fn drain(&self) {
+        for control in &self.controls {
+            control.ask_drain();
+        }
+        self.ring_all();
+    }
+
+    /// Ends all shards and waits for their threads. Returns their last reports.
+    pub fn stop(mut self) -> Vec<ShardReport> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Vec<ShardReport> {
+        for control in &self.controls {
+            control.ask_stop();
+        }
+        self.ring_all();
+        let mut reports = Vec::with_capacity(self.threads.len());
+        for (index, thread) in self.threads.drain(..).enumerate() {
+            // A shard that was never let go, or could not wait, has none; the latter has said so.
+            if let Ok(report) = thread.join() {
+                reports.extend(report);
+            } else {
+                tracing::error!(shard = index, "the shard had panicked");
+            }
+        }
+        reports
+    }
+}
+
+impl Drop for DataPlane {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.join();
+        }
+    }
+}
+
+/// Checks what can be checked before anything is opened.
+fn check(cores: &[usize], listeners_count: usize, sockets: &SocketOptions) -> Result<(), StartError> {
+    if cores.is_empty() {
+        return Err(StartError::NoCores);
+    }
+    if cores.len() > limits::SHARDS_COUNT_MAX {
+        return Err(StartError::TooManyShards { count: cores.len() });
+    }
+    if listeners_count == 0 {
+        return Err(StartError::NoListeners);
+    }
+    if sockets.stream_message_bytes_max > limits::MESSAGE_BYTES_MAX {
+        return Err(StartError::StreamMessageBytes { bytes: sockets.stream_message_bytes_max });
+    }
+    let needed_bytes = runtime::LOCKABLE_BYTES_MIN;
+    // All rings together want more than the least; without it they only work a little slower.
+    match sys::lockable_bytes(needed_bytes * (1 + cores.len() as u64)) {
+        Ok(limit_bytes) if limit_bytes < needed_bytes => Err(StartError::LockableMemory { limit_bytes, needed_bytes }),
+        Ok(_) => Ok(()),
+        Err(source) => Err(StartError::Machine { step: "ask how much memory may be locked", source }),
+    }
+}
+
+/// Waits until all shards are made, or returns why one is not.
+fn wait_until_ready(ready: &Receiver<Result<(), StartError>>, shards_count: usize) -> Result<(), StartError> {
+    for _ in 0..shards_count {
+        // A thread that ends without a word has panicked; its panic is printed already.
+        ready.recv().unwrap_or_else(|_| {
+            Err(StartError::Machine { step: "start all shards", source: io::Error::other("a thread panicked") })
+        })?;
+    }
+    Ok(())
+}
+
+impl Errand {
+    /// Makes the shard on its own thread, waits for the others and runs it to its end.
+    fn run(self, ready: &Sender<Result<(), StartError>>, go_on: &Receiver<()>) -> Option<ShardReport> {
+        let shard = usize::from(self.index.0);
+        let made = Executor::pinned(self.core)
+            .map_err(|unfit| refused(shard, self.core, unfit))
+            .and_then(|executor| Ok((executor, self.make()?)));
+        let (executor, run) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return None;
+            }
+        };
+        let _ = ready.send(Ok(()));
+        go_on.recv().ok()?;
+        match executor.run(run.run()) {
+            Ok(report) => Some(report),
+            Err(error) => {
+                tracing::error!(shard, %error, "the shard could not wait for its sockets and has ended");
+                None
+            }
+        }
+    }
+
+    fn make(self) -> Result<ShardRun, StartError> {
+        let shard = usize::from(self.index.0);
+        let place = Place { index: self.index, count: self.shards_count };
+        let parts = Parts {
+            index: self.index,
+            machine: Shard::new(self.settings, place, self.secret, self.clock.now()),
+            ports: self.ports,
+            mesh: self.mesh,
+            control: self.control,
+            clock: self.clock,
+            sockets: &self.sockets,
+        };
+        ShardRun::new(parts).map_err(|error| StartError::Shard {
+            shard,
+            step: "waiting for its sockets",
+            reason: error.to_string(),
+        })
+    }
+}
+
+fn refused(shard: usize, core: usize, unfit: Unfit) -> StartError {
+    match unfit {
+        Unfit::Core(reason) => StartError::Core { shard, core, reason },
+        Unfit::IoUring(reason) => StartError::IoUring { reason },
+        Unfit::LockableMemory => {
+            let needed_bytes = runtime::LOCKABLE_BYTES_MIN * (shard as u64 + 1);
+            StartError::LockableMemory { limit_bytes: sys::lockable_bytes(0).unwrap_or(0), needed_bytes }
+        }
+        Unfit::Other(reason) => StartError::Shard { shard, step: "making its executor", reason },
+    }
+}

@@ -1,0 +1,409 @@
+//! The TCP connections of one shard (RFC 3261 §18, RFC 5626, RFC 5923).
+//!
+//! In: readiness of listeners and connections, and messages to send by flow or by address. Out: whole
+//! messages with their [`Source`], and [`News`] of connections that have ended and of requests that were
+//! lost. A connection belongs to the shard that accepted or opened it, from its first byte to its last.
+//!
+//! - [`framing`]: where a message ends.
+//! - [`connection`]: one connection; [`table`]: all of them; [`ages`]: which of them rest too long.
+//! - [`outbound`]: what waits to be written.
+//!
+//! A message to an address goes over the connection that exists to just that address, whoever opened it,
+//! and a new one is opened only where there is none.
+//!
+//! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
+//! ended at once, what still comes is thrown away, and answers to what was read may be written for
+//! [`LINGER_MS`]. Closing at once would reset the connection and could take the last answer with it.
+//!
+//! Bounds: connections, bytes of a message and bytes that wait to be written, as configured; one read of
+//! [`SCRATCH_BYTES`] per connection and turn, so that none starves the others; [`ACCEPTS_PER_TURN_MAX`] and
+//! [`EXPIRIES_PER_TURN_MAX`] a turn.
+
+pub(crate) mod ages;
+pub(crate) mod connection;
+pub(crate) mod framing;
+pub(crate) mod outbound;
+pub(crate) mod table;
+
+use crate::SocketOptions;
+use crate::ready::Ready;
+use crate::sys::epoll::{Epoll, Event, Interest};
+use ages::{Ages, Queue};
+use connection::{Connection, Stage};
+use framing::{Broken, Frame};
+use sipfed_proto::{Counters, FlowToken, Now, ShardIndex, Source, Ticket};
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use table::Table;
+
+/// Bytes read from one connection in a turn: about the time that a batch of datagrams takes.
+const SCRATCH_BYTES: usize = 8 * 1024;
+/// Connections accepted from one listener in a turn.
+const ACCEPTS_PER_TURN_MAX: usize = 64;
+/// Connections closed for their age in a turn.
+const EXPIRIES_PER_TURN_MAX: usize = 256;
+/// Milliseconds that a connection may still be written to after its peer has ended its sending.
+const LINGER_MS: u64 = 5_000;
+/// Milliseconds that a listener rests when the process has no descriptor left.
+const ACCEPT_REST_MS: u64 = 100;
+
+/// What the connections have to tell the machine.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// Connections that have ended.
+    pub(crate) closed: Vec<FlowToken>,
+    /// Requests that were not sent.
+    pub(crate) failed: Vec<Ticket>,
+}
+
+/// What every step is given.
+pub(crate) struct Step<'a> {
+    pub(crate) epoll: &'a Epoll,
+    pub(crate) now: Now,
+    pub(crate) counters: &'a mut Counters,
+    pub(crate) news: &'a mut News,
+}
+
+impl Step<'_> {
+    /// Takes note of a message that a connection could not take.
+    fn lose(&mut self, ticket: Ticket) {
+        self.counters.dropped_flow_gone += 1;
+        if ticket.is_some() {
+            self.news.failed.push(ticket);
+        }
+    }
+}
+
+/// A listening socket.
+#[derive(Debug)]
+struct TcpPort {
+    listener: TcpListener,
+    resting_until: Option<Now>,
+}
+
+/// All connections of a shard, and its listeners.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    ports: Vec<TcpPort>,
+    table: Table,
+    ages: Ages,
+    /// Connections that have something new to write.
+    dirty: Vec<u32>,
+    scratch: Box<[u8]>,
+    connections_count_max: usize,
+    message_bytes_max: usize,
+    write_bytes_max: usize,
+    idle_ms: u64,
+    connect_timeout_ms: u64,
+}
+
+impl Streams {
+    /// The streams of `shard` over its listeners, which do not block and are added to `epoll`.
+    pub(crate) fn new(
+        shard: ShardIndex,
+        listeners: Vec<TcpListener>,
+        options: &SocketOptions,
+        epoll: &Epoll,
+    ) -> io::Result<Self> {
+        for (index, listener) in listeners.iter().enumerate() {
+            epoll.add(listener, Interest::READ, Ready::Listener(index as u32).token())?;
+        }
+        Ok(Self {
+            ports: listeners.into_iter().map(|listener| TcpPort { listener, resting_until: None }).collect(),
+            table: Table::new(shard),
+            ages: Ages::new(),
+            dirty: Vec::new(),
+            scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+            connections_count_max: options.connections_per_shard_max as usize,
+            message_bytes_max: options.stream_message_bytes_max,
+            write_bytes_max: options.stream_write_bytes_max,
+            idle_ms: u64::from(options.stream_idle_s) * 1000,
+            connect_timeout_ms: u64::from(options.connect_timeout_ms),
+        })
+    }
+
+    /// How many connections there are, in whatever stage.
+    pub(crate) fn connections_count(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Accepts what waits at the listener with `index`.
+    pub(crate) fn accept(&mut self, index: u32, step: &mut Step<'_>) {
+        for _ in 0..ACCEPTS_PER_TURN_MAX {
+            let Some(port) = self.ports.get(index as usize) else { return };
+            match port.listener.accept() {
+                Ok((stream, remote)) => self.take_in(stream, remote, step),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if is_of_the_peer(&error) => {}
+                // No descriptor or no memory is left: the connection stays in the kernel's queue, and asking
+                // for it again and again would only burn this core.
+                Err(_) => {
+                    step.counters.connections_refused += 1;
+                    return self.rest(index, step);
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, stream: TcpStream, remote: SocketAddr, step: &mut Step<'_>) {
+        // Dropping the stream closes it.
+        if self.table.len() >= self.connections_count_max {
+            step.counters.connections_refused += 1;
+            return;
+        }
+        let made = self.table.insert(|flow| {
+            stream.set_nonblocking(true)?;
+            stream.set_nodelay(true)?;
+            Connection::new(stream, flow, remote, Stage::Open, step.epoll)
+        });
+        if let Ok(slot) = made {
+            step.counters.connections_accepted += 1;
+            self.ages.put(slot, Queue::Open, step.now);
+        }
+    }
+
+    fn rest(&mut self, index: u32, step: &mut Step<'_>) {
+        let port = &mut self.ports[index as usize];
+        let interest = step.epoll.change(&port.listener, Interest::NONE, Ready::Listener(index).token());
+        if interest.is_ok() {
+            port.resting_until = Some(step.now.plus_ms(ACCEPT_REST_MS));
+        }
+    }
+
+    /// Does what a ready connection asks for; whole messages go to `take`.
+    pub(crate) fn handle_event(
+        &mut self,
+        slot: u32,
+        generation: u32,
+        event: Event,
+        step: &mut Step<'_>,
+        take: &mut impl FnMut(&[u8], &Source),
+    ) {
+        let Some(slot) = self.table.find(slot, generation) else { return };
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        if connection.stage == Stage::Opening {
+            return self.finish_opening(slot, step);
+        }
+        let has_ended = connection.has_ended;
+        if event.readable && !has_ended {
+            self.read(slot, step, take);
+        } else if event.ended {
+            return self.close(slot, step);
+        }
+        if event.writable {
+            self.flush_one(slot, step);
+        }
+    }
+
+    fn finish_opening(&mut self, slot: u32, step: &mut Step<'_>) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        if connection.finish_opening().is_err() {
+            return self.close(slot, step);
+        }
+        step.counters.connections_opened += 1;
+        self.ages.put(slot, Queue::Open, step.now);
+        self.flush_one(slot, step);
+    }
+
+    fn read(&mut self, slot: u32, step: &mut Step<'_>, take: &mut impl FnMut(&[u8], &Source)) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        let len = match connection.read(&mut self.scratch) {
+            Ok(None) => return,
+            Ok(Some(len)) => len,
+            Err(_) => return self.close(slot, step),
+        };
+        if len == 0 {
+            connection.has_ended = true;
+            // Who has never said anything waits for no answer: a probe, or a scan.
+            let awaits_nothing = !connection.has_spoken && connection.outbound.is_empty();
+            return if awaits_nothing { self.close(slot, step) } else { self.linger(slot, step) };
+        }
+        connection.has_spoken = true;
+        if connection.stage == Stage::Lingering {
+            return;
+        }
+        self.ages.put(slot, Queue::Open, step.now);
+        let (source, mut pings_count) = (connection.source(), 0);
+        let end = connection.framing.push(&self.scratch[..len], self.message_bytes_max, |frame| match frame {
+            Frame::Message(bytes) | Frame::HeadOnly(bytes) => take(bytes, &source),
+            Frame::Ping => pings_count += 1,
+        });
+        for _ in 0..pings_count {
+            step.counters.keepalives += 1;
+            // RFC 5626 §4.4.1: the answer to a double CRLF is a single one. One that finds no room is not
+            // missed by a peer that does not read.
+            connection.put(b"\r\n", Ticket::NONE, self.write_bytes_max);
+        }
+        if pings_count > 0 {
+            self.mark_dirty(slot);
+        }
+        if let Err(broken) = end {
+            step.counters.connections_broken += 1;
+            step.counters.dropped_too_long += u64::from(broken == Broken::TooLong);
+            self.linger(slot, step);
+        }
+    }
+
+    /// Ends the reading of a connection, and reports its end.
+    fn linger(&mut self, slot: u32, step: &mut Step<'_>) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        if connection.stage == Stage::Open {
+            connection.stage = Stage::Lingering;
+            connection.framing = framing::Framing::new();
+            step.news.closed.push(connection.flow());
+            self.ages.put(slot, Queue::Lingering, step.now);
+            self.table.forget_remote(slot);
+        }
+        self.mark_dirty(slot);
+    }
+
+    /// Ends a connection for good.
+    fn close(&mut self, slot: u32, step: &mut Step<'_>) {
+        self.ages.remove(slot);
+        let Some(connection) = self.table.remove(slot) else { return };
+        if connection.stage == Stage::Open {
+            step.news.closed.push(connection.flow());
+        }
+        for ticket in connection.outbound.unwritten() {
+            step.lose(ticket);
+        }
+    }
+
+    /// Has a message wait for the connection that `flow` names. Where that is gone it goes to `fallback`
+    /// (RFC 3261 §18.2.2).
+    pub(crate) fn send_flow(
+        &mut self,
+        flow: FlowToken,
+        fallback: Option<SocketAddr>,
+        ticket: Ticket,
+        message: &[u8],
+        step: &mut Step<'_>,
+    ) {
+        match (self.table.find(flow.slot(), flow.generation()), fallback) {
+            (Some(slot), _) => self.put(slot, ticket, message, step),
+            (None, Some(remote)) => self.send_to(remote, ticket, message, step),
+            (None, None) => step.lose(ticket),
+        }
+    }
+
+    /// Has a message wait for a connection to `remote`, which is opened where there is none.
+    pub(crate) fn send_to(&mut self, remote: SocketAddr, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
+        match self.table.find_remote(remote).map_or_else(|| self.open(remote, step), Some) {
+            Some(slot) => self.put(slot, ticket, message, step),
+            None => step.lose(ticket),
+        }
+    }
+
+    fn put(&mut self, slot: u32, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
+        let has_room =
+            self.table.get_mut(slot).is_some_and(|connection| connection.put(message, ticket, self.write_bytes_max));
+        if has_room {
+            self.mark_dirty(slot);
+        } else {
+            step.lose(ticket);
+        }
+    }
+
+    fn open(&mut self, remote: SocketAddr, step: &mut Step<'_>) -> Option<u32> {
+        if self.table.len() >= self.connections_count_max {
+            step.counters.connections_refused += 1;
+            return None;
+        }
+        let made = self.table.insert(|flow| {
+            let stream = start_connecting(remote)?;
+            Connection::new(stream, flow, remote, Stage::Opening, step.epoll)
+        });
+        let slot = made.ok()?;
+        self.ages.put(slot, Queue::Opening, step.now);
+        Some(slot)
+    }
+
+    fn mark_dirty(&mut self, slot: u32) {
+        if let Some(connection) = self.table.get_mut(slot)
+            && !connection.is_dirty
+        {
+            connection.is_dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Writes what this turn has put to connections, each in one call.
+    pub(crate) fn flush(&mut self, step: &mut Step<'_>) {
+        for index in 0..self.dirty.len() {
+            self.flush_one(self.dirty[index], step);
+        }
+        self.dirty.clear();
+    }
+
+    fn flush_one(&mut self, slot: u32, step: &mut Step<'_>) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        connection.is_dirty = false;
+        let had_some = !connection.outbound.is_empty();
+        if connection.flush().and_then(|()| connection.update_interest(step.epoll)).is_err() {
+            return self.close(slot, step);
+        }
+        if had_some && connection.stage == Stage::Open {
+            self.ages.put(slot, Queue::Open, step.now);
+        }
+    }
+
+    /// How long a connection may stand in `queue`.
+    fn age_ms_max(&self, queue: Queue) -> u64 {
+        match queue {
+            Queue::Opening => self.connect_timeout_ms,
+            Queue::Open => self.idle_ms,
+            Queue::Lingering => LINGER_MS,
+        }
+    }
+
+    /// When [`Streams::expire`] is owed next.
+    pub(crate) fn next_deadline(&self) -> Option<Now> {
+        let ages = Queue::ALL.into_iter().filter_map(|queue| {
+            let (_, since) = self.ages.oldest(queue)?;
+            Some(since.plus_ms(self.age_ms_max(queue)))
+        });
+        ages.chain(self.ports.iter().filter_map(|port| port.resting_until)).min()
+    }
+
+    /// Closes what has rested, or taken to open, for too long, and wakes listeners that have rested.
+    pub(crate) fn expire(&mut self, step: &mut Step<'_>) {
+        for queue in Queue::ALL {
+            for _ in 0..EXPIRIES_PER_TURN_MAX {
+                let Some((slot, since)) = self.ages.oldest(queue) else { break };
+                if since.plus_ms(self.age_ms_max(queue)) > step.now {
+                    break;
+                }
+                step.counters.connections_idled += u64::from(queue == Queue::Open);
+                self.close(slot, step);
+            }
+        }
+        for (index, port) in self.ports.iter_mut().enumerate() {
+            if port.resting_until.is_some_and(|until| until <= step.now) {
+                let token = Ready::Listener(index as u32).token();
+                // Should this fail, it is tried again at the next turn.
+                if step.epoll.change(&port.listener, Interest::READ, token).is_ok() {
+                    port.resting_until = None;
+                }
+            }
+        }
+    }
+}
+
+/// Whether accepting failed for a reason of that one connection (accept(2) names these).
+fn is_of_the_peer(error: &io::Error) -> bool {
+    !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// Starts to open a connection; whether that succeeds is told by its readiness to write.
+fn start_connecting(remote: SocketAddr) -> io::Result<TcpStream> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&remote.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! One TCP connection: its socket, what of a message has arrived, and what waits to be written.
+
+use super::framing::Framing;
+use super::outbound::Outbound;
+use crate::ready::Ready;
+use crate::sys::epoll::{Epoll, Interest};
+use sipfed_proto::{FlowToken, Source, Ticket, Transport};
+use std::io::{self, Read};
+use std::net::{SocketAddr, TcpStream};
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The kernel is opening it; what is to be sent waits.
+    Opening,
+    /// Both directions are in use.
+    Open,
+    /// Nothing is read from it any more, but answers to what was read may still be written.
+    Lingering,
+}
+
+/// One connection. At rest it owns no memory beyond itself.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    stream: TcpStream,
+    flow: FlowToken,
+    remote: SocketAddr,
+    local: SocketAddr,
+    pub(crate) stage: Stage,
+    /// The peer has sent something.
+    pub(crate) has_spoken: bool,
+    /// The peer has ended its sending.
+    pub(crate) has_ended: bool,
+    /// It stands in the list of those that have something new to write.
+    pub(crate) is_dirty: bool,
+    interest: Interest,
+    pub(crate) framing: Framing,
+    pub(crate) outbound: Outbound,
+}
+
+impl Connection {
+    /// A connection over `stream`, which does not block, added to `epoll`.
+    pub(crate) fn new(
+        stream: TcpStream,
+        flow: FlowToken,
+        remote: SocketAddr,
+        stage: Stage,
+        epoll: &Epoll,
+    ) -> io::Result<Self> {
+        let interest = match stage {
+            Stage::Opening => Interest::WRITE,
+            Stage::Open | Stage::Lingering => Interest::READ,
+        };
+        let local = stream.local_addr()?;
+        epoll.add(&stream, interest, token(flow))?;
+        Ok(Self {
+            stream,
+            flow,
+            remote,
+            local,
+            stage,
+            has_spoken: false,
+            has_ended: false,
+            is_dirty: false,
+            interest,
+            framing: Framing::new(),
+            outbound: Outbound::default(),
+        })
+    }
+
+    /// Its name.
+    pub(crate) fn flow(&self) -> FlowToken {
+        self.flow
+    }
+
+    /// The peer's address.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// Where its messages come from.
+    pub(crate) fn source(&self) -> Source {
+        Source { transport: Transport::Tcp, remote: self.remote, local: self.local, flow: self.flow }
+    }
+
+    /// Learns how the opening went; an error means that it failed.
+    pub(crate) fn finish_opening(&mut self) -> io::Result<()> {
+        if let Some(error) = self.stream.take_error()? {
+            return Err(error);
+        }
+        self.stream.peer_addr()?;
+        self.local = self.stream.local_addr()?;
+        self.stage = Stage::Open;
+        Ok(())
+    }
+
+    /// Reads what has arrived, as much as fits into `scratch`; `None` when nothing has.
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.stream.read(scratch) {
+                Ok(len) => return Ok(Some(len)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Has a message wait to be written; `false` when too much waits already.
+    pub(crate) fn put(&mut self, message: &[u8], ticket: Ticket, bytes_max: usize) -> bool {
+        self.outbound.put(message, ticket, bytes_max)
+    }
+
+    /// Writes what the kernel takes; an error means that the connection is lost.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.stage != Stage::Opening {
+            self.outbound.write_to(&mut self.stream)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what the connection now has use for.
+    pub(crate) fn update_interest(&mut self, epoll: &Epoll) -> io::Result<()> {
+        let read = if self.has_ended { Interest::NONE } else { Interest::READ };
+        let wanted = match self.stage {
+            Stage::Opening => Interest::WRITE,
+            _ if self.outbound.is_empty() => read,
+            _ => read.and(Interest::WRITE),
+        };
+        if wanted != self.interest {
+            epoll.change(&self.stream, wanted, token(self.flow))?;
+            self.interest = wanted;
+        }
+        Ok(())
+    }
+}
+
+fn token(flow: FlowToken) -> u64 {
+    Ready::Connection { slot: flow.slot(), generation: flow.generation() }.token()
+}

@@ -1,0 +1,406 @@
+//! The page to read first: what one shard does, turn by turn.
+//!
+//! A [`ShardRun`] owns all that a shard has: its machine, sockets, connections and ends of the queues. It
+//! repeats one turn for ever:
+//!
+//! 1. **receive**: the wishes of the control plane, a batch from every UDP socket that is ready, one read from
+//!    every connection that is. The machine handles each message, or names the shard it belongs to, for
+//!    which it is put into a parcel;
+//! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
+//!    the same moments;
+//! 3. **timers** of the machine and of the connections;
+//! 4. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
+//!    write, messages for connections of other shards by the mesh. What could not be sent, and connections
+//!    that have ended, go back to the machine, whose answers are sent in the same turn;
+//! 5. **wait**, in one of three ways (see [`ShardRun::wait`]).
+//!
+//! Bounds: every source gives a bounded batch to a turn; the machine bounds its timers; sending goes round
+//! [`SEND_ROUNDS_MAX`] times and leaves the rest to the next turn. While anything is left there is no wait.
+
+use crate::ShardReport;
+use crate::bind::Ports;
+use crate::clock::Clock;
+use crate::link::Control;
+use crate::mesh::{Letter, MeshPort};
+use crate::pace::Pace;
+use crate::ready::Ready;
+use crate::runtime::{self, Readiness};
+use crate::stream::{News, Step, Streams};
+use crate::sys;
+use crate::sys::datagrams::{BATCH_COUNT_MAX, Received, Sending};
+use crate::sys::epoll::{Epoll, Event, Interest};
+use crate::udp::{self, UdpPort};
+use crate::{SocketOptions, link};
+use sipfed_proto::{Counters, Destination, Now, Outbox, Shard, ShardIndex, Source, Verdict, limits};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Events taken from the epoll set in one turn. The set hands out what is ready in turn, so that no
+/// connection is passed over for another.
+const EVENTS_COUNT_MAX: usize = 128;
+/// Parcels taken from each other shard in one turn.
+const PARCELS_PER_TURN_MAX: usize = 4;
+/// How often a turn sends what its own sending has brought about.
+const SEND_ROUNDS_MAX: usize = 4;
+/// Longest wait on the shard's own thread; a longer one goes through the executor.
+const DIRECT_WAIT_MAX: Duration = Duration::from_millis(5);
+/// Longest wait at all.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+/// Nanoseconds to wait while the kernel or another shard has no room for what is to be sent.
+const CONGESTED_WAIT_NS: u64 = 250_000;
+
+/// What a shard is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) index: ShardIndex,
+    pub(crate) machine: Shard,
+    pub(crate) ports: Ports,
+    pub(crate) mesh: MeshPort,
+    pub(crate) control: Arc<Control>,
+    pub(crate) clock: Clock,
+    pub(crate) sockets: &'a SocketOptions,
+}
+
+/// One shard with all that it owns.
+pub(crate) struct ShardRun {
+    index: ShardIndex,
+    machine: Shard,
+    outbox: Outbox,
+    news: News,
+    /// What the runtime itself counts; added to the machine's when it reports.
+    counters: Counters,
+    clock: Clock,
+    pace: Pace,
+    epoll: Epoll,
+    udp: Vec<UdpPort>,
+    received: Received,
+    sending: Sending,
+    /// By UDP port: the messages of the outbox that it is to send.
+    departing: Vec<Vec<u32>>,
+    streams: Streams,
+    mesh: MeshPort,
+    control: Arc<Control>,
+    is_draining: bool,
+}
+
+/// What a turn leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// Messages that it handled.
+    messages_count: usize,
+    /// Something could not be taken or sent within its bounds: the next turn follows at once.
+    has_more: bool,
+    /// The kernel or another shard has no room: the next turn follows soon.
+    is_congested: bool,
+}
+
+/// Where received messages go.
+struct Intake<'a> {
+    machine: &'a mut Shard,
+    outbox: &'a mut Outbox,
+    mesh: &'a mut MeshPort,
+    now: Now,
+    messages_count: usize,
+    dropped_count: u64,
+}
+
+impl Intake<'_> {
+    fn take(&mut self, bytes: &[u8], source: &Source) {
+        match self.machine.receive(bytes, source, self.now, self.outbox) {
+            Verdict::Handled => self.messages_count += 1,
+            Verdict::Belongs(owner) => {
+                let is_put = self.mesh.put(owner, Letter::Steered { source: *source, bytes });
+                self.dropped_count += u64::from(!is_put);
+            }
+        }
+    }
+}
+
+impl ShardRun {
+    /// Makes the shard; it runs on the thread that it is made on.
+    pub(crate) fn new(parts: Parts<'_>) -> io::Result<Self> {
+        let Parts { index, machine, ports, mesh, control, clock, sockets } = parts;
+        let epoll = Epoll::new(EVENTS_COUNT_MAX)?;
+        epoll.add(mesh.bell(), Interest::READ_EDGE, Ready::Bell.token())?;
+        for (index, port) in ports.udp.iter().enumerate() {
+            epoll.add(port.socket(), Interest::READ, Ready::Udp(index as u32).token())?;
+        }
+        sys::tighten_timers();
+        Ok(Self {
+            index,
+            machine,
+            outbox: Outbox::new(),
+            news: News::default(),
+            counters: Counters::default(),
+            clock,
+            pace: Pace::new(sockets.coalesce_us, sys::monotonic_ns()),
+            departing: vec![Vec::new(); ports.udp.len()],
+            udp: ports.udp,
+            received: Received::new(limits::MESSAGE_BYTES_MAX),
+            sending: Sending::new(),
+            streams: Streams::new(index, ports.tcp, sockets, &epoll)?,
+            epoll,
+            mesh,
+            control,
+            is_draining: false,
+        })
+    }
+
+    /// Takes turns until the control plane asks to stop, and returns the last report.
+    pub(crate) async fn run(mut self) -> io::Result<ShardReport> {
+        let mut readiness = Readiness::new(self.epoll.descriptor()?)?;
+        while !self.control.is_stopping() {
+            let turn = self.turn();
+            runtime::yield_if_needed().await;
+            self.wait(turn, &mut readiness).await;
+        }
+        Ok(self.report())
+    }
+
+    /// One turn over what the last wait has found ready.
+    fn turn(&mut self) -> Turn {
+        let now = self.clock.now();
+        let mut turn = Turn::default();
+        self.answer_control();
+        self.receive_ready(now, &mut turn);
+        self.mesh.dispatch();
+        self.receive_parcels(now, &mut turn);
+        self.machine.handle_timeout(now, &mut self.outbox);
+        self.expire_streams(now);
+        self.send(now, &mut turn);
+        turn
+    }
+
+    fn receive_ready(&mut self, now: Now, turn: &mut Turn) {
+        turn.has_more |= self.epoll.count() == EVENTS_COUNT_MAX;
+        for index in 0..self.epoll.count() {
+            let event = self.epoll.event(index);
+            match Ready::from_token(event.token) {
+                // Whoever rang has left something in a queue, and all of these are looked into anyway.
+                Ready::Bell => {}
+                Ready::Udp(port) => self.receive_datagrams(port as usize, now, turn),
+                Ready::Listener(listener) => {
+                    let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
+                    self.streams.accept(listener, &mut step);
+                }
+                Ready::Connection { slot, generation } => {
+                    self.receive_stream(slot, generation, event, now, turn);
+                }
+            }
+        }
+        self.epoll.clear();
+    }
+
+    fn receive_datagrams(&mut self, port: usize, now: Now, turn: &mut Turn) {
+        let count = self.udp[port].receive(&mut self.received);
+        turn.has_more |= count == BATCH_COUNT_MAX;
+        let mut intake = Intake {
+            machine: &mut self.machine,
+            outbox: &mut self.outbox,
+            mesh: &mut self.mesh,
+            now,
+            messages_count: 0,
+            dropped_count: 0,
+        };
+        for index in 0..count {
+            let datagram = self.received.datagram(index);
+            if let Some((bytes, source)) = self.udp[port].open(&datagram, &mut self.counters) {
+                intake.take(bytes, &source);
+            }
+        }
+        turn.messages_count += intake.messages_count;
+        self.counters.dropped_mesh_full += intake.dropped_count;
+    }
+
+    fn receive_stream(&mut self, slot: u32, generation: u32, event: Event, now: Now, turn: &mut Turn) {
+        let mut intake = Intake {
+            machine: &mut self.machine,
+            outbox: &mut self.outbox,
+            mesh: &mut self.mesh,
+            now,
+            messages_count: 0,
+            dropped_count: 0,
+        };
+        let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
+        self.streams.handle_event(slot, generation, event, &mut step, &mut |bytes, source| {
+            intake.take(bytes, source);
+        });
+        turn.messages_count += intake.messages_count;
+        self.counters.dropped_mesh_full += intake.dropped_count;
+    }
+
+    fn receive_parcels(&mut self, now: Now, turn: &mut Turn) {
+        for from in 0..self.mesh.shards_count() {
+            for _ in 0..PARCELS_PER_TURN_MAX {
+                let Some(parcel) = self.mesh.take(from) else { break };
+                for letter in parcel.letters() {
+                    turn.messages_count += 1;
+                    self.receive_letter(letter, now);
+                }
+                self.mesh.give_back(from, parcel);
+            }
+        }
+    }
+
+    fn receive_letter(&mut self, letter: Letter<'_>, now: Now) {
+        match letter {
+            Letter::Steered { source, bytes } => {
+                self.machine.handle_steered(bytes, &source, now, &mut self.outbox);
+            }
+            Letter::Transmit { flow, fallback, ticket, bytes } => {
+                let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
+                self.streams.send_flow(flow, fallback, ticket, bytes, &mut step);
+            }
+            Letter::FlowClosed(flow) => self.machine.handle_flow_closed(flow, now, &mut self.outbox),
+            Letter::TransmitFailed(ticket) => {
+                self.machine.handle_transmit_failed(ticket, now, &mut self.outbox);
+            }
+        }
+    }
+
+    fn answer_control(&mut self) {
+        if self.control.is_draining() && !self.is_draining {
+            self.is_draining = true;
+            self.machine.drain();
+        }
+        for _ in 0..link::REPORTS_COUNT_MAX {
+            let Some(reply) = self.control.take_report_request() else { break };
+            // Who asked may have given up waiting, which is no concern of the shard.
+            let _ = reply.try_send(self.report());
+        }
+    }
+
+    fn report(&self) -> ShardReport {
+        let mut counters = *self.machine.counters();
+        counters.add(&self.counters);
+        ShardReport {
+            shard: self.index,
+            counters,
+            bindings: self.machine.bindings(),
+            open_transactions: self.machine.open_transactions(),
+            connections: self.streams.connections_count(),
+        }
+    }
+
+    fn expire_streams(&mut self, now: Now) {
+        if self.streams.next_deadline().is_some_and(|deadline| deadline <= now) {
+            let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
+            self.streams.expire(&mut step);
+        }
+    }
+
+    /// Sends the outbox, and what comes of sending it.
+    fn send(&mut self, now: Now, turn: &mut Turn) {
+        for port in &mut self.udp {
+            port.flush(&mut self.sending, &mut self.counters, &mut self.news.failed);
+        }
+        for _ in 0..SEND_ROUNDS_MAX {
+            self.depart(now);
+            let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
+            self.streams.flush(&mut step);
+            self.tell_news(now);
+            if self.outbox.is_empty() {
+                break;
+            }
+        }
+        turn.has_more |= !self.outbox.is_empty();
+        turn.is_congested = !self.mesh.dispatch() || self.udp.iter().any(UdpPort::has_backlog);
+    }
+
+    /// Gives each message of the outbox to the socket, connection or shard that it goes by, and empties it.
+    fn depart(&mut self, now: Now) {
+        let Self { epoll, counters, news, streams, mesh, .. } = self;
+        for (index, transmit) in self.outbox.transmits().iter().enumerate() {
+            let ticket = transmit.ticket;
+            let mut step = Step { epoll, now, counters, news };
+            match transmit.to {
+                Destination::Udp { remote, local } => match udp::best_port(&self.udp, local, remote) {
+                    Some(port) => self.departing[port].push(index as u32),
+                    None => udp::refuse(ticket, counters, &mut news.failed),
+                },
+                Destination::Flow { flow, fallback } if flow.shard() == self.index => {
+                    streams.send_flow(flow, fallback, ticket, self.outbox.bytes(transmit), &mut step);
+                }
+                Destination::Flow { flow, fallback } => {
+                    let bytes = self.outbox.bytes(transmit);
+                    if !mesh.put(flow.shard(), Letter::Transmit { flow, fallback, ticket, bytes }) {
+                        counters.dropped_mesh_full += 1;
+                        news.failed.extend(ticket.is_some().then_some(ticket));
+                    }
+                }
+                Destination::Connect { remote } => {
+                    streams.send_to(remote, ticket, self.outbox.bytes(transmit), &mut step);
+                }
+            }
+        }
+        for (port, departing) in self.udp.iter_mut().zip(&mut self.departing) {
+            if !departing.is_empty() {
+                port.send(&self.outbox, departing, &mut self.sending, counters, &mut news.failed);
+                departing.clear();
+            }
+        }
+        self.outbox.clear();
+    }
+
+    /// Tells the machines of all shards which connections have ended, and each one which of its requests
+    /// were not sent.
+    fn tell_news(&mut self, now: Now) {
+        for flow in self.news.closed.drain(..) {
+            self.machine.handle_flow_closed(flow, now, &mut self.outbox);
+            for shard in (0..self.mesh.shards_count()).map(|shard| ShardIndex(shard as u8)) {
+                if shard != self.index && !self.mesh.put(shard, Letter::FlowClosed(flow)) {
+                    self.counters.dropped_mesh_full += 1;
+                }
+            }
+        }
+        for ticket in self.news.failed.drain(..) {
+            if ticket.shard() == self.index {
+                self.machine.handle_transmit_failed(ticket, now, &mut self.outbox);
+            } else if !self.mesh.put(ticket.shard(), Letter::TransmitFailed(ticket)) {
+                self.counters.dropped_mesh_full += 1;
+            }
+        }
+    }
+
+    /// Waits for the next turn, and leaves in the epoll set what it is about.
+    ///
+    /// - With something left over, not at all.
+    /// - Under load, asleep until several messages have come (see [`crate::pace`]). Nobody needs to ring:
+    ///   the queues are looked into when the sleep ends. They are looked into once more before it
+    ///   begins, since other shards hand over at about the same moment.
+    /// - Otherwise until something is ready, first on this thread, then through the executor.
+    async fn wait(&mut self, turn: Turn, readiness: &mut Readiness) {
+        let now_ns = sys::monotonic_ns();
+        self.pace.note(turn.messages_count, now_ns);
+        let has_more = turn.has_more || !self.mesh.is_idle();
+        let sleep_until_ns = match self.pace.sleep_until_ns(now_ns) {
+            _ if has_more => Some(now_ns),
+            None if turn.is_congested => Some(now_ns + CONGESTED_WAIT_NS),
+            at_ns => at_ns,
+        };
+        if let Some(at_ns) = sleep_until_ns {
+            if at_ns > now_ns {
+                sys::sleep_until_ns(at_ns);
+            }
+            self.epoll.poll();
+            return;
+        }
+        let (mesh, control) = (&self.mesh, &self.control);
+        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining)) {
+            self.epoll.poll();
+            return;
+        }
+        let timeout = self.until_next_deadline();
+        let ready_count = self.epoll.wait(timeout.min(DIRECT_WAIT_MAX));
+        if ready_count == 0 && timeout > DIRECT_WAIT_MAX {
+            readiness.wait(timeout.saturating_sub(DIRECT_WAIT_MAX)).await;
+            self.epoll.poll();
+        }
+        self.mesh.bell().unpark();
+    }
+
+    fn until_next_deadline(&self) -> Duration {
+        let deadline = [self.machine.next_deadline(), self.streams.next_deadline()].into_iter().flatten().min();
+        deadline.map_or(WAIT_MAX, |deadline| self.clock.until(deadline).min(WAIT_MAX))
+    }
+}
