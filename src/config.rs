@@ -1,0 +1,335 @@
+//! The configuration file: parsed once into types that are valid from then on.
+//!
+//! What has to be equal on all nodes of a cluster ([`ClusterConfig`]) stands apart from what is this node's
+//! own ([`NodeConfig`]). Everything that is wrong with a file is told at once, each with its place and with
+//! what would be right.
+
+mod cluster;
+mod forms;
+mod key;
+mod node;
+mod problem;
+mod reader;
+mod reference;
+mod spelling;
+
+pub(crate) use cluster::ClusterConfig;
+pub(crate) use forms::{listener, listener_text};
+pub(crate) use node::{LogFormat, LogLevel, NodeConfig};
+pub(crate) use problem::{File, Problem};
+pub(crate) use reference::default_file;
+
+use reader::Places;
+use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
+use sipfed_proto::{Settings, Transport};
+
+/// A valid configuration.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    /// Equal on every node of the cluster.
+    pub(crate) cluster: ClusterConfig,
+    /// This node's own.
+    pub(crate) node: NodeConfig,
+}
+
+impl Config {
+    /// Reads a file's text; an empty one is the default. All problems, in the order of the file, otherwise.
+    pub(crate) fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        let mut config = Self::default();
+        let (places, mut problems) = reader::read(text, &mut config);
+        // Values that are wrong already kept their defaults; comparing those would tell of nothing that
+        // stands in the file.
+        if problems.is_empty() {
+            problems = conflicts(&config, &places);
+        }
+        problems.sort_by_key(Problem::start);
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    /// The machine's settings. The data plane fills in what it only knows once the sockets are bound.
+    pub(crate) fn settings(&self) -> Settings {
+        let Self { cluster, node } = self;
+        Settings {
+            domains: cluster.domains.clone(),
+            own_addresses_are_domains: cluster.own_addresses_are_domains,
+            listeners: node.listen.clone(),
+            own_addresses: Vec::new(),
+            advertised_host: node.advertised_host.clone(),
+            server_header: node.server_header.clone(),
+            registrar: RegistrarSettings {
+                service_route: node.service_route.clone(),
+                bindings_per_shard_max: node.bindings_per_shard_max,
+                ..cluster.registrar.clone()
+            },
+            proxy: ProxySettings {
+                foreign: node.foreign,
+                timer_c_s: cluster.timer_c_s,
+                serial_by_q: cluster.serial_by_q,
+                serial_group_s: cluster.serial_group_s,
+                transactions_per_shard_max: node.transactions_per_shard_max,
+                retry_after_s: cluster.retry_after_s,
+            },
+            timers: cluster.timers,
+        }
+    }
+}
+
+/// Values that are valid one by one and contradict each other.
+fn conflicts(config: &Config, places: &Places) -> Vec<Problem> {
+    let Config { cluster, node } = config;
+    let registrar = &cluster.registrar;
+    let mut found = Conflicts { places, problems: Vec::new() };
+    found.at_most(
+        ("registrar.min_expires_s", registrar.min_expires_s),
+        ("registrar.max_expires_s", registrar.max_expires_s),
+    );
+    if registrar.min_expires_s <= registrar.max_expires_s {
+        found.at_most(
+            ("registrar.min_expires_s", registrar.min_expires_s),
+            ("registrar.default_expires_s", registrar.default_expires_s),
+        );
+        found.at_most(
+            ("registrar.default_expires_s", registrar.default_expires_s),
+            ("registrar.max_expires_s", registrar.max_expires_s),
+        );
+    }
+    found.at_most(("timers.t1_ms", cluster.timers.t1_ms), ("timers.t2_ms", cluster.timers.t2_ms));
+    if cluster.domains.is_empty() && !cluster.own_addresses_are_domains {
+        found.add(
+            "no request could ever be for this node: it has no domain",
+            &[("domains.own_addresses_are_domains", "so its addresses are none"), ("domains.names", "none")],
+            "name a domain in domains.names, or set own_addresses_are_domains = true",
+        );
+    }
+    if node.listen.is_empty() {
+        found.add(
+            "node.listen is empty, so nothing could be received",
+            &[("node.listen", "at least one")],
+            "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
+        );
+    }
+    if let Foreign::Relay(transport @ Transport::Udp, addr) = node.foreign {
+        let can_send = |listener: &sipfed_proto::Listener| {
+            listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
+        };
+        if !node.listen.iter().any(can_send) {
+            let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
+            found.add(
+                &format!("proxy.foreign is reached over UDP and {family}, and no listener is of that kind"),
+                &[("proxy.foreign", "sent from a listening socket"), ("node.listen", "none of that kind")],
+                "add a UDP listener of that family to node.listen, or relay over tcp:",
+            );
+        }
+    }
+    found.problems
+}
+
+struct Conflicts<'p> {
+    places: &'p Places,
+    problems: Vec<Problem>,
+}
+
+impl Conflicts<'_> {
+    fn at_most(&mut self, (lower, low): (&str, u32), (upper, high): (&str, u32)) {
+        if low > high {
+            self.add(
+                &format!("{lower} is more than {upper}"),
+                &[(lower, &format!("{low} here")), (upper, &format!("{high} here"))],
+                &format!("{lower} = {low} and {upper} = {high} in force (what the file does not name has its default); lower the one or raise the other"),
+            );
+        }
+    }
+
+    /// Points at those of the keys that the file names; a conflict has at least one of them.
+    fn add(&mut self, what: &str, keys: &[(&str, &str)], right: &str) {
+        let places = keys
+            .iter()
+            .filter_map(|(key, label)| Some((self.places.get(*key)?.clone(), (*label).to_owned())))
+            .collect();
+        self.problems.push(Problem { what: what.to_owned(), places, right: right.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(text: &str) -> Vec<Problem> {
+        Config::parse(text).expect_err("the file should be refused")
+    }
+
+    fn only(text: &str) -> (String, String, String) {
+        let mut problems = problems(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let Problem { what, places, right } = problems.remove(0);
+        (what, places[0].1.clone(), right)
+    }
+
+    fn only_eq(text: &str, what: &str, label: &str, right: &str) {
+        assert_eq!(only(text), (what.to_owned(), label.to_owned(), right.to_owned()));
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default_and_keeps_the_defaults_of_the_machine() {
+        let settings = Config::parse("").unwrap().settings();
+        let machine = Settings::default();
+        assert_eq!(settings.registrar, machine.registrar);
+        assert_eq!(settings.proxy, machine.proxy);
+        assert_eq!(settings.timers, machine.timers);
+        let listen: Vec<_> = settings.listeners.iter().map(listener_text).collect();
+        assert_eq!(listen, ["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]);
+    }
+
+    #[test]
+    fn every_number_takes_its_bounds_and_refuses_what_lies_beyond() {
+        fn check<C: Default>(keys: &[key::Key<C>]) {
+            for key in keys {
+                let key::Kind::Number { min, max, get, set, .. } = &key.kind else { continue };
+                for value in [*min, *max] {
+                    let mut config = C::default();
+                    set(&mut config, value);
+                    assert_eq!(get(&config), Some(value), "{} does not keep {value}", key.path());
+                    // Another key may contradict the bound, but the key itself takes it.
+                    let text = format!("[{}]\n{} = {value}\n", key.section, key.name);
+                    let (_, problems) = reader::read(&text, &mut Config::default());
+                    assert!(problems.is_empty(), "{text}{problems:?}");
+                }
+                for value in [min.checked_sub(1).map_or(-1, i128::from), i128::from(*max) + 1] {
+                    let text = format!("[{}]\n{} = {value}\n", key.section, key.name);
+                    let problems = problems(&text);
+                    assert!(problems[0].what.starts_with(&format!("{} = {value} is too ", key.path())));
+                    assert_eq!(problems[0].start(), text.find(&format!("{value}")).unwrap());
+                }
+            }
+        }
+        check(cluster::KEYS);
+        check(node::KEYS);
+    }
+
+    #[test]
+    fn every_default_is_a_value_that_the_file_accepts() {
+        fn check<C: Default>(keys: &[key::Key<C>]) {
+            for key in keys {
+                let Some(default) = key.default_text() else { continue };
+                let text = format!("[{}]\n{} = {default}\n", key.section, key.name);
+                assert!(Config::parse(&text).is_ok(), "{text}");
+            }
+        }
+        check(cluster::KEYS);
+        check(node::KEYS);
+    }
+
+    #[test]
+    fn all_problems_are_told_in_the_order_of_the_file() {
+        let problems =
+            problems("[registrar]\nmin_expires = 60\nmax_contacts = 0\n[proxi]\n[node]\nlisten = [\"0.0.0.0:5060\"]\n");
+        let what: Vec<&str> = problems.iter().map(|problem| &*problem.what).collect();
+        assert_eq!(
+            what,
+            [
+                "unknown key registrar.min_expires",
+                "registrar.max_contacts = 0 is too small",
+                "unknown section [proxi]",
+                "node.listen cannot be \"0.0.0.0:5060\"",
+            ]
+        );
+        let right: Vec<&str> = problems.iter().map(|problem| &*problem.right).collect();
+        assert_eq!(
+            right,
+            [
+                "did you mean min_expires_s?",
+                "write 1 or more; the default is 16",
+                "did you mean [proxy]?",
+                "write \"udp:0.0.0.0:5060\" or \"tcp:0.0.0.0:5060\"",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_number_with_a_unit_is_converted_in_the_answer() {
+        only_eq(
+            "[registrar]\ndefault_expires_s = \"1h\"\n",
+            "registrar.default_expires_s has the wrong type",
+            "this is a string",
+            "write 3600, without quotes",
+        );
+        only_eq(
+            "[stop]\ndrain_s = 1.5\n",
+            "stop.drain_s has the wrong type",
+            "this is a number with a fraction",
+            "write a whole number, 0 to 600 seconds; the default is 5",
+        );
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_shown_its_section() {
+        only_eq("[proxy]\ngruu = true\n", "unknown key proxy.gruu", "not known", "gruu belongs below [registrar]");
+        only_eq("gruu = true\n", "unknown key gruu", "not known", "gruu belongs below [registrar]");
+        only_eq(
+            "registrar = 5\n",
+            "registrar is a section",
+            "this is a whole number",
+            "write [registrar] on a line of its own, and its keys below it",
+        );
+    }
+
+    #[test]
+    fn words_lists_and_flags_are_told_what_they_may_be() {
+        only_eq(
+            "[registrar]\noverflow = \"evict-oldest\"\n",
+            "registrar.overflow does not know \"evict-oldest\"",
+            "not one of its words",
+            "write \"refuse\" or \"evict_oldest\"; did you mean \"evict_oldest\"?",
+        );
+        only_eq(
+            "[domains]\nnames = \"example.com\"\n",
+            "domains.names has the wrong type",
+            "this is a string",
+            "write a list: [\"example.com\"]",
+        );
+        only_eq(
+            "[registrar]\ngruu = \"yes\"\n",
+            "registrar.gruu has the wrong type",
+            "this is a string",
+            "write true or false, without quotes",
+        );
+    }
+
+    #[test]
+    fn what_stands_twice_is_refused() {
+        only_eq(
+            "[domains]\nnames = [\"example.com\", \"Example.Com\"]\n",
+            "domains.names cannot be \"Example.Com\"",
+            "this domain stands here twice",
+            "remove one of the two",
+        );
+        let (what, _, right) = only("[stop]\ndrain_s = 1\ndrain_s = 2\n");
+        assert_eq!(what, "not TOML: duplicate key");
+        assert!(right.starts_with("remove one of the two"));
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_both_shown() {
+        let problems = problems("[registrar]\nmin_expires_s = 600\nmax_expires_s = 300\n");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].what, "registrar.min_expires_s is more than registrar.max_expires_s");
+        assert_eq!(problems[0].places.len(), 2);
+
+        let (what, label, _) = only("[registrar]\nmax_expires_s = 600\n");
+        assert_eq!(what, "registrar.default_expires_s is more than registrar.max_expires_s");
+        assert_eq!(label, "600 here");
+
+        assert!(only("[node]\nlisten = []\n").0.starts_with("node.listen is empty"));
+        assert!(only("[domains]\nown_addresses_are_domains = false\n").0.contains("it has no domain"));
+        let relay = "[node]\nlisten = [\"udp:0.0.0.0:5060\"]\n[proxy]\nforeign = \"udp:[2001:db8::1]:5060\"\n";
+        assert!(only(relay).0.contains("UDP and IPv6"));
+    }
+
+    #[test]
+    fn a_broken_line_does_not_hide_what_is_wrong_elsewhere() {
+        let problems = problems("[registrar]\nmax_contacts = = 3\n[stop]\ndrain_s = 601\n");
+        assert!(problems[0].what.starts_with("not TOML: "), "{problems:?}");
+        assert_eq!(problems[1].what, "stop.drain_s = 601 is too large");
+        assert_eq!(problems.len(), 2, "{problems:?}");
+    }
+}

@@ -1,0 +1,379 @@
+//! What is this node's own: its addresses, its sizes, its logs.
+
+use super::forms;
+use super::key::{Key, Kind, Unit, Wrong};
+use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
+use sipfed_proto::{Listener, Transport, limits};
+use sipfed_shards::SocketOptions;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// The keys that differ from node to node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeConfig {
+    /// How many shards; `None` for one on every core.
+    pub(crate) shards: Option<u8>,
+    /// Where to listen.
+    pub(crate) listen: Vec<Listener>,
+    /// What stands in Via and Record-Route instead of the local address.
+    pub(crate) advertised_host: Option<String>,
+    /// The Server header field; empty for none.
+    pub(crate) server_header: String,
+    /// Routes handed to phones.
+    pub(crate) service_route: Vec<String>,
+    /// Most bindings of one shard.
+    pub(crate) bindings_per_shard_max: u32,
+    /// Most server transactions of one shard.
+    pub(crate) transactions_per_shard_max: u32,
+    /// Where requests for other domains go.
+    pub(crate) foreign: Foreign,
+    /// Sockets and streams.
+    pub(crate) sockets: SocketOptions,
+    /// The form of log lines.
+    pub(crate) log_format: LogFormat,
+    /// The least severe lines that are written.
+    pub(crate) log_level: LogLevel,
+    /// Seconds that open transactions are waited for.
+    pub(crate) drain_s: u32,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people; coloured on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least severe lines that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogLevel {
+    /// What stops the node.
+    Error,
+    /// What an operator should look at.
+    Warn,
+    /// Start, stop and reports.
+    Info,
+    /// Steps in between.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// Its word in the file and on the command line.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Addresses that one node may listen at.
+pub(crate) const LISTENERS_COUNT_MAX: usize = 16;
+/// Routes that a 200 to REGISTER may name.
+const SERVICE_ROUTES_COUNT_MAX: usize = 4;
+/// The ceiling of buffers of the kernel: SO_RCVBUF is a signed number that the kernel doubles.
+const SOCKET_BUFFER_BYTES_MAX: u64 = 1 << 30;
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        let registrar = RegistrarSettings::default();
+        let proxy = ProxySettings::default();
+        let sip_port = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+        Self {
+            shards: None,
+            listen: [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, addr: sip_port }).to_vec(),
+            advertised_host: None,
+            server_header: "sipfed".to_owned(),
+            service_route: registrar.service_route,
+            bindings_per_shard_max: registrar.bindings_per_shard_max,
+            transactions_per_shard_max: proxy.transactions_per_shard_max,
+            foreign: proxy.foreign,
+            sockets: SocketOptions {
+                receive_buffer_bytes: 4 << 20,
+                send_buffer_bytes: 4 << 20,
+                coalesce_us: 250,
+                connections_per_shard_max: 20_000,
+                stream_idle_s: 7200,
+                connect_timeout_ms: 5000,
+                stream_message_bytes_max: limits::MESSAGE_BYTES_MAX,
+                stream_write_bytes_max: 256 << 10,
+            },
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
+            drain_s: 5,
+        }
+    }
+}
+
+/// Every key whose value goes into a [`NodeConfig`].
+pub(crate) const KEYS: &[Key<NodeConfig>] = &[
+    Key {
+        section: "node",
+        name: "shards",
+        what: "How many shards, one thread each. Left out: one on every core that the process may use.",
+        kind: Kind::Number {
+            min: 1,
+            max: limits::SHARDS_COUNT_MAX as u64,
+            unit: Unit::Things,
+            get: |config| config.shards.map(u64::from),
+            set: |config, value| config.shards = Some(value as u8),
+        },
+    },
+    Key {
+        section: "node",
+        name: "listen",
+        what: "Addresses to listen at, over IPv4 or IPv6 (`\"udp:[::]:5060\"`). Port 0 lets the kernel choose.",
+        kind: Kind::List {
+            form: "\"udp:address:port\" or \"tcp:address:port\"",
+            count_max: LISTENERS_COUNT_MAX,
+            get: |config| config.listen.iter().map(forms::listener_text).collect(),
+            clear: |config| config.listen.clear(),
+            add: add_listener,
+        },
+    },
+    Key {
+        section: "node",
+        name: "advertised_host",
+        what: "Name or address put into Via and Record-Route. Left out: the local address that a message leaves from.",
+        kind: Kind::Text {
+            form: "host name or IP address",
+            get: |config| config.advertised_host.clone(),
+            set: |config, text| {
+                config.advertised_host = Some(forms::host(text)?);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "node",
+        name: "server_header",
+        what: "Text of the Server header field of responses; empty for none.",
+        kind: Kind::Text {
+            form: "up to 64 printable characters",
+            get: |config| Some(config.server_header.clone()),
+            set: |config, text| {
+                config.server_header = forms::header_text(text)?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "registrar",
+        name: "service_route",
+        what: "Service-Route URIs handed to phones (RFC 3608), each as it stands between `<` and `>`.",
+        kind: Kind::List {
+            form: "SIP URIs with lr",
+            count_max: SERVICE_ROUTES_COUNT_MAX,
+            get: |config| config.service_route.clone(),
+            clear: |config| config.service_route.clear(),
+            add: add_service_route,
+        },
+    },
+    Key {
+        section: "registrar",
+        name: "bindings_per_shard_max",
+        what: "Bindings of one shard; one more is refused with 503.",
+        kind: Kind::Number {
+            min: 1,
+            max: 100_000_000,
+            unit: Unit::Things,
+            get: |config| Some(config.bindings_per_shard_max.into()),
+            set: |config, value| config.bindings_per_shard_max = value as u32,
+        },
+    },
+    Key {
+        section: "proxy",
+        name: "foreign",
+        what: "What becomes of a request for a domain that is not ours: `refuse` answers 403, a next hop gets it relayed.",
+        kind: Kind::Text {
+            form: "\"refuse\" or \"udp:address:port\" or \"tcp:address:port\"",
+            get: |config| {
+                Some(match config.foreign {
+                    Foreign::Refuse => "refuse".to_owned(),
+                    Foreign::Relay(transport, addr) => forms::listener_text(&Listener { transport, addr }),
+                })
+            },
+            set: |config, text| {
+                config.foreign = if text == "refuse" {
+                    Foreign::Refuse
+                } else {
+                    let (transport, addr) = forms::next_hop(text)?;
+                    Foreign::Relay(transport, addr)
+                };
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "proxy",
+        name: "transactions_per_shard_max",
+        what: "Server transactions of one shard; one more is refused with 503.",
+        kind: Kind::Number {
+            min: 1,
+            max: 10_000_000,
+            unit: Unit::Things,
+            get: |config| Some(config.transactions_per_shard_max.into()),
+            set: |config, value| config.transactions_per_shard_max = value as u32,
+        },
+    },
+    Key {
+        section: "udp",
+        name: "receive_buffer_bytes",
+        what: "Asked of the kernel for the receive buffer of each socket (SO_RCVBUF); net.core.rmem_max bounds it.",
+        kind: Kind::Number {
+            min: 4096,
+            max: SOCKET_BUFFER_BYTES_MAX,
+            unit: Unit::Bytes,
+            get: |config| Some(config.sockets.receive_buffer_bytes as u64),
+            set: |config, value| config.sockets.receive_buffer_bytes = value as usize,
+        },
+    },
+    Key {
+        section: "udp",
+        name: "send_buffer_bytes",
+        what: "Asked of the kernel for the send buffer of each socket (SO_SNDBUF); net.core.wmem_max bounds it.",
+        kind: Kind::Number {
+            min: 4096,
+            max: SOCKET_BUFFER_BYTES_MAX,
+            unit: Unit::Bytes,
+            get: |config| Some(config.sockets.send_buffer_bytes as u64),
+            set: |config, value| config.sockets.send_buffer_bytes = value as usize,
+        },
+    },
+    Key {
+        section: "udp",
+        name: "coalesce_us",
+        what: "Longest wait for more datagrams before a batch is taken; 0 takes each at once.",
+        kind: Kind::Number {
+            min: 0,
+            max: 2000,
+            unit: Unit::Microseconds,
+            get: |config| Some(config.sockets.coalesce_us.into()),
+            set: |config, value| config.sockets.coalesce_us = value as u32,
+        },
+    },
+    Key {
+        section: "tcp",
+        name: "connections_per_shard_max",
+        what: "Connections of one shard; one more is closed at once. The limit of open files may lower it.",
+        kind: Kind::Number {
+            min: 1,
+            max: 1_000_000,
+            unit: Unit::Things,
+            get: |config| Some(config.sockets.connections_per_shard_max.into()),
+            set: |config, value| config.sockets.connections_per_shard_max = value as u32,
+        },
+    },
+    Key {
+        section: "tcp",
+        name: "idle_s",
+        what: "A connection without traffic for this long is closed. The default outlasts the refresh interval of every registration, so that phones without keep-alives stay reachable.",
+        kind: Kind::Number {
+            min: 10,
+            max: 86_400,
+            unit: Unit::Seconds,
+            get: |config| Some(config.sockets.stream_idle_s.into()),
+            set: |config, value| config.sockets.stream_idle_s = value as u32,
+        },
+    },
+    Key {
+        section: "tcp",
+        name: "connect_timeout_ms",
+        what: "How long opening a connection may take.",
+        kind: Kind::Number {
+            min: 50,
+            max: 32_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.sockets.connect_timeout_ms.into()),
+            set: |config, value| config.sockets.connect_timeout_ms = value as u32,
+        },
+    },
+    Key {
+        section: "tcp",
+        name: "message_bytes_max",
+        what: "The longest message; a connection that announces a longer one is closed.",
+        kind: Kind::Number {
+            min: 1500,
+            max: limits::MESSAGE_BYTES_MAX as u64,
+            unit: Unit::Bytes,
+            get: |config| Some(config.sockets.stream_message_bytes_max as u64),
+            set: |config, value| config.sockets.stream_message_bytes_max = value as usize,
+        },
+    },
+    Key {
+        section: "tcp",
+        name: "write_buffer_bytes_max",
+        what: "What may wait to be written to one connection; a message that would exceed it is dropped and counted.",
+        kind: Kind::Number {
+            min: limits::MESSAGE_BYTES_MAX as u64 + 1,
+            max: 16 << 20,
+            unit: Unit::Bytes,
+            get: |config| Some(config.sockets.stream_write_bytes_max as u64),
+            set: |config, value| config.sockets.stream_write_bytes_max = value as usize,
+        },
+    },
+    Key {
+        section: "log",
+        name: "format",
+        what: "`text` is for people and coloured on a terminal; `json` writes one object a line. Both go to stderr.",
+        kind: Kind::Choice {
+            words: &["text", "json"],
+            get: |config| match config.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            },
+            set: |config, word| {
+                config.log_format = if word == "text" { LogFormat::Text } else { LogFormat::Json };
+            },
+        },
+    },
+    Key {
+        section: "log",
+        name: "level",
+        what: "The least severe lines that are written. No level writes a line for each message.",
+        kind: Kind::Choice {
+            words: &["error", "warn", "info", "debug", "trace"],
+            get: |config| config.log_level.word(),
+            set: |config, word| {
+                config.log_level =
+                    LogLevel::ALL.into_iter().find(|level| level.word() == word).unwrap_or(LogLevel::Info);
+            },
+        },
+    },
+    Key {
+        section: "stop",
+        name: "drain_s",
+        what: "How long a stopping node waits for open transactions to end. New requests are answered 503 meanwhile.",
+        kind: Kind::Number {
+            min: 0,
+            max: 600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.drain_s.into()),
+            set: |config, value| config.drain_s = value as u32,
+        },
+    },
+];
+
+fn add_listener(config: &mut NodeConfig, text: &str) -> Result<(), Wrong> {
+    let listener = forms::listener(text)?;
+    // Several ports of the kernel's choice are several listeners.
+    if listener.addr.port() != 0 && config.listen.contains(&listener) {
+        return Err(Wrong::new("this address stands here twice", "remove one of the two"));
+    }
+    config.listen.push(listener);
+    Ok(())
+}
+
+fn add_service_route(config: &mut NodeConfig, text: &str) -> Result<(), Wrong> {
+    let route = forms::route_uri(text)?;
+    config.service_route.push(route);
+    Ok(())
+}

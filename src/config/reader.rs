@@ -1,0 +1,266 @@
+//! Reads a file against the tables of keys and collects everything that is wrong with it.
+
+use super::key::{Key, Kind, Unit, Wrong};
+use super::problem::Problem;
+use super::spelling;
+use super::{Config, cluster, node};
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Where each key that the file names has its value.
+pub(super) type Places = HashMap<String, Range<usize>>;
+
+/// Reads `text` into `config`, key by key; what is wrong keeps its default and is told.
+pub(super) fn read(text: &str, config: &mut Config) -> (Places, Vec<Problem>) {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { text, places: Places::new(), problems: Vec::new() };
+    for (section, value) in document.get_ref() {
+        reader.section(section, value, config);
+    }
+    // A line that is not TOML makes the parser guess; what the guess leads to would only confuse. A value that
+    // it made up has no place, and of several errors on a line the first is the cause.
+    let mut broken = HashSet::new();
+    let syntax: Vec<Problem> = errors
+        .iter()
+        .map(|error| syntax_problem(error, text))
+        .filter(|problem| broken.insert(line(text, problem.start())))
+        .collect();
+    reader.problems.retain(|problem| {
+        let made_up = problem.places.iter().any(|(place, _)| place.is_empty());
+        !broken.contains(&line(text, problem.start())) && (broken.is_empty() || !made_up)
+    });
+    reader.problems.extend(syntax);
+    (reader.places, reader.problems)
+}
+
+/// The number of the line that holds the byte at `offset`, from 0.
+fn line(text: &str, offset: usize) -> usize {
+    text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+fn syntax_problem(error: &toml::de::Error, text: &str) -> Problem {
+    let end = text.len();
+    let place = error.span().unwrap_or(end..end);
+    let message = error.message().lines().next().unwrap_or_default();
+    let right = if message.contains("duplicate") {
+        "remove one of the two; the file may name a key or a section once"
+    } else {
+        "write `key = value` under a `[section]`; strings stand in double quotes, lists in square brackets"
+    };
+    Problem::new(format!("not TOML: {message}"), place, "here", right)
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    places: Places,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn section(
+        &mut self,
+        name: &Spanned<std::borrow::Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+        config: &mut Config,
+    ) {
+        let known = sections().any(|section| section == name.get_ref());
+        let Some(table) = value.get_ref().as_table().filter(|_| known) else {
+            let problem = if known { not_a_section(name, value) } else { unknown_section(name, value.get_ref()) };
+            self.problems.push(problem);
+            return;
+        };
+        for (key, value) in table {
+            let found = self.key(cluster::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
+                || self.key(node::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node);
+            if !found {
+                self.problems.push(unknown_key(name.get_ref(), key));
+            }
+        }
+    }
+
+    /// Reads the value of a key if it is one of `keys`.
+    fn key<C: Default>(
+        &mut self,
+        keys: &[Key<C>],
+        section: &str,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        into: &mut C,
+    ) -> bool {
+        let Some(key) = keys.iter().find(|key| key.section == section && key.name == name) else {
+            return false;
+        };
+        self.places.insert(key.path(), value.span());
+        match &key.kind {
+            Kind::Number { min, max, unit, set, .. } => match number(key, (*min, *max), *unit, value) {
+                Ok(number) => set(into, number),
+                Err(problem) => self.problems.push(problem),
+            },
+            Kind::Flag { set, .. } => match value.get_ref().as_bool() {
+                Some(flag) => set(into, flag),
+                None => self.wrong_type(key, value, "write true or false, without quotes".to_owned()),
+            },
+            Kind::Choice { words, set, .. } => match value.get_ref().as_str() {
+                Some(word) if words.contains(&word) => set(into, word),
+                Some(word) => {
+                    let meant = spelling::nearest(word, words.iter().copied())
+                        .map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
+                    self.problems.push(Problem::new(
+                        format!("{} does not know \"{word}\"", key.path()),
+                        value.span(),
+                        "not one of its words",
+                        format!("write {}{meant}", key.form()),
+                    ));
+                }
+                None => self.wrong_type(key, value, format!("write {}", key.form())),
+            },
+            Kind::Text { set, .. } => match value.get_ref().as_str() {
+                Some(text) => self.accept(key, value, set(into, text)),
+                None => self.wrong_type(key, value, format!("write {} in double quotes", key.form())),
+            },
+            Kind::List { count_max, clear, add, .. } => {
+                let Some(items) = value.get_ref().as_array() else {
+                    let right = self.as_list(value);
+                    self.wrong_type(key, value, right);
+                    return true;
+                };
+                clear(into);
+                for item in items {
+                    match item.get_ref().as_str() {
+                        Some(text) => self.accept(key, item, add(into, text)),
+                        None => self.wrong_type(key, item, "write each item in double quotes".to_owned()),
+                    }
+                }
+                if items.len() > *count_max {
+                    self.problems.push(Problem::new(
+                        format!("{} has {} items", key.path(), items.len()),
+                        value.span(),
+                        format!("at most {count_max}"),
+                        format!("remove {}", items.len() - count_max),
+                    ));
+                }
+            }
+        }
+        true
+    }
+
+    fn accept<C: Default>(&mut self, key: &Key<C>, value: &Spanned<DeValue<'_>>, read: Result<(), Wrong>) {
+        if let Err(wrong) = read {
+            let found = &self.text[value.span()];
+            let what = format!("{} cannot be {found}", key.path());
+            self.problems.push(Problem::new(what, value.span(), wrong.what, wrong.right));
+        }
+    }
+
+    fn wrong_type<C: Default>(&mut self, key: &Key<C>, value: &Spanned<DeValue<'_>>, right: String) {
+        let what = format!("{} has the wrong type", key.path());
+        self.problems.push(Problem::new(what, value.span(), type_name(value.get_ref()), right));
+    }
+
+    /// A single string where a list should be is shown as that list.
+    fn as_list(&self, value: &Spanned<DeValue<'_>>) -> String {
+        if value.get_ref().is_str() {
+            format!("write a list: [{}]", &self.text[value.span()])
+        } else {
+            "write a list of strings in square brackets".to_owned()
+        }
+    }
+}
+
+fn number<C: Default>(
+    key: &Key<C>,
+    (min, max): (u64, u64),
+    unit: Unit,
+    value: &Spanned<DeValue<'_>>,
+) -> Result<u64, Problem> {
+    let bounds = format!("must be {}", key.form());
+    let default = key.default_text().map_or_else(String::new, |text| format!("; the default is {text}"));
+    let Some(integer) = value.get_ref().as_integer() else {
+        let meant = value.get_ref().as_str().and_then(|text| unit.convert(text));
+        let right = match meant.filter(|number| (min..=max).contains(number)) {
+            Some(number) => format!("write {number}, without quotes"),
+            None => format!("write a whole number, {}{default}", key.form()),
+        };
+        let what = format!("{} has the wrong type", key.path());
+        return Err(Problem::new(what, value.span(), type_name(value.get_ref()), right));
+    };
+    let number = i128::from_str_radix(integer.as_str(), integer.radix());
+    let (what, right) = match number {
+        Ok(number) if number < i128::from(min) => ("too small", format!("write {min} or more{default}")),
+        Ok(number) if number > i128::from(max) => ("too large", format!("write {max} or less{default}")),
+        Ok(number) => return Ok(number as u64),
+        Err(_) => ("too large", format!("write {max} or less{default}")),
+    };
+    Err(Problem::new(format!("{} = {integer} is {what}", key.path()), value.span(), bounds, right))
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "this is a string",
+        DeValue::Integer(_) => "this is a whole number",
+        DeValue::Float(_) => "this is a number with a fraction",
+        DeValue::Boolean(_) => "this is true or false",
+        DeValue::Datetime(_) => "this is a date or time",
+        DeValue::Array(_) => "this is a list",
+        DeValue::Table(_) => "this is a table",
+    }
+}
+
+/// Every section and name, of both tables.
+fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_cluster = cluster::KEYS.iter().map(|key| (key.section, key.name));
+    of_cluster.chain(node::KEYS.iter().map(|key| (key.section, key.name)))
+}
+
+fn sections() -> impl Iterator<Item = &'static str> {
+    names().map(|(section, _)| section)
+}
+
+fn not_a_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Problem {
+    let section = name.get_ref();
+    Problem::new(
+        format!("{section} is a section"),
+        name.span(),
+        type_name(value.get_ref()),
+        format!("write [{section}] on a line of its own, and its keys below it"),
+    )
+}
+
+fn unknown_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &DeValue<'_>) -> Problem {
+    let word = name.get_ref();
+    let what = if value.is_table() { format!("unknown section [{word}]") } else { format!("unknown key {word}") };
+    // A key that stands above every section is a key of one of them.
+    let home = names().find(|(_, key)| key == word).filter(|_| !value.is_table());
+    let right = match (home, spelling::nearest(word, sections())) {
+        (Some((section, key)), _) => format!("{key} belongs below [{section}]"),
+        (None, Some(meant)) => format!("did you mean [{meant}]?"),
+        (None, None) => {
+            let mut all: Vec<&str> = sections().collect();
+            all.dedup();
+            all.sort_unstable();
+            all.dedup();
+            format!("the sections are {}", all.join(", "))
+        }
+    };
+    Problem::new(what, name.span(), "not known", right)
+}
+
+fn unknown_key(section: &str, key: &Spanned<std::borrow::Cow<'_, str>>) -> Problem {
+    let word = key.get_ref();
+    let here = || names().filter(move |(of, _)| *of == section).map(|(_, name)| name);
+    let elsewhere = names().find(|(_, name)| name == word);
+    let right = match (elsewhere, spelling::nearest(word, here())) {
+        (Some((home, name)), _) => format!("{name} belongs below [{home}]"),
+        (None, Some(meant)) => format!("did you mean {meant}?"),
+        (None, None) => match spelling::nearest(word, names().map(|(_, name)| name)) {
+            Some(meant) => {
+                let home = names().find(|(_, name)| *name == meant).map_or(section, |(home, _)| home);
+                format!("did you mean {meant}, below [{home}]?")
+            }
+            None => format!("the keys of [{section}] are {}", here().collect::<Vec<_>>().join(", ")),
+        },
+    };
+    Problem::new(format!("unknown key {section}.{word}"), key.span(), "not known", right)
+}

@@ -1,0 +1,173 @@
+//! The reference of all keys, made from their tables: the file that `sipfed defaults` prints, and the page
+//! `docs/configuration.md`.
+
+use super::key::Key;
+use super::{cluster, node};
+use std::fmt::Write;
+
+/// Sections in the order of the reference, each with its sentence.
+const SECTIONS: [(&str, &str); 9] = [
+    ("node", "This process: its size and its addresses."),
+    ("domains", "What the node is responsible for."),
+    ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
+    ("proxy", "RFC 3261 §16: how requests find their phones."),
+    ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
+    ("udp", "Sockets for datagrams."),
+    ("tcp", "Connections."),
+    ("log", "What is written, and how."),
+    ("stop", "How the node ends."),
+];
+
+/// Columns of a comment in the file.
+const COLUMNS: usize = 100;
+
+/// A file that names every key with its default.
+pub(crate) fn default_file() -> String {
+    let mut file = "# Every key of sipfed with its default. A key may be left out, and so may the file.\n".to_owned();
+    for (section, sentence) in SECTIONS {
+        file.push('\n');
+        comment(sentence, &mut file);
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(file, "[{section}]");
+        lines(section, node::KEYS, &mut file);
+        lines(section, cluster::KEYS, &mut file);
+    }
+    file
+}
+
+fn lines<C: Default>(section: &str, keys: &[Key<C>], file: &mut String) {
+    for key in keys.iter().filter(|key| key.section == section) {
+        comment(&format!("{} Form: {}.", key.what, key.form()), file);
+        let _ = match key.default_text() {
+            Some(default) => writeln!(file, "{} = {default}", key.name),
+            None => writeln!(file, "# {} =", key.name),
+        };
+    }
+}
+
+/// Puts `text` on lines that start with `#`.
+fn comment(text: &str, file: &mut String) {
+    let mut column = 0;
+    for word in text.split(' ') {
+        let width = word.chars().count() + 1;
+        if column == 0 || column + width > COLUMNS {
+            file.push_str(if column == 0 { "#" } else { "\n#" });
+            column = 1;
+        }
+        file.push(' ');
+        file.push_str(word);
+        column += width;
+    }
+    file.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+
+    const INTRODUCTION: &str = "\
+# Configuration
+
+`sipfed serve --config FILE` reads one TOML file. Every key is optional: an empty file is the default, and so is
+none at all. `sipfed check FILE` says whether a file is valid, and otherwise names the file, line, column and key of
+everything that is wrong, with what would be right.
+
+The file is read once, at start; a change takes effect with the next start. Options of the command line
+(`--listen`, `--shards`, `--log-format`, `--log-level`) stand above the file.
+
+The scope of a key is *cluster* where all nodes of a cluster need the same value, and *node* where each has its own.
+Times and sizes are whole numbers whose unit ends the name of the key.
+
+`sipfed defaults` prints a file with every key at its default. A small carrier's file may be as short as this:
+
+```toml
+[node]
+listen = [\"udp:192.0.2.10:5060\", \"tcp:192.0.2.10:5060\"]
+advertised_host = \"sip.example.com\"
+
+[domains]
+names = [\"example.com\", \"example.net\"]
+
+[registrar]
+min_expires_s = 300
+overflow = \"evict_oldest\"
+
+[log]
+format = \"json\"
+```
+
+This page is made from the tables in `src/config/cluster.rs` and `src/config/node.rs`;
+`UPDATE_REFERENCE=1 cargo test -p sipfed reference` writes it anew.
+
+";
+
+    const CONFLICTS: &str = "\
+## What has to agree
+
+- `registrar.min_expires_s` ≤ `registrar.default_expires_s` ≤ `registrar.max_expires_s`
+- `timers.t1_ms` ≤ `timers.t2_ms`
+- `node.listen` names at least one address, and none of them twice.
+- `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
+- A next hop `udp:…` in `proxy.foreign` needs a UDP listener of its address family in `node.listen`.
+";
+
+    fn rows<C: Default>(section: &str, keys: &[Key<C>], scope: &str, page: &mut String) {
+        for key in keys.iter().filter(|key| key.section == section) {
+            let default = key.default_text().map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
+            writeln!(page, "| `{}` | {} | {default} | {scope} | {} |", key.name, key.form(), key.what).unwrap();
+        }
+    }
+
+    fn page() -> String {
+        let mut page = INTRODUCTION.to_owned();
+        for (section, sentence) in SECTIONS {
+            write!(page, "## [{section}]\n\n{sentence}\n\n").unwrap();
+            page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
+            rows(section, node::KEYS, "node", &mut page);
+            rows(section, cluster::KEYS, "cluster", &mut page);
+            page.push('\n');
+        }
+        page.push_str(CONFLICTS);
+        page
+    }
+
+    #[test]
+    fn the_page_says_what_the_code_does() {
+        let page = page();
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            std::fs::write(PATH, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(PATH).unwrap_or_default();
+        assert!(
+            written == page,
+            "docs/configuration.md is out of date; write it with: UPDATE_REFERENCE=1 cargo test -p sipfed reference"
+        );
+    }
+
+    #[test]
+    fn the_default_file_is_valid_and_is_the_default() {
+        let (config, default) = (Config::parse(&default_file()).unwrap(), Config::default());
+        assert_eq!(config.cluster, default.cluster);
+        assert_eq!(config.settings(), default.settings());
+        assert!(default_file().lines().all(|line| line.chars().count() <= COLUMNS || !line.starts_with('#')));
+    }
+
+    #[test]
+    fn the_example_on_the_page_is_valid() {
+        let page = page();
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = Config::parse(example).unwrap();
+        assert_eq!(config.cluster.domains, ["example.com", "example.net"]);
+    }
+
+    #[test]
+    fn every_section_has_its_place_on_the_page() {
+        let sections = cluster::KEYS.iter().map(|key| key.section).chain(node::KEYS.iter().map(|key| key.section));
+        for section in sections {
+            assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
+        }
+    }
+}

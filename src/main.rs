@@ -1,0 +1,30 @@
+//! sipfed: a SIP registrar and proxy for carriers, one shard per core.
+//!
+//! This crate is the control plane: command line, configuration, checks of the host, start and stop, logs.
+//! Messages never pass through it; see `sipfed-shards` for the data plane.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod config;
+mod log;
+mod node;
+mod show;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(arguments) => node::serve(&arguments),
+        Command::Check { file } => cli::check(&file),
+        Command::Defaults => cli::defaults(),
+        Command::Version => cli::version(),
+        Command::Completions { shell } => cli::completions(shell),
+    }
+    .into()
+}

@@ -1,0 +1,195 @@
+//! A running node: owns everything, starts it in order and stops it in reverse.
+//!
+//! Start: configuration, logs, checks of the host, signals, data plane. Then it sleeps until a signal comes or
+//! the counters are due to be looked at. Stop: the data plane drains, is stopped, and reports for the last time.
+
+mod hints;
+mod host;
+mod notify;
+mod signals;
+mod watch;
+
+use crate::cli::{self, Exit, ServeArguments};
+use crate::config::{Config, LogFormat};
+use crate::log::{self, NamedCounts};
+use crate::show;
+use signals::{Signal, Signals};
+use sipfed_proto::{Listener, limits};
+use sipfed_shards::{DataPlane, Options, ShardReport};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
+use watch::Watch;
+
+/// How long a shard may take to report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the counters of refusals and drops are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+/// How often a draining node asks what is still open.
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// `sipfed serve`.
+pub(crate) fn serve(arguments: &ServeArguments) -> Exit {
+    match run(arguments) {
+        Ok(()) => Exit::Done,
+        Err(exit) => exit,
+    }
+}
+
+fn run(arguments: &ServeArguments) -> Result<(), Exit> {
+    let mut config = match &arguments.config {
+        Some(path) => cli::read_config(path)?,
+        None => Config::default(),
+    };
+    arguments.override_config(&mut config.node);
+    log::init(config.node.log_format, config.node.log_level);
+
+    let cores = cores(config.node.shards);
+    config.node.sockets.connections_per_shard_max = host::prepare(&config, cores.len())?;
+    let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
+    let started = Instant::now();
+    let plane = DataPlane::start(Options {
+        cores: cores.clone(),
+        listeners: config.node.listen.clone(),
+        settings: config.settings(),
+        sockets: config.node.sockets.clone(),
+    })
+    .map_err(|error| failed(&config, "the data plane did not start", &error))?;
+
+    announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
+    notify::send("READY=1");
+    let signal = watch_over(&plane, &signals);
+    notify::send("STOPPING=1");
+    info!(signal, "stopping");
+    drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
+    for report in plane.stop() {
+        log_report("stopped", &report);
+    }
+    Ok(())
+}
+
+/// The core of each shard: the cores that this process may use, each again when there are more shards.
+fn cores(shards: Option<u8>) -> Vec<usize> {
+    let allowed = sipfed_tuning::allowed_cores();
+    // The quota of a container may grant less than its cores show.
+    let granted = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = shards.map_or(granted.min(allowed.len()), usize::from);
+    allowed.into_iter().cycle().take(count.clamp(1, limits::SHARDS_COUNT_MAX)).collect()
+}
+
+fn failed(config: &Config, what: &str, error: &dyn std::error::Error) -> Exit {
+    let mut reasons = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Some errors tell their cause themselves.
+        let cause_text = cause.to_string();
+        if !reasons.contains(&cause_text) {
+            reasons = format!("{reasons}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    match config.node.log_format {
+        LogFormat::Json => error!(reason = reasons, "{what}"),
+        LogFormat::Text => show::error(&format!("{what}: {reasons}"), "the reason names what to change"),
+    }
+    Exit::Failed
+}
+
+/// One line for the log, and where a person looks on what to type next.
+fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant, hints: bool) {
+    let listening: Vec<Listener> = config
+        .node
+        .listen
+        .iter()
+        .zip(plane.listening())
+        .map(|(configured, addr)| Listener { transport: configured.transport, addr: *addr })
+        .collect();
+    info!(
+        listening = cli::listeners(&listening),
+        shards,
+        domains = cli::domains(config),
+        start_ms = started.elapsed().as_millis() as u64,
+        version = env!("CARGO_PKG_VERSION"),
+        "ready"
+    );
+    if hints && let Some(hints) = hints::text(&listening, config) {
+        print!("{hints}");
+    }
+}
+
+/// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
+fn watch_over(plane: &DataPlane, signals: &Signals) -> &'static str {
+    let mut watch = Watch::default();
+    let mut look_at = Instant::now() + WATCH_INTERVAL;
+    loop {
+        match signals.next(look_at.saturating_duration_since(Instant::now())) {
+            Some(Signal::Stop(name)) => return name,
+            Some(Signal::Report) => log_reports(plane),
+            None => {
+                let reports = plane.report(REPORT_TIMEOUT);
+                if let Some(rose) = watch.look(&reports) {
+                    warn!(
+                        interval_s = WATCH_INTERVAL.as_secs(),
+                        counters = ?NamedCounts(rose),
+                        "messages were refused or dropped"
+                    );
+                }
+                look_at = Instant::now() + WATCH_INTERVAL;
+            }
+        }
+    }
+}
+
+/// Waits until no transaction is open, at most `bound`.
+fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
+    plane.drain();
+    let end = Instant::now() + bound;
+    loop {
+        let reports = plane.report(REPORT_TIMEOUT);
+        let open: usize = reports.iter().map(|report| report.open_transactions).sum();
+        if open == 0 {
+            return;
+        }
+        if Instant::now() >= end {
+            warn!(open_transactions = open, bound_s = bound.as_secs(), "not everything ended in time");
+            return;
+        }
+        if signals.next(DRAIN_POLL_INTERVAL) == Some(Signal::Report) {
+            for report in &reports {
+                log_report("report", report);
+            }
+        }
+    }
+}
+
+fn log_reports(plane: &DataPlane) {
+    for report in plane.report(REPORT_TIMEOUT) {
+        log_report("report", &report);
+    }
+}
+
+fn log_report(message: &str, report: &ShardReport) {
+    let counts = report.counters.iter().map(|(name, _, count)| (name, count)).collect();
+    info!(
+        shard = report.shard.0,
+        bindings = report.bindings,
+        open_transactions = report.open_transactions,
+        connections = report.connections,
+        counters = ?NamedCounts(counts),
+        "{message}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_shards_than_cores_share_them() {
+        let allowed = sipfed_tuning::allowed_cores();
+        let shards = cores(Some(128));
+        assert_eq!(shards.len(), 128);
+        assert_eq!(shards[allowed.len() % 128], allowed[0]);
+        assert!(!cores(None).is_empty());
+    }
+}

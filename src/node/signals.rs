@@ -1,0 +1,65 @@
+//! Signals, turned into events of the main thread.
+
+use crate::cli::Exit;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+use tracing::error;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// To drain and stop; the signal's name.
+    Stop(&'static str),
+    /// To log a report of each shard.
+    Report,
+}
+
+/// The signals that this process handles from now on.
+pub(super) struct Signals {
+    events: Receiver<Signal>,
+}
+
+impl Signals {
+    /// Takes over TERM, INT and USR1. The second of the stopping ones ends the process where it stands:
+    /// it is for a node that does not get to its end by itself.
+    pub(super) fn take() -> std::io::Result<Self> {
+        let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        let (sender, events) = mpsc::sync_channel(16);
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            let mut stopping = false;
+            for signal in incoming.forever() {
+                let event = match signal {
+                    SIGUSR1 => Signal::Report,
+                    _ if stopping => {
+                        error!("a second signal came; ending at once");
+                        signal_hook::low_level::exit(Exit::Cut as i32);
+                    }
+                    _ => {
+                        stopping = true;
+                        Signal::Stop(if signal == SIGTERM { "TERM" } else { "INT" })
+                    }
+                };
+                // A stop waits for its place in the queue; reports asked for faster than they are given are one.
+                let delivered = match event {
+                    Signal::Report => !matches!(sender.try_send(event), Err(mpsc::TrySendError::Disconnected(_))),
+                    Signal::Stop(_) => sender.send(event).is_ok(),
+                };
+                if !delivered {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { events })
+    }
+
+    /// The next one, if it comes within `wait`.
+    pub(super) fn next(&self, wait: Duration) -> Option<Signal> {
+        match self.events.recv_timeout(wait) {
+            Ok(signal) => Some(signal),
+            Err(RecvTimeoutError::Timeout) => None,
+            // The thread never ends before the process does; without it nothing could ever stop the node.
+            Err(RecvTimeoutError::Disconnected) => Some(Signal::Stop("none")),
+        }
+    }
+}
