@@ -14,6 +14,7 @@
 mod gruu;
 mod plan;
 mod reply;
+mod sameness;
 
 pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
 
@@ -73,6 +74,9 @@ impl Core {
         }
         let key = AorKey { hash: self.keys.aor(aor), aor };
         // Step 6 and 7.
+        if self.refresh_same(request, key, now)? {
+            return Ok(key.hash);
+        }
         let mut plan = Plan::new(self.common(request, bytes)?);
         self.fill_plan(request, key, bytes, &mut plan, now)?;
         self.carry_out(key, &plan, bytes, now);

@@ -123,7 +123,7 @@ impl Core {
             self.counters.dropped_stray_ack += 1;
             return;
         }
-        let Ok(via) = message.top_via() else {
+        let Some(via) = message.top_via().ok().or_else(|| message.top_via_head()) else {
             self.counters.dropped_unparsable += 1;
             return;
         };

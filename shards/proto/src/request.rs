@@ -33,6 +33,10 @@ impl<'a> Request<'a> {
         if let Some(fault) = message.fault() {
             return Err(Rejection::fault(fault));
         }
+        if source.transport.is_reliable() && message.first(HeaderName::ContentLength).is_none() {
+            // RFC 3261 §18.3: on a stream nothing else says where the message ends.
+            return Err(Rejection::fault(Fault::Missing(HeaderName::ContentLength)));
+        }
         let via = message.top_via().map_err(Rejection::fault)?;
         let from = message.address(HeaderName::From).map_err(Rejection::fault)?;
         let to = message.address(HeaderName::To).map_err(Rejection::fault)?;

@@ -30,6 +30,29 @@ pub enum StartLine<'a> {
 }
 
 /// A message that was scanned: its bytes and where its parts lie.
+///
+/// Each reader parses its field when it is asked, over all lines of that name where it is a list:
+///
+/// ```
+/// use sipfed_sip::{Contact, Fault, HeaderName, Index, Uri, scan};
+///
+/// let bytes = b"REGISTER sip:example.com SIP/2.0\r\n\
+///     Contact: \"Al\" <sip:al@192.0.2.1:5062;ob>;q=0.5, <tel:+15550100>\r\n\
+///     m: <sip:al@[2001:db8::1]>;expires=60\r\n\
+///     CSeq: 4294967296 REGISTER\r\n\r\n";
+/// let mut index = Index::new();
+/// let message = scan(bytes, &mut index)?;
+/// let mut contacts = message.contacts();
+/// let Some(Ok(Contact::At(first))) = contacts.next() else { panic!("there are three") };
+/// assert_eq!((first.display, first.params.value("q")), (b"\"Al\"".as_slice(), Some(b"0.5".as_slice())));
+/// assert!(matches!(first.uri(), Ok(Uri::Sip(uri)) if uri.port == Some(5062)));
+/// assert_eq!(contacts.count(), 2);
+///
+/// // What is missing or malformed is a fault that names the field.
+/// assert_eq!(message.address(HeaderName::To), Err(Fault::Missing(HeaderName::To)));
+/// assert!(matches!(message.cseq(), Err(Fault::Header(HeaderName::CSeq, _))));
+/// # Ok::<(), sipfed_sip::ScanError>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     pub(crate) bytes: &'a [u8],

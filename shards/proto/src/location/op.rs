@@ -42,8 +42,10 @@ pub(crate) struct Bind<'a> {
     pub(crate) q_milli: u16,
     /// Set of [`sipfed_sip::Method::bit`].
     pub(crate) methods: u16,
-    /// A fingerprint of the text that `methods` was read from.
-    pub(crate) methods_print: u32,
+    /// A fingerprint of the REGISTER that made it, where nothing else made it; 0 for none.
+    pub(crate) request_print: u64,
+    /// Seconds that were granted.
+    pub(crate) granted_s: u32,
     pub(crate) transport: Transport,
     pub(crate) remote: SocketAddr,
     /// The number of the local address in the shard's table of them.

@@ -9,7 +9,7 @@ use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const HEAD_BYTES: usize = 12;
-const FIXED_BYTES: usize = 84;
+const FIXED_BYTES: usize = 92;
 
 // Where each number lies within the fixed part of a binding.
 const CONTACT_ID: usize = 0;
@@ -33,7 +33,8 @@ const USER_AGENT_LEN: usize = 72;
 const PATH_LEN: usize = 74;
 const INSTANCE_AT: usize = 76;
 const INSTANCE_LEN: usize = 78;
-const METHODS_PRINT: usize = 80;
+const REQUEST_PRINT: usize = 80;
+const GRANTED: usize = 88;
 const REMOTE_IS_V4: u16 = 1 << 15;
 
 /// Marks of a binding.
@@ -109,7 +110,8 @@ impl Record {
         put(&mut fixed, LOCAL, b.local.to_le_bytes());
         put(&mut fixed, Q, b.q_milli.to_le_bytes());
         put(&mut fixed, METHODS, b.methods.to_le_bytes());
-        put(&mut fixed, METHODS_PRINT, b.methods_print.to_le_bytes());
+        put(&mut fixed, REQUEST_PRINT, b.request_print.to_le_bytes());
+        put(&mut fixed, GRANTED, b.granted_s.to_le_bytes());
         let tcp = if b.transport == Transport::Tcp { BindingFlags::TCP } else { 0 };
         let natted = if b.natted { BindingFlags::NATTED } else { 0 };
         put(&mut fixed, FLAGS, (tcp | natted | v4).to_le_bytes());
@@ -257,8 +259,13 @@ impl<'a> Binding<'a> {
         self.short(METHODS)
     }
 
-    pub(crate) fn methods_print(&self) -> u32 {
-        self.number(METHODS_PRINT)
+    pub(crate) fn request_print(&self) -> u64 {
+        u64::from_le_bytes(take(self.fixed, REQUEST_PRINT))
+    }
+
+    /// Seconds that were granted when it was made.
+    pub(crate) fn granted_s(&self) -> u32 {
+        self.number(GRANTED)
     }
 
     pub(crate) fn flags(&self) -> BindingFlags {
@@ -360,7 +367,8 @@ mod tests {
             path: b"<sip:p;lr>",
             q_milli: 700,
             methods: 3,
-            methods_print: 8,
+            request_print: 8,
+            granted_s: 60,
             transport: Transport::Tcp,
             remote: "192.0.2.1:5062".parse().unwrap(),
             local: 4,

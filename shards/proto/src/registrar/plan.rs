@@ -3,7 +3,7 @@
 use crate::hop::Source;
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Record, Refresh, Unbind};
-use crate::registrar::gruu;
+use crate::registrar::{gruu, sameness};
 use crate::reject::Rejection;
 use crate::request::{self, Request};
 use crate::settings::{Overflow, RegistrarSettings};
@@ -43,7 +43,8 @@ pub(super) struct Wanted<'a> {
     reg_id: u32,
     q_milli: u16,
     methods: u16,
-    methods_print: u32,
+    /// Seconds granted, before they are shortened at random.
+    granted_s: u32,
     expires_s: u32,
     first_at_s: Option<u32>,
 }
@@ -60,6 +61,8 @@ pub(super) struct Common<'a> {
     user_agent: &'a [u8],
     /// The Path values within the plan's bytes.
     path: Range<usize>,
+    /// See [`sameness`].
+    request_print: u64,
 }
 
 impl<'a> Plan<'a> {
@@ -91,7 +94,8 @@ impl<'a> Plan<'a> {
             path: &bytes[common.path.clone()],
             q_milli: wanted.q_milli,
             methods: wanted.methods,
-            methods_print: wanted.methods_print,
+            request_print: if self.acts.len() == 1 { common.request_print } else { sameness::NONE },
+            granted_s: wanted.granted_s,
             transport: common.source.transport,
             remote: common.source.remote,
             local: common.local,
@@ -105,7 +109,7 @@ impl<'a> Plan<'a> {
 }
 
 /// The second at which something that lasts `expires_s` from now on is over, rounded up.
-fn end_of(now: Now, expires_s: u32) -> u32 {
+pub(super) fn end_of(now: Now, expires_s: u32) -> u32 {
     now.plus_ms(u64::from(expires_s) * 1000 + 999).unix_s()
 }
 
@@ -126,6 +130,7 @@ impl Core {
             cseq: request.cseq.number,
             branch_hash: self.keys.branch(request.via.branch().unwrap_or_default()),
             user_agent: user_agent(request),
+            request_print: sameness::print_of(request),
         })
     }
 
@@ -174,6 +179,19 @@ impl Core {
             }
         }
         self.plan_room(record, plan, bytes.len(), now)
+    }
+
+    /// A granted time, shortened at random as configured. Drawn from the request itself, so that its retransmission is
+    /// granted the same.
+    pub(super) fn shortened(&self, granted_s: u32, request: &Request<'_>) -> u32 {
+        let settings = &self.settings.registrar;
+        if settings.expires_jitter_percent == 0 || granted_s == 0 {
+            return granted_s;
+        }
+        let draw = self.keys.tag(request.call_id, &request.cseq.number.to_le_bytes());
+        let most = u64::from(granted_s) * u64::from(settings.expires_jitter_percent) / 100;
+        let shorter = (draw % (most + 1)) as u32;
+        (granted_s - shorter).max(settings.min_expires_s)
     }
 
     /// Whether what the plan binds fits, and who makes room where configuration says so.
@@ -226,7 +244,7 @@ impl Core {
 /// `*`: every binding, unless one was made later by the same Call-ID (step 6).
 fn plan_removal_of_all<'a>(record: Option<&Record>, plan: &mut Plan<'a>, now: Now) -> Result<(), Rejection<'a>> {
     for binding in record.into_iter().flat_map(Record::bindings).filter(|b| b.is_live(now.unix_s())) {
-        let act = match order(&binding, &plan.common)? {
+        let act = match common_order(&binding, &plan.common)? {
             Order::Retransmission => Act::Nothing,
             Order::Later => removal(binding.contact_id(), &plan.common, now),
         };
@@ -236,20 +254,29 @@ fn plan_removal_of_all<'a>(record: Option<&Record>, plan: &mut Plan<'a>, now: No
     Ok(())
 }
 
-enum Order {
+pub(super) enum Order {
     Later,
     Retransmission,
 }
 
 /// Step 7: an update from the same Call-ID must be later than what is there.
-fn order<'a>(binding: &Binding<'_>, common: &Common<'a>) -> Result<Order, Rejection<'a>> {
-    if binding.call_id() != common.call_id || common.cseq > binding.cseq() {
+pub(super) fn order<'a>(
+    binding: &Binding<'_>,
+    call_id: &[u8],
+    cseq: u32,
+    branch_hash: u32,
+) -> Result<Order, Rejection<'a>> {
+    if binding.call_id() != call_id || cseq > binding.cseq() {
         Ok(Order::Later)
-    } else if common.cseq == binding.cseq() && common.branch_hash == binding.branch_hash() {
+    } else if cseq == binding.cseq() && branch_hash == binding.branch_hash() {
         Ok(Order::Retransmission)
     } else {
         Err(Rejection::new(500, "Server Internal Error (CSeq is not higher than that of the binding)"))
     }
+}
+
+fn common_order<'a>(binding: &Binding<'_>, common: &Common<'_>) -> Result<Order, Rejection<'a>> {
+    order(binding, common.call_id, common.cseq, common.branch_hash)
 }
 
 fn removal<'a>(contact_id: u64, common: &Common<'a>, now: Now) -> Act<'a> {
@@ -295,7 +322,8 @@ impl<'a> Planner<'_, 'a> {
         }
         let settings = &self.core.settings.registrar;
         let stored = store_params(address, self.bytes).map_err(refuse)?;
-        let expires_s = self.expires(stored.expires, settings)?;
+        let granted_s = self.expires(stored.expires, settings)?;
+        let expires_s = self.core.shortened(granted_s, self.request);
         let instance =
             &self.bytes[stored.params.start + usize::from(stored.instance.0)..][..usize::from(stored.instance.1)];
         let mut existing = self.find_same(address.uri, instance, stored.reg_id);
@@ -304,7 +332,7 @@ impl<'a> Planner<'_, 'a> {
             check_reachable(&uri)?;
             existing = self.find_equal(&uri, instance, stored.reg_id);
         }
-        let order = existing.as_ref().map(|b| order(b, common)).transpose()?;
+        let order = existing.as_ref().map(|b| common_order(b, common)).transpose()?;
         if matches!(order, Some(Order::Retransmission)) {
             return Ok(Act::Nothing);
         }
@@ -319,11 +347,6 @@ impl<'a> Planner<'_, 'a> {
             },
             Binding::contact_id,
         );
-        let methods_print = print_of_methods(self.request, stored.methods);
-        let methods = match &existing {
-            Some(binding) if binding.methods_print() == methods_print => binding.methods(),
-            _ => methods(self.request, stored.methods),
-        };
         let wanted = Wanted {
             contact_id,
             uri: address.uri,
@@ -331,8 +354,8 @@ impl<'a> Planner<'_, 'a> {
             instance: stored.instance,
             reg_id: stored.reg_id,
             q_milli: stored.q_milli,
-            methods,
-            methods_print,
+            methods: methods(self.request, stored.methods),
+            granted_s,
             expires_s,
             first_at_s: existing
                 .as_ref()
@@ -366,15 +389,7 @@ impl<'a> Planner<'_, 'a> {
         if asked_s < settings.min_expires_s {
             return Err(Rejection::too_brief(settings.min_expires_s));
         }
-        let granted_s = asked_s.min(settings.max_expires_s);
-        if settings.expires_jitter_percent == 0 {
-            return Ok(granted_s);
-        }
-        // Drawn from the request itself, so that its retransmission is granted the same.
-        let draw = self.core.keys.tag(self.request.call_id, &self.request.cseq.number.to_le_bytes());
-        let most = u64::from(granted_s) * u64::from(settings.expires_jitter_percent) / 100;
-        let shorter = (draw % (most + 1)) as u32;
-        Ok((granted_s - shorter).max(settings.min_expires_s))
+        Ok(asked_s.min(settings.max_expires_s))
     }
 
     /// The binding that this Contact names, when it names it by the same bytes: the usual refresh.
@@ -401,7 +416,9 @@ impl<'a> Planner<'_, 'a> {
 
     /// Whether nothing but times, CSeq and branch would change.
     fn is_refresh(&self, b: &Binding<'_>, wanted: &Wanted<'_>, common: &Common<'_>) -> bool {
-        b.is_live(self.now.unix_s())
+        // One Contact alone is bound anew, so that its fingerprint is kept.
+        b.request_print() == sameness::NONE
+            && b.is_live(self.now.unix_s())
             && b.uri() == wanted.uri
             && b.params() == &self.bytes[wanted.params.clone()]
             && b.call_id() == common.call_id
@@ -510,25 +527,6 @@ fn methods(request: &Request<'_>, of_contact: Option<&[u8]>) -> u16 {
         None => request.message.fields(HeaderName::Allow).fold(0, |set, field| set | bits(field.value)),
     };
     if listed == 0 { u16::MAX } else { listed }
-}
-
-/// Tells whether the text that [`methods`] reads has changed. Not keyed: who finds two lists of one fingerprint only
-/// keeps its own binding's old list.
-fn print_of_methods(request: &Request<'_>, of_contact: Option<&[u8]>) -> u32 {
-    let mix = |print: u64, text: &[u8]| {
-        let (words, rest) = text.as_chunks::<8>();
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        let words = words.iter().chain(std::iter::once(&last));
-        words.fold(print ^ text.len() as u64, |print, word| {
-            (print ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-        })
-    };
-    let print = match of_contact {
-        Some(list) => mix(1, list),
-        None => request.message.fields(HeaderName::Allow).fold(2, |print, field| mix(print, field.value)),
-    };
-    (print >> 32) as u32
 }
 
 fn user_agent<'a>(request: &Request<'a>) -> &'a [u8] {

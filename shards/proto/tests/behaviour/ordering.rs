@@ -80,3 +80,35 @@ fn removing_what_is_not_there_is_no_error() {
     let sent = send(&mut node, &register("a", "<sip:a@h>;expires=0", 1));
     assert_eq!((sent.status(), sent.fields("Contact").count(), node.shard.bindings()), (200, 0, 0));
 }
+
+#[test]
+fn whatever_else_changes_in_a_refresh_is_taken_up() {
+    let mut node = Node::new();
+    let mut cseq = 0;
+    let mut next = |node: &mut Node, from: &str, change: &dyn Fn(String) -> String| {
+        cseq += 1;
+        let message = change(register("a", "<sip:a@h>;expires=100;x=1", cseq));
+        let sent = node.udp(from, &message).remove(0);
+        assert_eq!(sent.status(), 200, "{}", sent.text);
+        (sent.field("Contact").unwrap_or_default().to_owned(), node.shard.counters().registers_refreshed)
+    };
+    let same = |m: String| m;
+    assert_eq!(next(&mut node, PHONE, &same), ("<sip:a@h>;x=1;expires=100".into(), 0));
+    assert_eq!(next(&mut node, PHONE, &same).1, 1);
+    let other = |m: String| with(&m, ";x=1", ";x=2;q=0.3");
+    assert_eq!(next(&mut node, PHONE, &other), ("<sip:a@h>;x=2;q=0.300;expires=100".into(), 1));
+    let longer = |m: String| with(&m, "expires=100", "expires=200");
+    assert_eq!(next(&mut node, PHONE, &longer), ("<sip:a@h>;x=1;expires=200".into(), 1));
+    assert_eq!(next(&mut node, PHONE, &longer).1, 2);
+    assert_eq!(next(&mut node, "198.51.100.9:7000", &longer).1, 2, "from another port");
+    assert_eq!(next(&mut node, "198.51.100.9:7000", &longer).1, 3);
+    for line in ["Allow: INVITE", "User-Agent: x", "Path: <sip:192.0.2.7;lr>"] {
+        let before = node.shard.counters().registers_refreshed;
+        let and_line = |m: String| super::node::and(&m, line);
+        assert_eq!(next(&mut node, PHONE, &and_line).1, before, "{line}");
+        assert_eq!(next(&mut node, PHONE, &and_line).1, before + 1, "{line}");
+    }
+    let gone = |m: String| with(&m, "expires=100", "expires=0");
+    assert_eq!(next(&mut node, PHONE, &gone).0, "");
+    assert_eq!(next(&mut node, PHONE, &same).0, "<sip:a@h>;x=1;expires=100");
+}

@@ -28,6 +28,15 @@ fn rfc3261_18_2_2_a_response_takes_the_connection_of_its_request() {
 }
 
 #[test]
+fn rfc3261_18_3_a_request_on_a_stream_without_content_length_is_400() {
+    let mut node = Node::new();
+    let message = with(&tcp(&register("bob", "<sip:bob@h>", 1)), "Content-Length: 0\r\n", "");
+    let sent = node.tcp(flow(1), CALLER, &message).remove(0);
+    assert_eq!(sent.start(), "SIP/2.0 400 Bad Request (Content-Length is missing)");
+    assert_eq!(node.shard.bindings(), 0);
+}
+
+#[test]
 fn rfc5923_a_call_takes_the_connection_that_its_binding_came_over() {
     let mut node = Node::new();
     register_over(&mut node, flow(1), "<sip:bob@203.0.113.7;transport=tcp>");

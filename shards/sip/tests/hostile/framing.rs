@@ -179,6 +179,19 @@ fn field_lines_are_bounded() {
     });
 }
 
+/// Lines that are no fields are bounded too: of a datagram of nothing else, few are looked at.
+#[test]
+fn lines_that_are_no_fields_are_bounded() {
+    for line in ["\r", "\n", "x\r\n", "\r\r"] {
+        let bytes = options(format!("{}Content-Length: 3\r\n", line.repeat(9000)).as_bytes(), b"hello");
+        with(&bytes, |m| {
+            assert!(matches!(m.fault(), Some(Fault::Line(_))), "{line:?}");
+            assert_eq!((m.first(HeaderName::ContentLength), m.body()), (None, b"".as_slice()));
+            assert!(m.top_via().is_ok(), "enough to answer 400");
+        });
+    }
+}
+
 /// Offsets are kept in 16 bits: the longest message is read to its end, one octet more is refused.
 #[test]
 fn messages_are_bounded() {
