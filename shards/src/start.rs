@@ -216,13 +216,7 @@ impl Errand {
         };
         let _ = ready.send(Ok(()));
         go_on.recv().ok()?;
-        match executor.run(run.run()) {
-            Ok(report) => Some(report),
-            Err(error) => {
-                tracing::error!(shard, %error, "the shard could not wait for its sockets and has ended");
-                None
-            }
-        }
+        Some(executor.run(run.run()))
     }
 
     fn make(self) -> Result<ShardRun, StartError> {

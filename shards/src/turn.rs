@@ -24,7 +24,7 @@ use crate::link::Control;
 use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
 use crate::ready::Ready;
-use crate::runtime::{self, Readiness};
+use crate::runtime;
 use crate::stream::{News, Step, Streams};
 use crate::sys;
 use crate::sys::datagrams::{BATCH_COUNT_MAX, Received, Sending};
@@ -43,10 +43,8 @@ const EVENTS_COUNT_MAX: usize = 128;
 const PARCELS_PER_TURN_MAX: usize = 4;
 /// How often a turn sends what its own sending has brought about.
 const SEND_ROUNDS_MAX: usize = 4;
-/// Longest wait on the shard's own thread; a longer one goes through the executor.
-const DIRECT_WAIT_MAX: Duration = Duration::from_millis(5);
-/// Longest wait at all.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+/// Longest wait: whatever else lives in the executor gets its turn at least so often.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 /// Nanoseconds to wait while the kernel or another shard has no room for what is to be sent.
 const CONGESTED_WAIT_NS: u64 = 250_000;
 
@@ -147,14 +145,13 @@ impl ShardRun {
     }
 
     /// Takes turns until the control plane asks to stop, and returns the last report.
-    pub(crate) async fn run(mut self) -> io::Result<ShardReport> {
-        let mut readiness = Readiness::new(self.epoll.descriptor()?)?;
+    pub(crate) async fn run(mut self) -> ShardReport {
         while !self.control.is_stopping() {
             let turn = self.turn();
             runtime::yield_if_needed().await;
-            self.wait(turn, &mut readiness).await;
+            self.wait(turn);
         }
-        Ok(self.report())
+        self.report()
     }
 
     /// One turn over what the last wait has found ready.
@@ -368,8 +365,8 @@ impl ShardRun {
     /// - Under load, asleep until several messages have come (see [`crate::pace`]). Nobody needs to ring:
     ///   the queues are looked into when the sleep ends. They are looked into once more before it
     ///   begins, since other shards hand over at about the same moment.
-    /// - Otherwise until something is ready, first on this thread, then through the executor.
-    async fn wait(&mut self, turn: Turn, readiness: &mut Readiness) {
+    /// - Otherwise until something is ready or a timer is due.
+    fn wait(&mut self, turn: Turn) {
         let now_ns = sys::monotonic_ns();
         self.pace.note(turn.messages_count, now_ns);
         let has_more = turn.has_more || !self.mesh.is_idle();
@@ -390,12 +387,7 @@ impl ShardRun {
             self.epoll.poll();
             return;
         }
-        let timeout = self.until_next_deadline();
-        let ready_count = self.epoll.wait(timeout.min(DIRECT_WAIT_MAX));
-        if ready_count == 0 && timeout > DIRECT_WAIT_MAX {
-            readiness.wait(timeout.saturating_sub(DIRECT_WAIT_MAX)).await;
-            self.epoll.poll();
-        }
+        self.epoll.wait(self.until_next_deadline());
         self.mesh.bell().unpark();
     }
 

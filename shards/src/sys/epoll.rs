@@ -55,11 +55,6 @@ impl Epoll {
         Ok(Self { fd, events, count: 0 })
     }
 
-    /// Another descriptor of the same set, for who waits until the set itself is readable.
-    pub(crate) fn descriptor(&self) -> io::Result<OwnedFd> {
-        self.fd.try_clone()
-    }
-
     /// Adds a descriptor. It leaves the set by being closed.
     pub(crate) fn add(&self, fd: impl AsFd, interest: Interest, token: u64) -> io::Result<()> {
         self.control(libc::EPOLL_CTL_ADD, fd.as_fd(), interest, token)
