@@ -1,0 +1,310 @@
+//! The command line: one subcommand per scenario. Options are checked here, once.
+
+use crate::echo::{self, Mode};
+use crate::error::Error;
+use crate::register_message::Instance;
+use crate::report::{Document, Machine, Report, cores_count};
+use crate::scenario;
+use crate::server::Server;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Measures what sipfed costs, beside the least that a server could cost.
+///
+/// Every scenario starts the daemon on loopback with one client thread beside it, or attaches to a server
+/// that runs on this machine. CPU time is that of the whole server process. Figures are medians over the
+/// rounds; the exit code says whether they could be measured, never whether they are good.
+#[derive(Debug, Parser)]
+#[command(name = "sipfed-bench", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// CPU per REGISTER (new and refresh), at saturation and at a given rate, beside two bare echo servers.
+    Register(#[command(flatten)] RegisterArgs),
+    /// Response times of refreshes at half of the highest rate.
+    Latency(#[command(flatten)] LatencyArgs),
+    /// Resident memory per binding.
+    Memory(#[command(flatten)] MemoryArgs),
+    /// CPU per call: INVITE 100 180 200 ACK BYE 200, record-routed.
+    Call(#[command(flatten)] CallArgs),
+    /// The pure shard alone, in this process: nanoseconds and allocations per refresh.
+    Machine(#[command(flatten)] MachineArgs),
+    /// Every scenario, beside its targets.
+    All(#[command(flatten)] AllArgs),
+    /// A yardstick: answers each datagram with its own beginning. Started by the other scenarios.
+    Echo(#[command(flatten)] EchoArgs),
+}
+
+/// Which server is measured, and how a run is reported.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The daemon to start [default: `sipfed` beside this executable].
+    #[arg(long, value_name = "PATH", conflicts_with = "target")]
+    daemon: Option<PathBuf>,
+    /// One more argument for `sipfed serve`; may be given again.
+    #[arg(long = "daemon-arg", value_name = "ARG", allow_hyphen_values = true, conflicts_with = "target")]
+    daemon_args: Vec<String>,
+    /// Measure the server that listens here (UDP, loopback) instead of starting one.
+    #[arg(long, value_name = "ADDR", requires = "pids")]
+    target: Option<SocketAddr>,
+    /// A process of that server; given again, or with commas, for a server of several.
+    #[arg(long = "pid", value_name = "PID", value_delimiter = ',', requires = "target")]
+    pids: Vec<u32>,
+    /// Shards of the daemon, and threads of the echo servers [default: one per core].
+    #[arg(long, value_name = "N")]
+    shards: Option<usize>,
+    /// Domain of the subscribers [default: the server's address and port].
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// UDP sockets of the generator (1 to 64).
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub(crate) client_sockets: usize,
+    /// Tiny numbers: shows in seconds that everything works, measures nothing worth reading.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+impl ServerArgs {
+    /// Starts or attaches the server under measurement.
+    pub(crate) fn open(&self) -> Result<Server, Error> {
+        if let Some(target) = self.target {
+            return Server::attach(target, &self.pids);
+        }
+        let program = match &self.daemon {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()
+                .map_err(|source| Error::System { doing: "finding this executable", source })?
+                .with_file_name("sipfed"),
+        };
+        Server::start_daemon(&program, self.shards(), &self.daemon_args)
+    }
+
+    /// Shards of the daemon.
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.unwrap_or_else(cores_count).clamp(1, echo::THREADS_COUNT_MAX)
+    }
+
+    /// `usual`, or `tiny` with `--smoke`.
+    pub(crate) fn sized(&self, usual: u32, tiny: u32) -> u32 {
+        if self.smoke { usual.min(tiny) } else { usual }
+    }
+
+    /// The subscribers' domain at `server`.
+    pub(crate) fn domain_at(&self, server: SocketAddr) -> String {
+        self.domain.clone().unwrap_or_else(|| server.to_string())
+    }
+}
+
+/// What the phones send.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct PhoneArgs {
+    /// Leave +sip.instance out of the Contact.
+    #[arg(long)]
+    no_instance: bool,
+}
+
+impl PhoneArgs {
+    /// Whether the phones name their instance.
+    pub(crate) fn instance(self) -> Instance {
+        if self.no_instance { Instance::Unnamed } else { Instance::Named }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RegisterArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Addresses of record.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(64..=50_000_000))]
+    pub(crate) aors: u32,
+    /// Requests a second of the open loop.
+    #[arg(long, value_name = "N", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// Outstanding requests of the closed loop.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) window: u32,
+    /// Rounds of refreshes; each measures daemon and echo servers in turn.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LatencyArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Addresses of record, and requests per round.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(64..=50_000_000))]
+    pub(crate) aors: u32,
+    /// Outstanding requests while the highest rate is looked for.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) window: u32,
+    /// Rounds.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MemoryArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Bindings, each of its own address of record.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(64..=50_000_000))]
+    pub(crate) bindings: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CallArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Calls a second.
+    #[arg(long, value_name = "N", default_value_t = 1200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// Seconds of one round.
+    #[arg(long, value_name = "S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) duration_s: u32,
+    /// Subscribers who are called in turn.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub(crate) callees: u32,
+    /// Milliseconds from 180 to 200.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub(crate) ring_ms: u32,
+    /// Milliseconds from ACK to BYE.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+    pub(crate) hold_ms: u32,
+    /// Rounds.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MachineArgs {
+    /// Addresses of record in the shard.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) aors: u32,
+    /// Refreshes of one round; small for `valgrind --tool=callgrind`.
+    #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) iterations: u32,
+    /// Rounds.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Tiny numbers: shows that everything works, measures nothing worth reading.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Print JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+struct AllArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Bindings of the memory scenario.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(64..=50_000_000))]
+    bindings: u32,
+    /// Rounds of each scenario that has some.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+struct EchoArgs {
+    /// System calls per packet or per batch.
+    #[arg(long, value_enum)]
+    mode: Mode,
+    /// Where to listen (loopback).
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Threads, each with its own SO_REUSEPORT socket.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    threads: usize,
+    /// Bytes of each reply.
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    reply_bytes: usize,
+}
+
+impl Cli {
+    /// Runs the scenario and prints what it measured.
+    pub(crate) fn run(self) -> Result<(), Error> {
+        let (reports, json) = match self.scenario {
+            Scenario::Register(args) => (vec![scenario::register::run(&args)?], args.server.json),
+            Scenario::Latency(args) => (vec![scenario::latency::run(&args)?], args.server.json),
+            Scenario::Memory(args) => (vec![scenario::memory::run(&args)?], args.server.json),
+            Scenario::Call(args) => (vec![scenario::call::run(&args)?], args.server.json),
+            Scenario::Machine(args) => (vec![scenario::machine::run(&args)?], args.json),
+            Scenario::All(args) => (args.run()?, args.server.json),
+            Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
+        };
+        let document = Document { machine: Machine::this(), reports };
+        print!("{}", if json { document.to_json() + "\n" } else { document.to_table() });
+        Ok(())
+    }
+}
+
+impl AllArgs {
+    fn run(&self) -> Result<Vec<Report>, Error> {
+        let server = || self.server.clone();
+        let phone = PhoneArgs { no_instance: false };
+        let rounds = self.rounds;
+        let smoke = self.server.smoke;
+        let (aors, window, iterations) = (100_000, 512, 500_000);
+        Ok(vec![
+            scenario::machine::run(&MachineArgs { aors, iterations, rounds, phone, smoke, json: false })?,
+            scenario::register::run(&RegisterArgs { server: server(), phone, aors, rate: 30_000, window, rounds })?,
+            scenario::latency::run(&LatencyArgs { server: server(), aors, window, rounds })?,
+            scenario::call::run(&CallArgs {
+                server: server(),
+                rate: 1200,
+                duration_s: 10,
+                callees: 10_000,
+                ring_ms: 0,
+                hold_ms: 0,
+                rounds,
+            })?,
+            scenario::memory::run(&MemoryArgs { server: server(), phone, bindings: self.bindings })?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_target_needs_its_process() {
+        assert!(Cli::try_parse_from(["sipfed-bench", "register", "--target", "127.0.0.1:5060"]).is_err());
+        let attached = ["sipfed-bench", "register", "--target", "127.0.0.1:5060", "--pid", "12,13"];
+        assert!(Cli::try_parse_from(attached).is_ok());
+    }
+
+    #[test]
+    fn smoke_makes_numbers_smaller_only() {
+        let Cli { scenario: Scenario::Memory(args) } =
+            Cli::parse_from(["sipfed-bench", "memory", "--smoke", "--bindings", "100"])
+        else {
+            panic!("memory was asked for");
+        };
+        assert_eq!(args.server.sized(args.bindings, 640), 100);
+        assert_eq!(args.server.sized(1_000_000, 640), 640);
+    }
+}

@@ -1,0 +1,33 @@
+//! The scenarios, one file each. Each takes its options and gives a report.
+
+pub(crate) mod call;
+pub(crate) mod latency;
+pub(crate) mod machine;
+pub(crate) mod memory;
+pub(crate) mod register;
+
+/// Number of the first subscriber of each scenario, far enough apart that one attached server can be measured
+/// by all of them in turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Range {
+    /// [`register`].
+    Register,
+    /// [`latency`].
+    Latency,
+    /// [`memory`].
+    Memory,
+    /// [`call`].
+    Call,
+}
+
+impl Range {
+    /// The first number.
+    pub(crate) const fn first(self) -> u32 {
+        match self {
+            Self::Register => 0,
+            Self::Latency => 200_000_000,
+            Self::Memory => 400_000_000,
+            Self::Call => 600_000_000,
+        }
+    }
+}
