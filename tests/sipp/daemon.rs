@@ -1,0 +1,169 @@
+//! A daemon for one test: started at ports that the kernel chooses, asked for its counters, ended with the test.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before its test fails; on an idle machine nothing takes a tenth of it.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How often the state of another process is looked at.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// What a daemon is started with.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    /// How many shards.
+    pub(crate) shards: u8,
+    /// Where it listens over UDP and TCP; port 0 lets the kernel choose one for each.
+    pub(crate) at: SocketAddr,
+    /// More of the configuration file, without the table `[node]`.
+    pub(crate) file: &'a str,
+}
+
+impl Default for Start<'_> {
+    fn default() -> Self {
+        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "" }
+    }
+}
+
+/// A running daemon; killed when its test fails.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) pid: u32,
+    shards: u8,
+    log: Receiver<String>,
+    seen: Vec<String>,
+    pub(crate) udp: SocketAddr,
+    pub(crate) tcp: SocketAddr,
+}
+
+/// What one shard reported: its gauges and counters by name.
+#[derive(Debug)]
+pub(crate) struct Report(String);
+
+impl Report {
+    /// The gauge or counter of that name.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let start = format!("\"{name}\":");
+        let (_, rest) = self.0.split_once(&start).unwrap_or_else(|| panic!("no {name} in {}", self.0));
+        rest.split([',', '}']).next().unwrap().parse().unwrap()
+    }
+}
+
+/// A gauge or counter, added up over the shards.
+pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
+    reports.iter().map(|report| report.count(name)).sum()
+}
+
+impl Daemon {
+    /// Starts a daemon and waits for its line `ready`.
+    pub(crate) fn start(start: &Start<'_>) -> Self {
+        let Start { shards, at, file } = start;
+        let path = folder().join("sipfed.toml");
+        let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"]");
+        std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sipfed"))
+            .args(["serve", "--log-format", "json", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (sender, log) = mpsc::channel();
+        // Reading ends with the log, or with the test, which then does not listen any more.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let pid = child.id();
+        let mut daemon = Self { child, pid, shards: *shards, log, seen: Vec::new(), udp: nowhere, tcp: nowhere };
+        let ready = daemon.line("ready");
+        let address = |transport: &str| {
+            let (_, rest) = ready.split_once(transport).unwrap_or_else(|| panic!("no {transport} in {ready}"));
+            rest.split([' ', '"']).next().unwrap().parse().unwrap()
+        };
+        (daemon.udp, daemon.tcp) = (address("udp:"), address("tcp:"));
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        daemon
+    }
+
+    /// The next log line with this message.
+    fn line(&mut self, message: &str) -> String {
+        let wanted = format!("\"message\":\"{message}\"");
+        loop {
+            let Ok(line) = self.log.recv_timeout(PATIENCE) else {
+                panic!("the log has no further `{message}`:\n{}", self.seen.join("\n"));
+            };
+            self.seen.push(line.clone());
+            if line.contains(&wanted) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid)).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// What the shards report now, by shard number.
+    pub(crate) fn reports(&mut self) -> Vec<Report> {
+        self.signal("USR1");
+        (0..self.shards)
+            .map(|shard| {
+                let report = Report(self.line("report"));
+                assert_eq!(report.count("shard"), u64::from(shard), "{report:?}");
+                report
+            })
+            .collect()
+    }
+
+    /// The first reports that `is_so` says yes to.
+    pub(crate) fn wait_until(&mut self, what: &str, is_so: impl Fn(&[Report]) -> bool) -> Vec<Report> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let reports = self.reports();
+            if is_so(&reports) {
+                return reports;
+            }
+            assert!(Instant::now() < end, "waited in vain until {what}: {reports:#?}");
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
+    pub(crate) fn stop(mut self) {
+        self.signal("TERM");
+        for _ in 0..self.shards {
+            self.line("stopped");
+        }
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.seen.extend(self.log.iter());
+        let wrong = |line: &&String| line.contains("\"level\":\"error\"") || line.contains("panicked");
+        let wrong: Vec<_> = self.seen.iter().filter(wrong).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed; then there is nobody left to tell.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder that nobody else uses; whoever asks for it removes it when all went well.
+pub(crate) fn folder() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("lab-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir(&path).unwrap();
+    path
+}
