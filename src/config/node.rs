@@ -99,7 +99,7 @@ impl Default for NodeConfig {
             sockets: SocketOptions {
                 receive_buffer_bytes: 4 << 20,
                 send_buffer_bytes: 4 << 20,
-                coalesce_us: 250,
+                coalesce_us: 1000,
                 connections_per_shard_max: 20_000,
                 stream_idle_s: 7200,
                 connect_timeout_ms: 5000,

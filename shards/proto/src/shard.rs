@@ -105,8 +105,13 @@ impl Shard {
     pub fn receive(&mut self, bytes: &[u8], source: &Source, now: Now, out: &mut Outbox) -> Verdict {
         let Self { index, core } = self;
         core.counters.received += 1;
+        let glanced = core.owner_at_a_glance(bytes);
+        if let Some(owner) = glanced.filter(|owner| *owner != core.place.index) {
+            core.counters.steered_out += 1;
+            return Verdict::Belongs(owner);
+        }
         let Some(message) = core.scan(bytes, index) else { return Verdict::Handled };
-        let owner = core.owner(&message);
+        let owner = glanced.unwrap_or_else(|| core.owner(&message));
         if owner != core.place.index {
             core.counters.steered_out += 1;
             return Verdict::Belongs(owner);

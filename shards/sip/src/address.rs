@@ -79,7 +79,7 @@ impl<'a> Address<'a> {
     }
 
     /// Reads all of `value` as the one address that From and To are, with at most one tag.
-    pub(crate) fn parse_only(value: &'a [u8]) -> Result<Self, &'static str> {
+    pub fn parse_only(value: &'a [u8]) -> Result<Self, &'static str> {
         match Self::parse_prefix(value)? {
             (Self { tag: Tag::Malformed, .. }, _) => Err("tag is malformed or stands twice"),
             (address, []) => Ok(address),

@@ -44,7 +44,7 @@ pub use host::Host;
 pub use message::{Field, Fields, Message, StartLine};
 pub use method::Method;
 pub use params::{Param, Params};
-pub use scan::{HEADERS_COUNT_MAX, Index, MESSAGE_BYTES_MAX, scan};
+pub use scan::{HEADERS_COUNT_MAX, Index, MESSAGE_BYTES_MAX, glance_to, scan};
 pub use tag_list::TagList;
 pub use uri::{Scheme, SipUri, TelUri, Uri};
 pub use via::{Via, Vias};

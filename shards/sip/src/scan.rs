@@ -120,6 +120,30 @@ pub fn scan<'a>(bytes: &'a [u8], index: &'a mut Index) -> Result<Message<'a>, Sc
     Ok(Message { bytes, index })
 }
 
+/// The value of the first To of a message, for who only has to know whose it is: the lines behind it are not
+/// looked at.
+///
+/// What it gives is what the scan finds for [`HeaderName::To`]. It gives nothing where that takes more than a
+/// glance: where the field is folded, or has white space before its colon, or a line has a control character.
+pub fn glance_to(bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = 0;
+    loop {
+        let end = chars::control_at(bytes, at);
+        let Some([b'\r', b'\n', after @ ..]) = bytes.get(end..) else { return None };
+        let value = match &bytes[at..end] {
+            [] => return None,
+            [b'T' | b't', b'o' | b'O', b':', value @ ..] | [b'T' | b't', b':', value @ ..] => value,
+            [b'T' | b't', b' ' | b'\t', ..] | [b'T' | b't', b'o' | b'O', b' ' | b'\t', ..] => return None,
+            _ => {
+                at = end + 2;
+                continue;
+            }
+        };
+        let is_folded = matches!(after.first(), Some(b' ' | b'\t'));
+        return (!is_folded).then(|| chars::trim(value));
+    }
+}
+
 /// A line: where its text ends and where the next line begins.
 struct Line {
     end: usize,
@@ -377,4 +401,32 @@ fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
         end -= 1;
     }
     (start, end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_finds_what_a_scan_finds_or_nothing() {
+        for (lines, found) in [
+            ("Via: x\r\nTo:  <sip:a@b> \r\nFrom: y", Some("<sip:a@b>")),
+            ("t:a", Some("a")),
+            ("Total: 1\r\nTO:b", Some("b")),
+            ("To:\ta", None),
+            ("To: a\r\n b", None),
+            ("To : a\r\nTo: b", None),
+            ("t\t: a\r\nt: b", None),
+            ("From: a", None),
+            ("X: 1\nTo: a", None),
+        ] {
+            let text = format!("REGISTER sip:h SIP/2.0\r\n{lines}\r\n\r\nTo: body");
+            let glanced = glance_to(text.as_bytes());
+            assert_eq!(glanced, found.map(str::as_bytes), "{lines}");
+            let mut index = Index::new();
+            let scanned = scan(text.as_bytes(), &mut index).unwrap().value(HeaderName::To);
+            assert!(glanced.is_none() || glanced == scanned, "{lines}");
+        }
+        assert_eq!(glance_to(b""), None);
+    }
 }
