@@ -266,9 +266,15 @@ fn a_message_in_single_bytes_is_one_message() {
 fn a_stream_whose_messages_have_no_end_is_answered_and_closed() {
     let target = Target::start(2, "");
     // RFC 3261 §18.3: without one true Content-Length nobody knows where the next message begins.
-    let unclear = ["", "Content-Length: many\r\n", "Content-Length: -1\r\n", "Content-Length: 1\r\nl: 2\r\n"];
+    let unclear = [
+        "",
+        "Content-Length: many\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 1\r\nl: 2\r\n",
+        "l: 99999999999999999999999\r\n",
+    ];
     // A length that is a number, but of more than is allowed.
-    let too_long = ["Content-Length: 65536\r\n", "Content-Length: 4294967296\r\n", "l: 99999999999999999999999\r\n"];
+    let too_long = ["Content-Length: 65536\r\n", "Content-Length: 4294967296\r\n"];
     let broken = |lines: &str| {
         let mut stream = connect(&target.node);
         let (local, node) = (stream.local_addr().unwrap(), target.node.tcp);

@@ -131,9 +131,8 @@ pub fn glance_to(bytes: &[u8]) -> Option<&[u8]> {
         let end = chars::control_at(bytes, at);
         let Some([b'\r', b'\n', after @ ..]) = bytes.get(end..) else { return None };
         let value = match &bytes[at..end] {
-            [] => return None,
             [b'T' | b't', b'o' | b'O', b':', value @ ..] | [b'T' | b't', b':', value @ ..] => value,
-            [b'T' | b't', b' ' | b'\t', ..] | [b'T' | b't', b'o' | b'O', b' ' | b'\t', ..] => return None,
+            [] | [b'T' | b't', b' ' | b'\t', ..] | [b'T' | b't', b'o' | b'O', b' ' | b'\t', ..] => return None,
             _ => {
                 at = end + 2;
                 continue;
