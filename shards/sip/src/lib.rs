@@ -2,7 +2,7 @@
 //! bytes.
 //!
 //! # What goes in, what comes out
-//! [`scan`] takes the bytes of one message and an [`Index`] that is used again from message to message. It
+//! [`scan()`] takes the bytes of one message and an [`Index`] that is used again from message to message. It
 //! runs over the header section once, finds the lines and names the header fields it knows; it copies
 //! nothing and allocates nothing once the index has grown. The [`Message`] it gives reads single fields
 //! when asked: [`Message::top_via`], [`Message::cseq`], [`Message::contacts`] and so on.
