@@ -7,6 +7,9 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 use std::hash::Hasher;
 
+/// How a branch begins that is unique by itself (RFC 3261 §8.1.1.7).
+pub(crate) const BRANCH_COOKIE: &[u8] = b"z9hG4bK";
+
 /// A canonical AoR's hash: decides its shard and its place in the tables there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct AorHash(pub(crate) u64);
@@ -73,18 +76,25 @@ impl Keys {
         u128::from(hash.h1) << 64 | u128::from(hash.h2)
     }
 
-    /// The tag of our replies to a request: the same for its retransmissions (RFC 3261 §8.2.7).
-    pub(crate) fn tag(&self, branch: &[u8], call_id: &[u8]) -> u64 {
-        let mut hasher = self.tag;
-        hasher.write(branch);
-        hasher.write(&(branch.len() as u32).to_le_bytes());
-        hasher.write(call_id);
-        hasher.finish()
+    /// A request's own number, the same for its retransmissions: our replies carry it as their To tag (RFC 3261
+    /// §8.2.7), and the bindings of a REGISTER keep its lower half.
+    ///
+    /// A branch with the cookie of RFC 3261 §8.1.1.7 is unique by itself; without it the Call-ID has to help.
+    #[inline]
+    pub(crate) fn request(&self, branch: &[u8], call_id: &[u8]) -> u64 {
+        if branch.len() > BRANCH_COOKIE.len() && branch.starts_with(BRANCH_COOKIE) {
+            return self.tag.hash(branch);
+        }
+        self.pair(branch, call_id)
     }
 
-    /// What tells a retransmission of a REGISTER from another one of the same CSeq.
-    pub(crate) fn branch(&self, branch: &[u8]) -> u32 {
-        self.contact.hash(branch) as u32
+    /// A hash over two parts.
+    pub(crate) fn pair(&self, first: &[u8], second: &[u8]) -> u64 {
+        let mut hasher = self.tag;
+        hasher.write(first);
+        hasher.write(&(first.len() as u32).to_le_bytes());
+        hasher.write(second);
+        hasher.finish()
     }
 
     /// A contact's id within the node's AoRs: it depends on the AoR and the binding's identity alone.

@@ -5,6 +5,8 @@
 //! REGISTER asks for is planned first, contact by contact, and done only when all of it may be done (§10.3
 //! step 7: all or nothing). What is done is a list of [`crate::location::Op`]s.
 //!
+//! The usual refresh takes none of these steps: see [`sameness`].
+//!
 //! # Without a transaction
 //! A REGISTER opens no server transaction. Its retransmission is known by Call-ID, CSeq and a hash of its
 //! branch, which the binding keeps; it changes nothing and is answered from what is there, with the same To
@@ -18,17 +20,36 @@ mod sameness;
 
 pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
 
-use crate::location::{AorKey, Op, Unbind};
+use crate::location::{AorKey, Op, Refresh, Unbind};
 use crate::outbox::Outbox;
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
 use crate::time::Now;
 use plan::{Act, Plan};
-use sipfed_sip::HeaderName;
+use reply::Registered;
+use sipfed_sip::{HeaderName, Message};
 
 /// Option tags that a REGISTER may require of us.
 const SUPPORTED: &[&str] = &["path", "gruu"];
+
+/// The extensions that a phone says it supports and that change what it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Supports {
+    gruu: bool,
+    path: bool,
+}
+
+impl Supports {
+    fn of(message: &Message<'_>) -> Self {
+        let mut supports = Self { gruu: false, path: false };
+        for tag in message.tags(HeaderName::Supported) {
+            supports.gruu |= sipfed_sip::eq_ignore_case(tag, b"gruu");
+            supports.path |= sipfed_sip::eq_ignore_case(tag, b"path");
+        }
+        supports
+    }
+}
 
 impl Core {
     /// Handles a REGISTER whose Request-URI is a domain of ours (§10.3 step 1 was decided by the caller).
@@ -36,9 +57,21 @@ impl Core {
         let mut aor = std::mem::take(&mut self.scratch.aor);
         let mut bytes = std::mem::take(&mut self.scratch.plan);
         match self.register_aor(request, &mut aor, &mut bytes, now) {
-            Ok(key) => {
+            Ok(hash) => {
                 self.counters.registers_accepted += 1;
-                self.reply_registered(request, AorKey { hash: key, aor: &aor }, now, out);
+                let key = AorKey { hash, aor: &aor };
+                let record = self.location.find(key).map(|(id, _)| id);
+                let supports = Supports::of(&request.message);
+                let registered = Registered {
+                    message: &request.message,
+                    via: &request.via,
+                    number: (!request.is_in_dialog()).then(|| self.number_of(request)),
+                    stamp: request.stamp,
+                    to: request.reply_to(),
+                    wants_gruu: supports.gruu,
+                    wants_path: supports.path,
+                };
+                self.reply_registered(&registered, hash, record, now, out);
             }
             Err(rejection) => {
                 self.counters.registers_refused += 1;
@@ -74,9 +107,6 @@ impl Core {
         }
         let key = AorKey { hash: self.keys.aor(aor), aor };
         // Step 6 and 7.
-        if self.refresh_same(request, key, now)? {
-            return Ok(key.hash);
-        }
         let mut plan = Plan::new(self.common(request, bytes)?);
         self.fill_plan(request, key, bytes, &mut plan, now)?;
         self.carry_out(key, &plan, bytes, now);
@@ -94,7 +124,7 @@ impl Core {
         for act in &plan.acts {
             let op = match act {
                 Act::Nothing => continue,
-                Act::Refresh(refresh) => Op::Refresh(*refresh),
+                Act::Refresh(refresh) => Op::Refresh(Refresh { request_print: plan.request_print(), ..*refresh }),
                 Act::Remove(unbind) => Op::Unbind(*unbind),
                 Act::Bind(wanted) => Op::Bind(plan.bind(wanted, bytes, now)),
             };

@@ -166,12 +166,17 @@ impl Core {
 
     /// The To tag of our replies to this request, equal for its retransmissions.
     pub(crate) fn reply_tag(&self, branch: &[u8], call_id: &[u8]) -> [u8; 16] {
-        hex16(self.keys.tag(branch, call_id))
+        hex16(self.keys.request(branch, call_id))
     }
 
     /// The same for a request that was read.
     pub(crate) fn tag_for(&self, request: &Request<'_>) -> [u8; 16] {
-        self.reply_tag(request.via.branch().unwrap_or_default(), request.call_id)
+        hex16(self.number_of(request))
+    }
+
+    /// The request's own number, equal for its retransmissions.
+    pub(crate) fn number_of(&self, request: &Request<'_>) -> u64 {
+        self.keys.request(request.via.branch().unwrap_or_default(), request.call_id)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::date::Date;
 use crate::hop::{FlowToken, ShardIndex, Source};
-use crate::keys::Keys;
+use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::local_addresses::LocalAddresses;
 use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     pub(crate) locals: LocalAddresses,
     pub(crate) date: Date,
     pub(crate) scratch: Scratch,
-    is_draining: bool,
+    pub(crate) is_draining: bool,
 }
 
 /// Buffers that are used again from message to message. Whoever needs one takes it out and puts it back.
@@ -105,18 +105,20 @@ impl Shard {
     pub fn receive(&mut self, bytes: &[u8], source: &Source, now: Now, out: &mut Outbox) -> Verdict {
         let Self { index, core } = self;
         core.counters.received += 1;
-        let glanced = core.owner_at_a_glance(bytes);
-        if let Some(owner) = glanced.filter(|owner| *owner != core.place.index) {
+        let glanced = if core.place.count > 1 { core.aor_at_a_glance(bytes) } else { None };
+        if let Some(owner) = glanced.map(|aor| core.owner_of(aor)).filter(|owner| *owner != core.place.index) {
             core.counters.steered_out += 1;
             return Verdict::Belongs(owner);
         }
         let Some(message) = core.scan(bytes, index) else { return Verdict::Handled };
-        let owner = glanced.unwrap_or_else(|| core.owner(&message));
-        if owner != core.place.index {
-            core.counters.steered_out += 1;
-            return Verdict::Belongs(owner);
+        if glanced.is_none() {
+            let owner = core.owner(&message);
+            if owner != core.place.index {
+                core.counters.steered_out += 1;
+                return Verdict::Belongs(owner);
+            }
         }
-        core.handle(&message, source, now, out);
+        core.handle(&message, glanced, source, now, out);
         Verdict::Handled
     }
 
@@ -125,7 +127,7 @@ impl Shard {
         let Self { index, core } = self;
         core.counters.steered_in += 1;
         if let Some(message) = core.scan(bytes, index) {
-            core.handle(&message, source, now, out);
+            core.handle(&message, None, source, now, out);
         }
     }
 
@@ -213,8 +215,16 @@ impl Core {
         }
     }
 
-    fn handle(&mut self, message: &Message<'_>, source: &Source, now: Now, out: &mut Outbox) {
-        match message.method() {
+    /// Handles a message of this shard's; `aor` is that of a REGISTER where it is known already.
+    fn handle(&mut self, message: &Message<'_>, aor: Option<AorHash>, source: &Source, now: Now, out: &mut Outbox) {
+        let method = message.method();
+        if method == Some(Method::Register)
+            && let Some(aor) = aor.or_else(|| self.aor_of_register(message))
+            && self.refresh_same(message, aor, source, now, out)
+        {
+            return;
+        }
+        match method {
             Some(method) => match Request::parse(*message, method, source) {
                 Ok(request) => self.handle_request(&request, now, out),
                 Err(rejection) => self.reject_message(message, method, source, &rejection, out),

@@ -17,15 +17,24 @@ use crate::shard::Core;
 use sipfed_sip::{Address, HeaderName, Message, Method, Uri};
 
 impl Core {
-    /// The shard that handles a REGISTER, as far as a glance at its bytes tells: it is worth the same as
-    /// [`Core::owner`], and spares a message that goes on to another shard its scan here.
-    pub(crate) fn owner_at_a_glance(&mut self, bytes: &[u8]) -> Option<ShardIndex> {
-        if self.place.count == 1 || !bytes.starts_with(b"REGISTER ") {
+    /// The AoR in To of a REGISTER, as far as a glance at its bytes tells: it is worth the same as the scan, and spares
+    /// a message that goes on to another shard its scan here.
+    pub(crate) fn aor_at_a_glance(&mut self, bytes: &[u8]) -> Option<AorHash> {
+        if !bytes.starts_with(b"REGISTER ") {
             return None;
         }
         let to = Address::parse_only(sipfed_sip::glance_to(bytes)?).ok()?;
-        let hash = self.hash_of(to.uri)?;
-        Some(ShardIndex(hash.shard(self.place.count)))
+        self.hash_of(to.uri)
+    }
+
+    /// The AoR in To of a REGISTER that was scanned.
+    pub(crate) fn aor_of_register(&mut self, message: &Message<'_>) -> Option<AorHash> {
+        message.address(HeaderName::To).ok().and_then(|to| self.hash_of(to.uri))
+    }
+
+    /// The shard that owns an AoR.
+    pub(crate) fn owner_of(&self, aor: AorHash) -> ShardIndex {
+        ShardIndex(aor.shard(self.place.count))
     }
 
     /// The shard that handles `message`.
@@ -40,13 +49,13 @@ impl Core {
             return named.map(|(shard, _)| shard).filter(|shard| shard.0 < self.place.count).unwrap_or(here);
         };
         let hash = if method == Method::Register {
-            message.address(HeaderName::To).ok().and_then(|to| self.hash_of(to.uri))
+            self.aor_of_register(message)
         } else if message.first(HeaderName::Route).is_some() && !self.is_routed_to_aor(message) {
             None
         } else {
             self.hash_of(message.request_uri())
         };
-        hash.map_or(here, |hash| ShardIndex(hash.shard(self.place.count)))
+        hash.map_or(here, |hash| self.owner_of(hash))
     }
 
     /// Whether all Routes are ours and the Request-URI is an AoR of ours: as if there were no Route.

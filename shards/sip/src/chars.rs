@@ -1,5 +1,7 @@
 //! Character classes of RFC 3261 §25.1 as one table, and the small readers built on it.
 
+use wide::u8x16;
+
 /// A class of characters: a bit in [`CLASS`].
 pub(crate) const TOKEN: u8 = 1;
 /// unreserved and user-unreserved of a URI's user part, without the escape.
@@ -138,21 +140,6 @@ fn find(bytes: &[u8], from: usize, marks: impl Fn(u64) -> u64, is_it: impl Fn(u8
     at
 }
 
-/// Where the first control character below SP stands at or behind `from`; the end when there is none.
-#[inline]
-pub(crate) fn control_at(bytes: &[u8], from: usize) -> usize {
-    let mut at = from;
-    // Sixteen bytes at a time as long as there is none.
-    while let Some(words) = bytes[at..].first_chunk::<16>() {
-        let (words, _) = words.as_chunks::<8>();
-        if (below(u64::from_le_bytes(words[0]), b' ') | below(u64::from_le_bytes(words[1]), b' ')) != 0 {
-            break;
-        }
-        at += 16;
-    }
-    find(bytes, at, |word| below(word, b' '), |b| b < b' ')
-}
-
 /// Where the first `b` stands.
 #[inline]
 pub(crate) fn position(bytes: &[u8], b: u8) -> Option<usize> {
@@ -160,11 +147,11 @@ pub(crate) fn position(bytes: &[u8], b: u8) -> Option<usize> {
     (at < bytes.len()).then_some(at)
 }
 
-/// Where the first `b` stands among the eight bytes from `from`; `None` also when there are fewer.
+/// Where the first `b` stands among sixteen bytes.
 #[inline]
-pub(crate) fn position_among_eight(bytes: &[u8], from: usize, b: u8) -> Option<usize> {
-    let found = same(u64::from_le_bytes(*bytes.get(from..)?.first_chunk()?), b);
-    (found != 0).then(|| from + found.trailing_zeros() as usize / 8)
+pub(crate) fn position_among_sixteen(bytes: &[u8; 16], b: u8) -> Option<usize> {
+    let found = u8x16::new(*bytes).simd_eq(u8x16::splat(b)).to_bitmask();
+    (found != 0).then(|| found.trailing_zeros() as usize)
 }
 
 /// `bytes` without white space at either end; a fold counts as white space.
@@ -302,24 +289,6 @@ mod tests {
         assert_eq!(parse_u32(b""), None);
         assert_eq!(parse_u32(b"-1"), None);
         assert_eq!(parse_u32(b"+1"), None);
-    }
-
-    #[test]
-    fn control_characters_are_found_wherever_they_stand() {
-        for len in 0..40 {
-            let clean = vec![0xffu8; len];
-            for from in 0..=len {
-                assert_eq!(control_at(&clean, from), len);
-                for at in from..len {
-                    for control in [0, 9, 10, 13, 0x1f] {
-                        let mut bytes = vec![if at % 2 == 0 { b' ' } else { 0x80 }; len];
-                        bytes[at..].fill(1);
-                        bytes[at] = control;
-                        assert_eq!(control_at(&bytes, from), at);
-                    }
-                }
-            }
-        }
     }
 
     #[test]

@@ -342,12 +342,17 @@ fn stamped_params(out: &mut Vec<u8>, via: &Via<'_>, stamp: Stamp) {
 pub fn address(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
-            for (i, octet) in ip.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
+            let mut text = [b'.'; 16];
+            let mut at = 0;
+            for octet in ip.octets() {
+                let digits = [octet / 100, octet / 10 % 10, octet % 10];
+                for digit in &digits[usize::from(octet < 100) + usize::from(octet < 10)..] {
+                    text[at] = b'0' + digit;
+                    at += 1;
                 }
-                number(out, u32::from(octet));
+                at += 1;
             }
+            out.extend_from_slice(&text[..at - 1]);
         }
         // Writing to a Vec cannot fail.
         IpAddr::V6(ip) => _ = write!(out, "{ip}"),

@@ -23,6 +23,7 @@
 mod address;
 mod chars;
 pub mod compose;
+mod controls;
 mod fault;
 mod field;
 mod header;

@@ -158,6 +158,19 @@ impl<'a> Message<'a> {
         message.index.entries.iter().map(move |e| message.field(e))
     }
 
+    /// All bytes of the message in their order but the lines of the fields that `is_left_out` names.
+    pub fn spans_without(&self, is_left_out: impl Fn(HeaderName) -> bool) -> impl Iterator<Item = &'a [u8]> {
+        let message = *self;
+        let mut entries = message.index.entries.iter().filter(move |e| is_left_out(e.name));
+        let mut next = Some(0);
+        std::iter::from_fn(move || {
+            let start = next?;
+            let left_out = entries.next();
+            next = left_out.map(|e| e.line_end as usize);
+            Some(&message.bytes[start..left_out.map_or(message.bytes.len(), |e| e.line_start as usize)])
+        })
+    }
+
     /// The topmost Via (RFC 3261 §18.2.1).
     pub fn top_via(&self) -> Result<Via<'a>, Fault> {
         let field = self.required(HeaderName::Via)?;

@@ -5,6 +5,7 @@
 //! tab: NUL, VT and FF end strings or lines somewhere. They are legal only as quoted-pairs (RFC 3261 §25.1).
 
 use crate::chars::{self, SPACE, TOKEN};
+use crate::controls::Controls;
 use crate::fault::{Fault, ScanError};
 use crate::header::HeaderName;
 use crate::message::Message;
@@ -101,7 +102,8 @@ pub fn scan<'a>(bytes: &'a [u8], index: &'a mut Index) -> Result<Message<'a>, Sc
     // RFC 3261 §7.5: line ends before the start line are ignored.
     let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).ok_or(ScanError::KeepAlive)?;
     index.reset();
-    let mut at = index.scan_start_line(bytes, begin)?;
+    let mut controls = Controls::new(bytes);
+    let mut at = index.scan_start_line(bytes, begin, &mut controls)?;
     for _ in 0..LINES_COUNT_MAX {
         match bytes.get(at..) {
             Some([b'\r', b'\n', ..]) => {
@@ -109,7 +111,7 @@ pub fn scan<'a>(bytes: &'a [u8], index: &'a mut Index) -> Result<Message<'a>, Sc
                 index.bound_body(bytes, at + 2);
                 return Ok(Message { bytes, index });
             }
-            Some([_, ..]) => at = index.scan_line(bytes, at),
+            Some([_, ..]) => at = index.scan_line(bytes, at, &mut controls),
             Some([]) | None => break,
         }
     }
@@ -126,9 +128,10 @@ pub fn scan<'a>(bytes: &'a [u8], index: &'a mut Index) -> Result<Message<'a>, Sc
 /// What it gives is what the scan finds for [`HeaderName::To`]. It gives nothing where that takes more than a
 /// glance: where the field is folded, or has white space before its colon, or a line has a control character.
 pub fn glance_to(bytes: &[u8]) -> Option<&[u8]> {
+    let mut controls = Controls::new(bytes);
     let mut at = 0;
     loop {
-        let end = chars::control_at(bytes, at);
+        let end = controls.next(at);
         let Some([b'\r', b'\n', after @ ..]) = bytes.get(end..) else { return None };
         let value = match &bytes[at..end] {
             [b'T' | b't', b'o' | b'O', b':', value @ ..] | [b'T' | b't', b':', value @ ..] => value,
@@ -151,19 +154,17 @@ struct Line {
 }
 
 /// The line at `at`, without what may continue it.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "a tenth of the instructions of a scan are saved by it")]
-fn line(bytes: &[u8], at: usize) -> Line {
-    let end = chars::control_at(bytes, at);
+fn line(bytes: &[u8], at: usize, controls: &mut Controls<'_>) -> Line {
+    let end = controls.next(at);
     match bytes[end..] {
         [b'\r', b'\n', ..] => Line { end, next: end + 2, fault: None },
-        _ => unusual_line(bytes, at, end),
+        _ => unusual_line(bytes, at, end, controls),
     }
 }
 
 /// The line at `at`, whose first control character, at `end`, does not begin its line end.
 #[cold]
-fn unusual_line(bytes: &[u8], at: usize, mut end: usize) -> Line {
+fn unusual_line(bytes: &[u8], at: usize, mut end: usize, controls: &mut Controls<'_>) -> Line {
     let mut fault = None;
     loop {
         match bytes[end..] {
@@ -176,7 +177,7 @@ fn unusual_line(bytes: &[u8], at: usize, mut end: usize) -> Line {
             [_, ..] if is_quoted_pair(&bytes[at..end]) => {}
             [_, ..] => fault = Some("a control character stands outside of a quoted-pair"),
         }
-        end = chars::control_at(bytes, end + 1);
+        end = controls.next(end + 1);
     }
 }
 
@@ -203,8 +204,8 @@ impl Index {
     }
 
     /// Reads the start line at `begin`; gives where the next line begins.
-    fn scan_start_line(&mut self, bytes: &[u8], begin: usize) -> Result<usize, ScanError> {
-        let Line { end, next, fault } = line(bytes, begin);
+    fn scan_start_line(&mut self, bytes: &[u8], begin: usize, controls: &mut Controls<'_>) -> Result<usize, ScanError> {
+        let Line { end, next, fault } = line(bytes, begin, controls);
         if let Some(what) = fault {
             self.fault(Fault::StartLine(what));
         }
@@ -278,24 +279,14 @@ impl Index {
 
     /// Reads the header field line at `at` with its folds; gives where the next line begins.
     #[inline]
-    fn scan_line(&mut self, bytes: &[u8], at: usize) -> usize {
-        let Line { mut end, mut next, fault } = line(bytes, at);
-        if let Some(what) = fault {
-            self.fault(Fault::Line(what));
-        }
-        // RFC 3261 §7.3.1: a line that begins with white space goes on with the one before it.
-        while let Some(b' ' | b'\t') = bytes.get(next) {
-            // A line that ended otherwise than with CR LF is not gone on with: its end would become text.
-            if next != end + 2 {
-                break;
-            }
-            let fold = line(bytes, next);
-            (end, next) = (fold.end, fold.next);
-            if let Some(what) = fold.fault {
-                self.fault(Fault::Line(what));
-            }
-        }
-        let Some((name, colon)) = name_and_colon(&bytes[at..end]) else {
+    fn scan_line(&mut self, bytes: &[u8], at: usize, controls: &mut Controls<'_>) -> usize {
+        let end = controls.next(at);
+        let (end, next) = match bytes[end..] {
+            // Nearly all of them: a line end, and no white space at the begin of the next line.
+            [b'\r', b'\n', after, ..] if after > b' ' || after == b'\r' => (end, end + 2),
+            _ => self.scan_unusual_line(bytes, at, controls),
+        };
+        let Some((name, colon)) = name_and_colon(bytes, at, end) else {
             self.fault(Fault::Line("a line is no header field"));
             return next;
         };
@@ -313,6 +304,28 @@ impl Index {
             line_end: next as u16,
         });
         next
+    }
+
+    /// Where the text of the line at `at` ends, its folds included, and where the next line begins.
+    #[cold]
+    fn scan_unusual_line(&mut self, bytes: &[u8], at: usize, controls: &mut Controls<'_>) -> (usize, usize) {
+        let Line { mut end, mut next, fault } = line(bytes, at, controls);
+        if let Some(what) = fault {
+            self.fault(Fault::Line(what));
+        }
+        // RFC 3261 §7.3.1: a line that begins with white space goes on with the one before it.
+        while let Some(b' ' | b'\t') = bytes.get(next) {
+            // A line that ended otherwise than with CR LF is not gone on with: its end would become text.
+            if next != end + 2 {
+                break;
+            }
+            let fold = line(bytes, next, controls);
+            (end, next) = (fold.end, fold.next);
+            if let Some(what) = fold.fault {
+                self.fault(Fault::Line(what));
+            }
+        }
+        (end, next)
     }
 
     #[inline]
@@ -364,20 +377,18 @@ fn content_length(value: &[u8]) -> Option<usize> {
     chars::parse_u64(value).and_then(|n| usize::try_from(n).ok())
 }
 
-/// The name that `line` begins with, and where the colon behind it stands.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "a tenth of the instructions of a scan are saved by it")]
-fn name_and_colon(line: &[u8]) -> Option<(HeaderName, usize)> {
+/// The name that the line at `at..end` begins with, and how far behind `at` the colon stands that follows it.
+#[inline]
+fn name_and_colon(bytes: &[u8], at: usize, end: usize) -> Option<(HeaderName, usize)> {
     // Most names end within the first sixteen bytes, and with their colon.
-    if let Some(colon) =
-        chars::position_among_eight(line, 0, b':').or_else(|| chars::position_among_eight(line, 8, b':'))
-    {
-        let name = HeaderName::from_name(&line[..colon]);
+    let head = bytes[at..].first_chunk();
+    if let Some(colon) = head.and_then(|head| chars::position_among_sixteen(head, b':')).filter(|&c| at + c < end) {
+        let name = HeaderName::from_name(&bytes[at..at + colon]);
         if name != HeaderName::Other {
             return Some((name, colon));
         }
     }
-    unusual_name_and_colon(line)
+    unusual_name_and_colon(&bytes[at..end])
 }
 
 fn unusual_name_and_colon(line: &[u8]) -> Option<(HeaderName, usize)> {
@@ -390,13 +401,20 @@ fn unusual_name_and_colon(line: &[u8]) -> Option<(HeaderName, usize)> {
 
 /// `start..end` without white space at either end.
 #[inline]
-fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
-    let is_space = |b: u8| b <= b' ' && chars::is(b, SPACE);
-    let text = &bytes[..end];
-    while text.get(start).is_some_and(|&b| is_space(b)) {
+fn trimmed(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
+    match bytes[start..end] {
+        // Nearly all of them.
+        [b' ', first, .., last] if first > b' ' && last > b' ' => (start + 1, end),
+        _ => unusual_trimmed(bytes, start, end),
+    }
+}
+
+fn unusual_trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, usize) {
+    let is_space = |b: u8| chars::is(b, SPACE);
+    while start < end && is_space(bytes[start]) {
         start += 1;
     }
-    while end > start && is_space(text[end - 1]) {
+    while end > start && is_space(bytes[end - 1]) {
         end -= 1;
     }
     (start, end)

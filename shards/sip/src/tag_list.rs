@@ -29,7 +29,7 @@ impl<'a> Iterator for TagList<'a> {
             if self.rest.is_empty() {
                 self.rest = self.fields.next()?.value;
             }
-            let len = memchr::memchr(b',', self.rest).unwrap_or(self.rest.len());
+            let len = chars::position(self.rest, b',').unwrap_or(self.rest.len());
             let tag = chars::trim(&self.rest[..len]);
             self.rest = self.rest.get(len + 1..).unwrap_or_default();
             if !tag.is_empty() {

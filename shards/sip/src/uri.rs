@@ -193,7 +193,9 @@ pub(crate) fn write_host(host: &Host<'_>, out: &mut Vec<u8>) {
     match host {
         Host::Name(name) => {
             let name = name.strip_suffix(b".").unwrap_or(name);
-            out.extend(name.iter().map(u8::to_ascii_lowercase));
+            let start = out.len();
+            out.extend_from_slice(name);
+            out[start..].make_ascii_lowercase();
         }
         Host::Ip(ip) => crate::compose::address(out, *ip),
     }
@@ -201,7 +203,7 @@ pub(crate) fn write_host(host: &Host<'_>, out: &mut Vec<u8>) {
 
 fn write_unescaped(text: &[u8], out: &mut Vec<u8>) {
     // The usual user has no escape at all.
-    if memchr::memchr(b'%', text).is_none() {
+    if chars::position(text, b'%').is_none() {
         out.extend_from_slice(text);
         return;
     }
@@ -227,14 +229,14 @@ fn split_user(rest: &[u8]) -> Result<UserParts<'_>, &'static str> {
         [b'@', ..] => return Err("URI with an empty user"),
         [b':', ref password @ ..] => chars::span_escaped(password, USER),
         // Either all of it is the host and what follows, or a character stands before the at sign that must not.
-        _ if memchr::memchr(b'@', rest).is_none() => return Ok((None, None, rest)),
+        _ if chars::position(rest, b'@').is_none() => return Ok((None, None, rest)),
         _ => return Err(NEEDS_ESCAPE),
     };
     let password = &rest[user_len + 1..][..password_len];
     match rest[user_len + 1 + password_len..] {
         [b'@', ..] if user_len == 0 => Err("URI with an empty user"),
         [b'@', ref host @ ..] => Ok((Some(&rest[..user_len]), Some(password), host)),
-        _ if memchr::memchr(b'@', rest).is_none() => Ok((None, None, rest)),
+        _ if chars::position(rest, b'@').is_none() => Ok((None, None, rest)),
         _ => Err(NEEDS_ESCAPE),
     }
 }

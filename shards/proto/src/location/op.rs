@@ -42,7 +42,7 @@ pub(crate) struct Bind<'a> {
     pub(crate) q_milli: u16,
     /// Set of [`sipfed_sip::Method::bit`].
     pub(crate) methods: u16,
-    /// A fingerprint of the REGISTER that made it, where nothing else made it; 0 for none.
+    /// A fingerprint of the REGISTER that made it, where that had no other Contact; 0 for none.
     pub(crate) request_print: u64,
     /// Seconds that were granted.
     pub(crate) granted_s: u32,
@@ -53,6 +53,10 @@ pub(crate) struct Bind<'a> {
     pub(crate) flow: FlowToken,
     /// Whether the phone is behind a NAT, so that it is reached at `remote` and not at its Contact.
     pub(crate) natted: bool,
+    /// Whether the phone supports GRUUs (RFC 5627).
+    pub(crate) supports_gruu: bool,
+    /// Whether the phone supports Path (RFC 3327).
+    pub(crate) supports_path: bool,
     /// Unix time in seconds, rounded up.
     pub(crate) expires_at_s: u32,
     pub(crate) updated_at_s: u32,
@@ -68,6 +72,8 @@ pub(crate) struct Refresh {
     pub(crate) updated_at_s: u32,
     pub(crate) cseq: u32,
     pub(crate) branch_hash: u32,
+    /// As in [`Bind`], of the REGISTER that refreshes.
+    pub(crate) request_print: u64,
 }
 
 /// How a binding ends.

@@ -46,6 +46,8 @@ impl BindingFlags {
     const NATTED: u16 = 1 << 1;
     const FLOW_LOST: u16 = 1 << 2;
     const REMOVED: u16 = 1 << 3;
+    const SUPPORTS_GRUU: u16 = 1 << 4;
+    const SUPPORTS_PATH: u16 = 1 << 5;
 
     /// Whether it is reached where it registered from.
     pub(crate) fn natted(self) -> bool {
@@ -55,6 +57,16 @@ impl BindingFlags {
     /// Whether its connection has ended.
     pub(crate) fn flow_lost(self) -> bool {
         self.0 & Self::FLOW_LOST != 0
+    }
+
+    /// Whether the phone supports GRUUs (RFC 5627).
+    pub(crate) fn supports_gruu(self) -> bool {
+        self.0 & Self::SUPPORTS_GRUU != 0
+    }
+
+    /// Whether the phone supports Path (RFC 3327).
+    pub(crate) fn supports_path(self) -> bool {
+        self.0 & Self::SUPPORTS_PATH != 0
     }
 
     /// Whether its user removed it and it is only remembered.
@@ -112,9 +124,14 @@ impl Record {
         put(&mut fixed, METHODS, b.methods.to_le_bytes());
         put(&mut fixed, REQUEST_PRINT, b.request_print.to_le_bytes());
         put(&mut fixed, GRANTED, b.granted_s.to_le_bytes());
-        let tcp = if b.transport == Transport::Tcp { BindingFlags::TCP } else { 0 };
-        let natted = if b.natted { BindingFlags::NATTED } else { 0 };
-        put(&mut fixed, FLAGS, (tcp | natted | v4).to_le_bytes());
+        let flags = [
+            (b.transport == Transport::Tcp, BindingFlags::TCP),
+            (b.natted, BindingFlags::NATTED),
+            (b.supports_gruu, BindingFlags::SUPPORTS_GRUU),
+            (b.supports_path, BindingFlags::SUPPORTS_PATH),
+        ];
+        let flags = flags.into_iter().fold(v4, |set, (is_set, flag)| if is_set { set | flag } else { set });
+        put(&mut fixed, FLAGS, flags.to_le_bytes());
         for (at, part) in [
             (URI_LEN, b.uri),
             (PARAMS_LEN, b.params),
@@ -186,6 +203,7 @@ impl Record {
         put(fixed, UPDATED_AT, r.updated_at_s.to_le_bytes());
         put(fixed, CSEQ, r.cseq.to_le_bytes());
         put(fixed, BRANCH, r.branch_hash.to_le_bytes());
+        put(fixed, REQUEST_PRINT, r.request_print.to_le_bytes());
         true
     }
 
@@ -374,6 +392,8 @@ mod tests {
             local: 4,
             flow: FlowToken::from_bits(99),
             natted: true,
+            supports_gruu: true,
+            supports_path: false,
             expires_at_s: 100,
             updated_at_s: 40,
             first_at_s: 30,
@@ -390,13 +410,15 @@ mod tests {
         assert_eq!((b.call_id(), b.user_agent(), b.path()), (bind.call_id, bind.user_agent, bind.path));
         assert_eq!((b.cseq(), b.branch_hash(), b.reg_id(), b.q_milli(), b.methods()), (9, 5, 3, 700, 3));
         assert_eq!((b.remote(), b.local(), b.flow().bits(), b.transport()), (bind.remote, 4, 99, Transport::Tcp));
+        assert!(b.flags().supports_gruu() && !b.flags().supports_path());
         assert!(b.flags().natted() && !b.flags().flow_lost() && b.is_live(99) && !b.is_live(100));
         assert!(record.refresh(&Refresh {
             contact_id: 77,
             expires_at_s: 200,
             updated_at_s: 150,
             cseq: 10,
-            branch_hash: 6
+            branch_hash: 6,
+            request_print: 9,
         }));
         assert!(record.mark_flow_lost(77) && record.mark_removed(1, 11, 7, 132) && !record.mark_flow_lost(2));
         let b = record.binding(77).unwrap();

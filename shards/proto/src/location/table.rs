@@ -1,6 +1,6 @@
 //! The table of records: find, apply, expire.
 
-use super::op::{Bind, Cause, Op, Unbind};
+use super::op::{Bind, Cause, Op, Refresh, Unbind};
 use super::record::Record;
 use crate::counters::Counters;
 use crate::hop::FlowToken;
@@ -96,23 +96,19 @@ impl Location {
     }
 
     /// The record of an AoR known by its hash alone, as in a temporary GRUU.
-    pub(crate) fn find_by_hash(&self, aor: AorHash) -> Option<&Record> {
+    #[inline]
+    pub(crate) fn find_by_hash(&self, aor: AorHash) -> Option<(RecordId, &Record)> {
         let (segment, hash) = place(aor);
         let entry = self.index[segment].find(spread(hash), |e| {
             e.hash == hash && self.records.get(e.id).is_some_and(|slot| slot.record.hash() == aor)
         })?;
-        Some(&self.records.get(entry.id)?.record)
+        Some((RecordId(entry.id), &self.records.get(entry.id)?.record))
     }
 
     /// The one door: does `op` to the AoR of `key`. An op on a binding that is not there does nothing.
     pub(crate) fn apply(&mut self, key: AorKey<'_>, op: &Op<'_>, wheel: &mut Wheel, counters: &mut Counters) {
-        let found = self.find(key).map(|(id, _)| id);
-        match (op, found) {
-            (Op::Refresh(refresh), Some(id)) => {
-                let done = self.record_mut(id).refresh(refresh);
-                debug_assert!(done, "the registrar refreshes what it found");
-                // The deadline stays; when it fires it finds the later time.
-            }
+        match (op, self.find(key).map(|(id, _)| id)) {
+            (Op::Refresh(refresh), Some(id)) => self.refresh(id, refresh),
             (Op::Bind(bind), found) => self.bind(key, found, bind, wheel, counters),
             (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
             (Op::LoseFlow { contact_id }, Some(id)) => {
@@ -122,6 +118,14 @@ impl Location {
             }
             (Op::Refresh(_) | Op::Unbind(_) | Op::LoseFlow { .. }, None) => {}
         }
+    }
+
+    /// [`Location::apply`] of a refresh, for who has found the AoR's record already.
+    #[inline]
+    pub(crate) fn refresh(&mut self, id: RecordId, refresh: &Refresh) {
+        let done = self.record_mut(id).refresh(refresh);
+        debug_assert!(done, "the registrar refreshes what it found");
+        // The deadline stays; when it fires it finds the later time.
     }
 
     fn bind(

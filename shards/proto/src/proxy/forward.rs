@@ -227,7 +227,7 @@ impl Core {
             self.counters.dropped_stray_ack += 1;
             return;
         };
-        let stateless = self.keys.tag(request.via.branch().unwrap_or_default(), request.call_id);
+        let stateless = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
         let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request) };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();

@@ -142,7 +142,7 @@ impl Core {
     }
 
     fn flow_hash(&self, flow: FlowToken) -> u64 {
-        self.keys.tag(b"flow", &flow.bits().to_le_bytes())
+        self.keys.pair(b"flow", &flow.bits().to_le_bytes())
     }
 }
 

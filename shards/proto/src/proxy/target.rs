@@ -150,7 +150,12 @@ impl Core {
         };
         if let Some(gruu) = TempGruu::open(user, &self.keys.gruu) {
             let wanted = |b: &Binding<'_>| b.contact_id() == gruu.contact_id && b.first_at_s() == gruu.first_at_s;
-            return self.targets_of_record(request, self.location.find_by_hash(gruu.aor), Some(&wanted), now);
+            return self.targets_of_record(
+                request,
+                self.location.find_by_hash(gruu.aor).map(|(_, record)| record),
+                Some(&wanted),
+                now,
+            );
         }
         let record = self.location.find(AorKey { hash: self.keys.aor(aor), aor }).map(|(_, record)| record);
         match uri.param("gr").filter(|gr| !gr.is_empty()) {

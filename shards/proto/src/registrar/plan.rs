@@ -3,7 +3,7 @@
 use crate::hop::Source;
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Record, Refresh, Unbind};
-use crate::registrar::{gruu, sameness};
+use crate::registrar::{Supports, gruu, sameness};
 use crate::reject::Rejection;
 use crate::request::{self, Request};
 use crate::settings::{Overflow, RegistrarSettings};
@@ -63,6 +63,7 @@ pub(super) struct Common<'a> {
     path: Range<usize>,
     /// See [`sameness`].
     request_print: u64,
+    supports: Supports,
 }
 
 impl<'a> Plan<'a> {
@@ -76,6 +77,11 @@ impl<'a> Plan<'a> {
     /// Whether every Contact was refreshed in place.
     pub(super) fn is_only_refreshes(&self) -> bool {
         !self.acts.is_empty() && self.acts.iter().all(|act| matches!(act, Act::Refresh(_)))
+    }
+
+    /// The fingerprint that goes to the binding of the only Contact; several have none.
+    pub(super) fn request_print(&self) -> u64 {
+        if self.acts.len() == 1 { self.common.request_print } else { sameness::NONE }
     }
 
     /// The binding that `wanted` makes.
@@ -94,13 +100,15 @@ impl<'a> Plan<'a> {
             path: &bytes[common.path.clone()],
             q_milli: wanted.q_milli,
             methods: wanted.methods,
-            request_print: if self.acts.len() == 1 { common.request_print } else { sameness::NONE },
+            request_print: self.request_print(),
             granted_s: wanted.granted_s,
             transport: common.source.transport,
             remote: common.source.remote,
             local: common.local,
             flow: common.source.flow,
             natted: common.natted,
+            supports_gruu: common.supports.gruu,
+            supports_path: common.supports.path,
             expires_at_s: end_of(now, wanted.expires_s),
             updated_at_s: now.unix_s(),
             first_at_s: wanted.first_at_s.unwrap_or(now.unix_s()),
@@ -128,9 +136,14 @@ impl Core {
             natted: request::is_natted(&request.via, &request.source),
             call_id: request.call_id,
             cseq: request.cseq.number,
-            branch_hash: self.keys.branch(request.via.branch().unwrap_or_default()),
+            branch_hash: self.number_of(request) as u32,
             user_agent: user_agent(request),
-            request_print: sameness::print_of(request),
+            request_print: if request.is_in_dialog() {
+                sameness::NONE
+            } else {
+                sameness::print_of(&request.message, &request.via, &request.source)
+            },
+            supports: Supports::of(&request.message),
         })
     }
 
@@ -183,12 +196,12 @@ impl Core {
 
     /// A granted time, shortened at random as configured. Drawn from the request itself, so that its retransmission is
     /// granted the same.
-    pub(super) fn shortened(&self, granted_s: u32, request: &Request<'_>) -> u32 {
+    pub(super) fn shortened(&self, granted_s: u32, call_id: &[u8], cseq: u32) -> u32 {
         let settings = &self.settings.registrar;
         if settings.expires_jitter_percent == 0 || granted_s == 0 {
             return granted_s;
         }
-        let draw = self.keys.tag(request.call_id, &request.cseq.number.to_le_bytes());
+        let draw = self.keys.pair(call_id, &cseq.to_le_bytes());
         let most = u64::from(granted_s) * u64::from(settings.expires_jitter_percent) / 100;
         let shorter = (draw % (most + 1)) as u32;
         (granted_s - shorter).max(settings.min_expires_s)
@@ -323,7 +336,7 @@ impl<'a> Planner<'_, 'a> {
         let settings = &self.core.settings.registrar;
         let stored = store_params(address, self.bytes).map_err(refuse)?;
         let granted_s = self.expires(stored.expires, settings)?;
-        let expires_s = self.core.shortened(granted_s, self.request);
+        let expires_s = self.core.shortened(granted_s, common.call_id, common.cseq);
         let instance =
             &self.bytes[stored.params.start + usize::from(stored.instance.0)..][..usize::from(stored.instance.1)];
         let mut existing = self.find_same(address.uri, instance, stored.reg_id);
@@ -369,6 +382,8 @@ impl<'a> Planner<'_, 'a> {
                 updated_at_s: self.now.unix_s(),
                 cseq: common.cseq,
                 branch_hash: common.branch_hash,
+                // Known once all Contacts are: see `Plan::request_print`.
+                request_print: sameness::NONE,
             })),
             _ => Ok(Act::Bind(wanted)),
         }
@@ -416,9 +431,7 @@ impl<'a> Planner<'_, 'a> {
 
     /// Whether nothing but times, CSeq and branch would change.
     fn is_refresh(&self, b: &Binding<'_>, wanted: &Wanted<'_>, common: &Common<'_>) -> bool {
-        // One Contact alone is bound anew, so that its fingerprint is kept.
-        b.request_print() == sameness::NONE
-            && b.is_live(self.now.unix_s())
+        b.is_live(self.now.unix_s())
             && b.uri() == wanted.uri
             && b.params() == &self.bytes[wanted.params.clone()]
             && b.call_id() == common.call_id
@@ -426,11 +439,14 @@ impl<'a> Planner<'_, 'a> {
             && b.user_agent() == common.user_agent
             && b.q_milli() == wanted.q_milli
             && b.methods() == wanted.methods
+            && b.granted_s() == wanted.granted_s
             && b.remote() == common.source.remote
             && b.flow() == common.source.flow
             && b.transport() == common.source.transport
             && b.local() == common.local
             && b.flags().natted() == common.natted
+            && b.flags().supports_gruu() == common.supports.gruu
+            && b.flags().supports_path() == common.supports.path
             && !b.flags().flow_lost()
     }
 }

@@ -1,48 +1,69 @@
 //! The 200 to a REGISTER (RFC 3261 §10.3 step 8).
 
 use super::gruu::TempGruu;
-use crate::location::{AorKey, Binding, Record};
+use crate::hop::Destination;
+use crate::keys::AorHash;
+use crate::location::{Binding, Record, RecordId};
 use crate::outbox::{Outbox, Ticket};
-use crate::request::Request;
+use crate::reject::hex16;
 use crate::shard::Core;
 use crate::time::Now;
-use sipfed_sip::HeaderName;
-use sipfed_sip::compose;
+use sipfed_sip::compose::{self, Stamp};
+use sipfed_sip::{HeaderName, Message, Via};
+
+/// A REGISTER that was accepted, as far as its answer follows from it.
+pub(super) struct Registered<'a> {
+    pub(super) message: &'a Message<'a>,
+    /// The topmost Via.
+    pub(super) via: &'a Via<'a>,
+    /// The request's own number, which becomes the tag of To; `None` where To has one.
+    pub(super) number: Option<u64>,
+    pub(super) stamp: Stamp,
+    /// Where the answer goes.
+    pub(super) to: Destination,
+    /// Whether it supports GRUUs (RFC 5627 §5.3).
+    pub(super) wants_gruu: bool,
+    /// Whether it supports Path (RFC 3327 §5.3).
+    pub(super) wants_path: bool,
+}
 
 impl Core {
-    /// Answers with every binding the AoR has now.
-    pub(super) fn reply_registered(&mut self, request: &Request<'_>, key: AorKey<'_>, now: Now, out: &mut Outbox) {
-        let tag = self.tag_for(request);
-        let record = self.location.find(key).map(|(_, record)| record);
-        let (mut gruus, mut paths) = (false, false);
-        for tag in request.message.tags(HeaderName::Supported) {
-            gruus |= sipfed_sip::eq_ignore_case(tag, b"gruu");
-            paths |= sipfed_sip::eq_ignore_case(tag, b"path");
-        }
-        gruus &= self.settings.registrar.gruu;
+    /// Answers with every binding the AoR has now, which are those of `record`.
+    pub(super) fn reply_registered(
+        &mut self,
+        registered: &Registered<'_>,
+        aor: AorHash,
+        record: Option<RecordId>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let record = record.and_then(|id| self.location.get(id));
+        let gruus = registered.wants_gruu && self.settings.registrar.gruu;
+        let tag = registered.number.map(hex16);
         let (keys, settings, date) = (&mut self.keys, &self.settings, &mut self.date);
         let shard = self.place.index.0;
-        out.push(request.reply_to(), Ticket::NONE, |buffer| {
-            let to_tag: &[u8] = if request.is_in_dialog() { b"" } else { &tag };
-            compose::reply_to_read(buffer, &request.message, Some(&request.via), 200, "OK", to_tag, request.stamp);
+        out.push(registered.to, Ticket::NONE, |buffer| {
+            let tag = tag.as_ref().map_or(&[][..], <[u8; 16]>::as_slice);
+            let message = registered.message;
+            compose::reply_to_read(buffer, message, Some(registered.via), 200, "OK", tag, registered.stamp);
             for binding in record.into_iter().flat_map(Record::bindings).filter(|b| b.is_live(now.unix_s())) {
                 write_contact(buffer, &binding, now);
                 if gruus && !binding.instance().is_empty() {
-                    let gruu =
-                        TempGruu { aor: key.hash, contact_id: binding.contact_id(), first_at_s: binding.first_at_s() };
-                    write_public_gruu(buffer, key.aor, binding.instance());
+                    let gruu = TempGruu { aor, contact_id: binding.contact_id(), first_at_s: binding.first_at_s() };
+                    let aor = record.map_or(&[][..], Record::aor);
+                    write_public_gruu(buffer, aor, binding.instance());
                     buffer.extend_from_slice(b";temp-gruu=\"sip:");
                     let nonce = keys.count(now.unix_ms());
                     gruu.write_user(&keys.gruu, nonce, shard, buffer);
                     buffer.push(b'@');
-                    write_host(buffer, key.aor);
+                    write_host(buffer, aor);
                     buffer.extend_from_slice(b";gr\"");
                 }
                 buffer.extend_from_slice(b"\r\n");
             }
-            if paths {
+            if registered.wants_path {
                 // RFC 3327 §5.3: the UA sees the Path it is reached through.
-                for field in request.message.fields(HeaderName::Path) {
+                for field in message.fields(HeaderName::Path) {
                     buffer.extend_from_slice(field.line);
                 }
             }

@@ -1,102 +1,199 @@
-//! The usual refresh: a REGISTER that differs from the one before in its branch, CSeq and nothing else that counts.
+//! The usual refresh: a REGISTER that differs from the one before in its Vias and CSeq and in nothing else.
 //!
-//! What a REGISTER asks for follows from some of its header fields and from where it came from. A fingerprint over
-//! the bytes of all of these is kept with the binding that was made of it. Where it is met again, the same would be
-//! decided again, so nothing has to be read to decide it. Two texts of one fingerprint would have to be sent by
-//! the same subscriber, who gains nothing by it; so it is fast and not keyed.
+//! What a REGISTER asks for follows from its bytes and from where it came from. A fingerprint over all of that but
+//! Via and CSeq is kept with the binding that was made of it. Where it is met again, everything would be read as
+//! it was read then and decided as it was decided then, so nothing but Via and CSeq is read, and the answer is
+//! composed at once. A request that this room does not answer goes the whole way through [`super`].
+//!
+//! Two texts of one fingerprint would have to be sent by the same subscriber, who gains nothing by it; so it is
+//! fast and not keyed. It is the same in every process, so that it may be kept with the binding.
 
 use super::plan::{self, Order};
-use crate::location::{AorKey, Op, Record, Refresh};
-use crate::reject::Rejection;
-use crate::request::{self, Request};
+use super::reply::Registered;
+use crate::hop::Source;
+use crate::keys::AorHash;
+use crate::location::{Record, Refresh};
+use crate::outbox::Outbox;
+use crate::request;
 use crate::shard::Core;
 use crate::time::Now;
-use sipfed_sip::HeaderName;
+use sipfed_sip::{HeaderName, Message, Method, Via};
 use std::net::IpAddr;
 
-/// The fields that a binding follows from.
-const FIELDS: [HeaderName; 6] = [
-    HeaderName::Contact,
-    HeaderName::Expires,
-    HeaderName::CallId,
-    HeaderName::UserAgent,
-    HeaderName::Allow,
-    HeaderName::Path,
-];
-
-/// No fingerprint: of a binding that was not made by a REGISTER with one Contact.
+/// No fingerprint: of a binding that was not made by a REGISTER with one Contact and without a tag in To, which
+/// nobody sends.
 pub(super) const NONE: u64 = 0;
 
-/// The fingerprint of a request; never [`NONE`].
-pub(super) fn print_of(request: &Request<'_>) -> u64 {
-    let mut print = Print(0x9e37_79b9_7f4a_7c15);
-    for name in FIELDS {
-        for field in request.message.fields(name) {
-            print.add(field.value);
-        }
-        print.word(name as u64);
+/// The fingerprint of a REGISTER whose topmost Via is `via`; never [`NONE`].
+pub(super) fn print_of(message: &Message<'_>, via: &Via<'_>, source: &Source) -> u64 {
+    let mut print = Print::new();
+    for span in message.spans_without(|name| matches!(name, HeaderName::Via | HeaderName::CSeq)) {
+        print.add(span);
     }
-    let source = &request.source;
     for address in [source.remote, source.local] {
         match address.ip() {
-            IpAddr::V4(ip) => print.word(u64::from(ip.to_bits()) << 16 | u64::from(address.port())),
-            IpAddr::V6(ip) => print.add(&ip.octets()),
+            IpAddr::V4(ip) => print.words(u64::from(ip.to_bits()), u64::from(address.port())),
+            IpAddr::V6(ip) => {
+                let bits = ip.to_bits();
+                print.words(bits as u64, (bits >> 64) as u64);
+                print.words(6, u64::from(address.port()));
+            }
         }
-        print.word(u64::from(address.port()));
     }
-    print.word(source.flow.bits());
-    print.word(source.transport as u64 | u64::from(request::is_natted(&request.via, source)) << 8);
-    print.0.max(1)
+    let marks = source.transport as u64 | u64::from(request::is_natted(via, source)) << 8;
+    print.words(source.flow.bits(), marks);
+    print.end().max(1)
 }
 
-struct Print(u64);
+/// A hash over bytes, of two lanes that do not wait for each other.
+struct Print {
+    lanes: [u64; 2],
+}
 
 impl Print {
-    #[inline]
-    fn word(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
-        self.0 = (product as u64) ^ (product >> 64) as u64 ^ word.rotate_left(32);
+    const SALTS: [u64; 4] =
+        [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0x8cb9_2ba7_2f3d_8dd7, 0xaaaa_aaaa_5555_5555];
+
+    fn new() -> Self {
+        Self { lanes: [Self::SALTS[0], Self::SALTS[1]] }
     }
 
     #[inline]
-    fn add(&mut self, text: &[u8]) {
-        let (words, rest) = text.as_chunks::<8>();
-        for word in words {
-            self.word(u64::from_le_bytes(*word));
+    fn fold(a: u64, b: u64) -> u64 {
+        let product = u128::from(a) * u128::from(b);
+        (product as u64) ^ (product >> 64) as u64
+    }
+
+    /// Takes sixteen bytes into a lane. What is added keeps a lane from being wiped out by a factor of zero.
+    #[inline]
+    fn mix(&mut self, lane: usize, a: u64, b: u64) {
+        let salt = Self::SALTS[2 + lane];
+        self.lanes[lane] = Self::fold(self.lanes[lane] ^ a, b ^ salt).wrapping_add(a.rotate_left(29) ^ b);
+    }
+
+    #[inline]
+    fn words(&mut self, a: u64, b: u64) {
+        self.mix(0, a, b);
+    }
+
+    #[inline]
+    fn block(&mut self, block: &[u8; 32]) {
+        let (words, _) = block.as_chunks::<8>();
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| u64::from_le_bytes(words[at]));
+        self.mix(0, a, b);
+        self.mix(1, c, d);
+    }
+
+    /// Takes `bytes` and their count, so that no two lists of them run together.
+    #[inline]
+    fn add(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<32>();
+        for block in blocks {
+            self.block(block);
         }
-        let mut last = [0; 8];
+        let mut last = [0; 32];
         last[..rest.len()].copy_from_slice(rest);
-        self.word(u64::from_le_bytes(last));
-        self.word(text.len() as u64);
+        self.block(&last);
+        self.words(bytes.len() as u64, 0);
+    }
+
+    fn end(&self) -> u64 {
+        Self::fold(self.lanes[0] ^ Self::SALTS[2], self.lanes[1] ^ Self::SALTS[3])
     }
 }
 
 impl Core {
-    /// Refreshes the binding that this very request made before; whether there is one.
-    pub(super) fn refresh_same<'a>(
+    /// Refreshes the binding that this very request made before, and answers; whether there was one. `aor` is the
+    /// hash of the AoR in To.
+    pub(crate) fn refresh_same(
         &mut self,
-        request: &Request<'a>,
-        key: AorKey<'_>,
+        message: &Message<'_>,
+        aor: AorHash,
+        source: &Source,
         now: Now,
-    ) -> Result<bool, Rejection<'a>> {
-        let Some((_, record)) = self.location.find(key) else { return Ok(false) };
-        let print = print_of(request);
-        let same = Record::bindings(record).find(|b| b.request_print() == print);
-        let Some(binding) = same.filter(|b| b.is_live(now.unix_s()) && !b.flags().flow_lost()) else {
-            return Ok(false);
-        };
-        let branch_hash = self.keys.branch(request.via.branch().unwrap_or_default());
-        if let Order::Later = plan::order(&binding, request.call_id, request.cseq.number, branch_hash)? {
-            let op = Op::Refresh(Refresh {
-                contact_id: binding.contact_id(),
-                expires_at_s: plan::end_of(now, self.shortened(binding.granted_s(), request)),
-                updated_at_s: now.unix_s(),
-                cseq: request.cseq.number,
-                branch_hash,
-            });
-            self.counters.registers_refreshed += 1;
-            self.location.apply(key, &op, &mut self.wheel, &mut self.counters);
+        out: &mut Outbox,
+    ) -> bool {
+        self.try_refresh_same(message, aor, source, now, out).is_some()
+    }
+
+    fn try_refresh_same(
+        &mut self,
+        message: &Message<'_>,
+        aor: AorHash,
+        source: &Source,
+        now: Now,
+        out: &mut Outbox,
+    ) -> Option<()> {
+        let (id, record) = self.location.find_by_hash(aor)?;
+        if message.fault().is_some() || self.is_draining {
+            return None;
         }
-        Ok(true)
+        let via = message.top_via().ok()?;
+        let cseq = message.cseq().ok().filter(|cseq| cseq.method == Method::Register)?;
+        let print = print_of(message, &via, source);
+        let same = Record::bindings(record).find(|b| b.request_print() == print);
+        let binding = same.filter(|b| b.is_live(now.unix_s()) && !b.flags().flow_lost())?;
+        let call_id = binding.call_id();
+        let number = self.keys.request(via.branch().unwrap_or_default(), call_id);
+        let supports = binding.flags();
+        if let Order::Later = plan::order(&binding, call_id, cseq.number, number as u32).ok()? {
+            let refresh = Refresh {
+                contact_id: binding.contact_id(),
+                expires_at_s: plan::end_of(now, self.shortened(binding.granted_s(), call_id, cseq.number)),
+                updated_at_s: now.unix_s(),
+                cseq: cseq.number,
+                branch_hash: number as u32,
+                request_print: print,
+            };
+            self.counters.registers_refreshed += 1;
+            self.location.refresh(id, &refresh);
+        }
+        self.counters.registers_accepted += 1;
+        let registered = Registered {
+            message,
+            via: &via,
+            number: Some(number),
+            stamp: request::stamp(&via, source),
+            to: request::reply_to(&via, source),
+            wants_gruu: supports.supports_gruu(),
+            wants_path: supports.supports_path(),
+        };
+        self.reply_registered(&registered, aor, Some(id), now, out);
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(parts: &[&[u8]]) -> u64 {
+        let mut print = Print::new();
+        for part in parts {
+            print.add(part);
+        }
+        print.end()
+    }
+
+    #[test]
+    fn every_byte_and_every_boundary_counts() {
+        let text: Vec<u8> = (0..200u8).collect();
+        let whole = print(&[&text]);
+        for at in 0..text.len() {
+            let mut other = text.clone();
+            other[at] ^= 1;
+            assert_ne!(print(&[&other]), whole, "byte {at}");
+            assert_ne!(print(&[&text[..at], &text[at..]]), whole, "parted at {at}");
+        }
+        assert_ne!(print(&[b""]), print(&[b"\0"]));
+        assert_ne!(print(&[b"", b"a"]), print(&[b"a", b""]));
+    }
+
+    /// Fingerprints are kept with bindings, beyond the life of a process: another one for the same bytes costs every
+    /// subscriber one whole registration.
+    #[test]
+    fn a_fingerprint_is_the_same_in_every_process() {
+        let print = print(&[b"REGISTER sip:example.com SIP/2.0\r\n", &[7; 100]]);
+        assert_eq!(print, 0x9c02_8cf0_fc17_5b6b, "{print:#x}");
     }
 }

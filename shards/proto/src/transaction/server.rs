@@ -5,7 +5,7 @@
 
 use super::{invite_server, non_invite_server};
 use crate::hop::Destination;
-use crate::keys::Keys;
+use crate::keys::{BRANCH_COOKIE, Keys};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::Context;
 use crate::request::Request;
@@ -51,11 +51,10 @@ pub(crate) struct ServerTransactions {
 
 /// The key of the transaction that a request belongs to; that of an ACK or CANCEL is that of its INVITE.
 pub(crate) fn key(keys: &Keys, request: &Request<'_>) -> u128 {
-    const COOKIE: &[u8] = b"z9hG4bK";
     let is_invite = matches!(request.method, Method::Invite | Method::Ack | Method::Cancel);
     let method: &[u8] = if is_invite { b"INVITE" } else { request.method.as_bytes() };
     match request.via.branch() {
-        Some(branch) if branch.starts_with(COOKIE) && branch.len() > COOKIE.len() => {
+        Some(branch) if branch.starts_with(BRANCH_COOKIE) && branch.len() > BRANCH_COOKIE.len() => {
             keys.transaction(&[branch, request.via.sent_by, method])
         }
         // RFC 2543: no unique branch, so everything that stays equal is compared (RFC 4475 §3.2.1). The To tag is

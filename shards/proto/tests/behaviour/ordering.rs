@@ -108,7 +108,50 @@ fn whatever_else_changes_in_a_refresh_is_taken_up() {
         assert_eq!(next(&mut node, PHONE, &and_line).1, before, "{line}");
         assert_eq!(next(&mut node, PHONE, &and_line).1, before + 1, "{line}");
     }
+    for (old, new) in [("tag=", "tag=x"), ("Max-Forwards: 70", "Max-Forwards: 69")] {
+        let before = next(&mut node, PHONE, &same).1;
+        let changed = |m: String| with(&m, old, new);
+        assert_eq!(next(&mut node, PHONE, &changed).1, before + 1, "{new} does not concern the binding");
+        assert_eq!(next(&mut node, PHONE, &changed).1, before + 2);
+    }
     let gone = |m: String| with(&m, "expires=100", "expires=0");
     assert_eq!(next(&mut node, PHONE, &gone).0, "");
     assert_eq!(next(&mut node, PHONE, &same).0, "<sip:a@h>;x=1;expires=100");
+}
+
+/// The usual refresh is not read as a whole. What it is answered has to be what it would be answered if it were.
+#[test]
+fn a_refresh_that_repeats_a_registration_is_answered_like_any_other() {
+    let lines =
+        ["Supported: gruu, path", "Path: <sip:192.0.2.7;lr>", "Timestamp: 1", "Via: SIP/2.0/TCP x;branch=z9hG4bKx"];
+    let vias = ["", ";rport", ";received=192.0.2.99", ";rport=1;received=192.0.2.99;x=y"];
+    let stale = ["9", "4294967296", "x"];
+    for (line, via) in lines.into_iter().flat_map(|line| vias.map(|via| (line, via))) {
+        let message = |cseq: u32| {
+            let message = register("a", "<sip:a@h>;+sip.instance=\"<urn:uuid:1>\";expires=100", cseq);
+            super::node::and(&with(&message, ";branch=", &format!("{via};branch=")), line)
+        };
+        let answers = [message(1), super::node::and(&message(1), "X-Other: 1")].map(|first| {
+            let mut node = Node::new();
+            assert_eq!(send(&mut node, &first).status(), 200);
+            node.pass(3_000);
+            let refreshed = send(&mut node, &message(20));
+            let again = send(&mut node, &message(20));
+            let refused =
+                stale.map(|cseq| send(&mut node, &with(&message(20), "CSeq: 20 ", &format!("CSeq: {cseq} "))));
+            node.shard.drain();
+            let drained = send(&mut node, &message(21));
+            [refreshed, again, drained].into_iter().chain(refused).map(|sent| (sent.to, sent.text)).collect::<Vec<_>>()
+        });
+        let [same, other] = answers;
+        // Temporary GRUUs are new each time (RFC 5627 §4.2).
+        let but_gruu = |text: &str| text.split(";temp-gruu").next().unwrap_or_default().to_owned();
+        for (same, other) in same.iter().zip(&other) {
+            assert_eq!(same.0, other.0);
+            assert_eq!(but_gruu(&same.1), but_gruu(&other.1), "{line} {via}");
+            assert_eq!(same.1.len(), other.1.len(), "{line} {via}");
+        }
+        let statuses: Vec<&str> = same.iter().map(|(_, text)| &text[8..11]).collect();
+        assert_eq!(statuses, ["200", "200", "503", "500", "400", "400"], "{line} {via}");
+    }
 }
