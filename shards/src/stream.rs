@@ -373,6 +373,14 @@ impl Streams {
                 if since.plus_ms(self.age_ms_max(queue)) > step.now {
                     break;
                 }
+                // A turn that comes late finds the answer and the deadline together, and the answer came first.
+                if self.table.get_mut(slot).is_some_and(|connection| connection.is_dirty) {
+                    self.flush_one(slot, step);
+                    if queue == Queue::Open {
+                        // It has been used just now, so it does not rest any more.
+                        continue;
+                    }
+                }
                 step.counters.connections_idled += u64::from(queue == Queue::Open);
                 self.close(slot, step);
             }

@@ -171,6 +171,35 @@ fn a_peer_that_ends_its_sending_still_gets_its_answer() {
 }
 
 #[test]
+fn an_answer_that_comes_together_with_the_end_of_its_connection_is_written_first() {
+    let mut bench = Bench::new(|_| {});
+    let mut peer = bench.peer();
+    peer.write_all(MESSAGE).unwrap();
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    bench.run_until(|bench| !bench.news.closed.is_empty());
+    bench.answer(bench.taken[0].1.flow, Ticket::NONE, b"SIP/2.0 200 OK\r\n\r\n");
+    bench.pass(LINGER_MS);
+    assert_receives(&mut peer, b"SIP/2.0 200 OK\r\n\r\n");
+    assert_closed(&mut peer);
+    assert_eq!((bench.streams.connections_count(), bench.counters.dropped_flow_gone), (0, 0));
+}
+
+#[test]
+fn a_message_that_comes_together_with_the_end_of_rest_keeps_its_connection() {
+    let mut bench = Bench::new(|options| options.stream_idle_s = 60);
+    let mut peer = bench.peer();
+    peer.write_all(MESSAGE).unwrap();
+    bench.run_until(|bench| bench.taken.len() == 1);
+    bench.answer(bench.taken[0].1.flow, ticket(1), b"INVITE");
+    bench.pass(60_000);
+    assert_receives(&mut peer, b"INVITE");
+    assert_eq!((bench.streams.connections_count(), bench.counters.connections_idled), (1, 0));
+    assert!(bench.news.failed.is_empty());
+    bench.pass(60_000);
+    assert_eq!((bench.streams.connections_count(), bench.counters.connections_idled), (0, 1));
+}
+
+#[test]
 fn a_peer_that_says_nothing_is_let_go_at_once() {
     let mut bench = Bench::new(|_| {});
     drop(bench.peer());
