@@ -283,16 +283,22 @@ fn a_stream_whose_messages_have_no_end_is_answered_and_closed() {
         stream.write_all(format!("{text}{}", options(&stream)).as_bytes()).unwrap();
         stream
     };
-    let (unclear, too_long) = (unclear.map(broken), too_long.map(broken));
+    let (unclear, too_long) =
+        (unclear.map(|lines| (lines, broken(lines))), too_long.map(|lines| (lines, broken(lines))));
     // A header section that never ends. The daemon may close before all of it is written.
     let mut endless = connect(&target.node);
     let _ = endless.write_all(format!("OPTIONS sip:a@b SIP/2.0\r\nX: {}", "x".repeat(70_000)).as_bytes());
-    for stream in &unclear {
+    let endless = ("no end", endless);
+    // Each answer repeats the Via of its request, and so names the connection that it belongs to.
+    for (lines, stream) in &unclear {
         let answer = String::from_utf8(rest(stream)).unwrap();
-        assert!(answer.starts_with("SIP/2.0 400 ") && answer.matches("SIP/2.0 ").count() == 1, "{answer}");
+        let is_single = answer.starts_with("SIP/2.0 400 ") && answer.matches("SIP/2.0 ").count() == 1;
+        let via = format!("Via: SIP/2.0/TCP {};", stream.local_addr().unwrap());
+        assert!(is_single && answer.contains(&via), "{lines:?} over {stream:?} was answered: {answer:?}");
     }
-    for stream in too_long.iter().chain([&endless]) {
-        assert_eq!(rest(stream), b"");
+    for (lines, stream) in too_long.iter().chain([&endless]) {
+        let answer = String::from_utf8(rest(stream)).unwrap();
+        assert_eq!(answer, "", "{lines:?} over {stream:?}");
     }
     drop((unclear, too_long, endless));
     let reports = target.finish();

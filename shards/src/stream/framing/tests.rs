@@ -101,6 +101,26 @@ fn a_message_without_a_usable_length_is_told_by_its_header_section() {
 }
 
 #[test]
+fn a_stream_that_cannot_be_read_on_ends_the_same_way_wherever_it_is_cut() {
+    let next = message("l: 0", "");
+    let endless = [b"X: ".as_slice(), &[b'x'; BYTES_MAX]].concat();
+    let broken = ["X: y", "l: many", "l: -1", "l: 1\r\nl: 2", "l: 99999999999999999999999", "l: 601", "l: 4294967296"]
+        .map(|field| message(field, ""));
+    for first in broken.iter().chain([&endless]) {
+        let stream = [first.as_slice(), &next].concat();
+        let expected = whole(&stream);
+        assert!(expected.1.is_err() && expected.0.len() == usize::from(expected.1 == Err(Broken::NoLength)));
+        // Pieces of a few bytes up to half of the stream, the first one of any size.
+        for (first_cut, step) in (0..stream.len()).flat_map(|cut| [1, 7, 64, 300].map(|step| (cut, step))) {
+            let (mut framing, mut all) = (Framing::new(), Vec::new());
+            let (head, tail) = stream.split_at(first_cut);
+            let end = [head].into_iter().chain(tail.chunks(step)).try_for_each(|p| push(&mut framing, p, &mut all));
+            assert_eq!((all, end), expected, "cut at {first_cut}, then each {step} bytes");
+        }
+    }
+}
+
+#[test]
 fn equal_lengths_given_twice_are_no_conflict() {
     let stream = message("Content-Length: 4\r\nl: 004", "body");
     assert_found(&stream, &[Found::Message(stream.clone())], Ok(()));
