@@ -5,8 +5,9 @@
 //! senders and connections over them by a hash of their addresses. They are bound in shard order, which
 //! is the order in which the kernel numbers them.
 //!
-//! A port of 0 is chosen by the kernel for the first shard and taken by the others. Any other port is first
-//! tried without sharing: with it, a second daemon of the same user would quietly take half of the traffic.
+//! The first socket of an address is bound before it is willing to share: with that, a second daemon of the same
+//! user would quietly take half of the traffic. A port of 0 is chosen by the kernel for the first shard and
+//! taken by the others; to a socket that is willing to share it gives UDP ports that others have.
 
 use crate::SocketOptions;
 use crate::error::StartError;
@@ -43,11 +44,8 @@ pub(crate) fn bind(listeners: &[Listener], shards_count: usize, options: &Socket
     let mut bound = Bound { shards: (0..shards_count).map(|_| Ports::default()).collect(), listeners: Vec::new() };
     for &configured in listeners {
         let mut listener = configured;
-        if listener.addr.port() != 0 {
-            bind_alone(listener)?;
-        }
         for (shard, ports) in bound.shards.iter_mut().enumerate() {
-            let socket = bind_shared(listener)?;
+            let socket = if shard == 0 { bind_first(listener)? } else { bind_next(listener)? };
             listener.addr = socket
                 .local_addr()
                 .map(|addr| addr.as_socket().unwrap_or(listener.addr))
@@ -92,13 +90,18 @@ fn open(listener: Listener) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Finds out whether nobody else has the address.
-fn bind_alone(listener: Listener) -> Result<(), StartError> {
-    let attempt = open(listener).and_then(|socket| socket.bind(&listener.addr.into()));
+/// Binds the first socket of an address, which nobody else may have, and lets others of ours join it.
+fn bind_first(listener: Listener) -> Result<Socket, StartError> {
+    let attempt = open(listener).and_then(|socket| {
+        socket.bind(&listener.addr.into())?;
+        socket.set_reuse_port(true)?;
+        Ok(socket)
+    });
     attempt.map_err(|source| refused(listener, "binding", source))
 }
 
-fn bind_shared(listener: Listener) -> Result<Socket, StartError> {
+/// Binds another socket to an address that [`bind_first`] has bound.
+fn bind_next(listener: Listener) -> Result<Socket, StartError> {
     let attempt = open(listener).and_then(|socket| {
         socket.set_reuse_port(true)?;
         socket.bind(&listener.addr.into())?;
@@ -198,6 +201,26 @@ mod tests {
             let text = error.to_string();
             assert!(text.contains(&first.listeners[0].addr.to_string()) && text.contains("in use"), "{text}");
             drop(first);
+        }
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chooses_is_nobody_elses() {
+        // So many that a choice among all ports, these included, would hit one of them in a few tries.
+        let others: Vec<Socket> = (0..500)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+                socket.set_reuse_port(true).unwrap();
+                socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+                socket
+            })
+            .collect();
+        let taken: std::collections::HashSet<SocketAddr> =
+            others.iter().map(|socket| socket.local_addr().unwrap().as_socket().unwrap()).collect();
+        let options = crate::tests::socket_options();
+        for _ in 0..400 {
+            let bound = bind(&[listener(Transport::Udp, "127.0.0.1:0")], 1, &options).unwrap();
+            assert!(!taken.contains(&bound.listeners[0].addr), "{:?}", bound.listeners);
         }
     }
 
