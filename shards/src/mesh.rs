@@ -10,11 +10,13 @@
 //!
 //! Bounds: [`LANE_PARCELS_COUNT_MAX`] parcels on a lane, [`PARCEL_LETTERS_COUNT_MAX`] letters or
 //! [`PARCEL_BYTES_MAX`] bytes in a parcel. While a lane is full its next parcel goes on filling; when that
-//! is full as well, a message is dropped, and the caller counts it.
+//! is full as well, a message is dropped, and the caller counts it. News is not dropped, since nobody says it
+//! again: it waits in order for room, up to [`NEWS_WAITING_COUNT_MAX`] for each receiver.
 
 use crate::doorbell::Doorbell;
 use crossbeam::queue::ArrayQueue;
 use sipfed_proto::{FlowToken, ShardIndex, Source, Ticket};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -29,6 +31,9 @@ const LANE_PARCELS_AHEAD: usize = 4;
 const PARCEL_LETTERS_COUNT_MAX: usize = 512;
 /// News in one parcel beyond its messages: they take no bytes, and what they tell nobody else will.
 const PARCEL_NEWS_COUNT_MAX: usize = 4096;
+/// News that may wait for room in a parcel for one receiver: one for each connection that a shard can have, so
+/// that all of them may end while the receiver is kept from running.
+const NEWS_WAITING_COUNT_MAX: usize = 1 << 20;
 /// Bytes of one parcel; the largest message fits into an empty one.
 const PARCEL_BYTES_MAX: usize = 256 * 1024;
 /// Bytes of memory that a parcel keeps when it is emptied.
@@ -61,6 +66,33 @@ pub(crate) enum Letter<'a> {
     FlowClosed(FlowToken),
     /// A message of the other shard's could not be sent.
     TransmitFailed(Ticket),
+}
+
+impl Letter<'_> {
+    /// The letter as news, which carries no message and may wait.
+    fn news(&self) -> Option<News> {
+        match *self {
+            Letter::Steered { .. } | Letter::Transmit { .. } => None,
+            Letter::FlowClosed(flow) => Some(News::FlowClosed(flow)),
+            Letter::TransmitFailed(ticket) => Some(News::TransmitFailed(ticket)),
+        }
+    }
+}
+
+/// What a shard tells another without a message.
+#[derive(Clone, Copy, Debug)]
+enum News {
+    FlowClosed(FlowToken),
+    TransmitFailed(Ticket),
+}
+
+impl News {
+    fn letter(self) -> Letter<'static> {
+        match self {
+            Self::FlowClosed(flow) => Letter::FlowClosed(flow),
+            Self::TransmitFailed(ticket) => Letter::TransmitFailed(ticket),
+        }
+    }
 }
 
 /// A letter as a parcel holds it: its bytes lie in the parcel's buffer.
@@ -181,13 +213,16 @@ pub(crate) struct MeshPort {
     own: usize,
     /// The parcel that is being filled for each shard.
     open: Vec<Option<Box<Parcel>>>,
+    /// News for each shard that found no room in its parcel, the oldest first.
+    waiting: Vec<VecDeque<News>>,
 }
 
 impl MeshPort {
     /// The end of `own`; there must be one only.
     pub(crate) fn new(mesh: Arc<Mesh>, own: ShardIndex) -> Self {
         let open = (0..mesh.shards_count).map(|_| None).collect();
-        Self { mesh, own: usize::from(own.0), open }
+        let waiting = vec![VecDeque::new(); mesh.shards_count];
+        Self { mesh, own: usize::from(own.0), open, waiting }
     }
 
     /// How many shards there are.
@@ -206,11 +241,38 @@ impl MeshPort {
         if to == self.own || to >= self.open.len() {
             return false;
         }
+        match letter.news() {
+            // A message may overtake news that waits: no message is about a connection that has ended.
+            None => self.put_now(to, letter),
+            Some(_) if self.waiting[to].is_empty() && self.put_now(to, letter) => true,
+            Some(news) => {
+                let has_room = self.waiting[to].len() < NEWS_WAITING_COUNT_MAX;
+                if has_room {
+                    self.waiting[to].push_back(news);
+                }
+                has_room
+            }
+        }
+    }
+
+    fn put_now(&mut self, to: usize, letter: Letter<'_>) -> bool {
         if self.open_for(to).put(letter) {
             return true;
         }
         // A parcel that fills up within a turn leaves before its end.
         self.dispatch_to(to) && self.open_for(to).put(letter)
+    }
+
+    /// Puts news that waits into the parcel for `to`, as much as there is room for.
+    fn put_waiting(&mut self, to: usize) {
+        while let Some(&news) = self.waiting[to].front()
+            && self.put_now(to, news.letter())
+        {
+            self.waiting[to].pop_front();
+        }
+        if self.waiting[to].is_empty() {
+            self.waiting[to].shrink_to(PARCEL_NEWS_COUNT_MAX);
+        }
     }
 
     /// The parcel that is being filled for `to`.
@@ -234,10 +296,12 @@ impl MeshPort {
     pub(crate) fn dispatch(&mut self) -> bool {
         let mut is_all_gone = true;
         for to in 0..self.open.len() {
+            self.put_waiting(to);
             if self.open[to].is_some() {
                 let is_late = self.mesh.lane(self.own, to).full.len() >= LANE_PARCELS_AHEAD;
                 is_all_gone &= !is_late && self.dispatch_to(to);
             }
+            is_all_gone &= self.waiting[to].is_empty();
         }
         is_all_gone
     }
@@ -330,6 +394,46 @@ mod tests {
         taken_count += b.take(0).unwrap().letters().count();
         assert_eq!(taken_count, put_count + 1);
         assert!(a.put(ShardIndex(1), letter));
+    }
+
+    #[test]
+    fn news_that_finds_the_mesh_full_waits_and_arrives_in_order() {
+        const COUNT: usize = 100_000;
+        let (mut a, b) = ports();
+        let flow = |n: usize| FlowToken::new(ShardIndex(0), n as u32, 1);
+        while a.put(ShardIndex(1), Letter::Steered { source: source(1), bytes: b"x" }) {}
+        for n in 0..COUNT {
+            assert!(a.put(ShardIndex(1), Letter::FlowClosed(flow(n))), "{n}");
+        }
+        assert!(!a.dispatch() && !a.waiting[1].is_empty());
+        let mut told = Vec::new();
+        // A few parcels a turn, as a shard that is behind takes them.
+        while told.len() < COUNT {
+            let before = told.len();
+            for _ in 0..4 {
+                let Some(parcel) = b.take(0) else { break };
+                told.extend(parcel.letters().filter_map(|letter| match letter {
+                    Letter::FlowClosed(flow) => Some(flow),
+                    _ => None,
+                }));
+                b.give_back(0, parcel);
+            }
+            let is_all_gone = a.dispatch();
+            assert!(told.len() > before || !is_all_gone || !b.is_idle(), "{before} of {COUNT} are told");
+        }
+        assert!(told.into_iter().eq((0..COUNT).map(flow)));
+        assert!(a.dispatch() && b.is_idle() && a.waiting[1].is_empty());
+    }
+
+    #[test]
+    fn news_that_waits_is_bounded() {
+        let (mut a, _b) = ports();
+        let mut put_count = 0;
+        while a.put(ShardIndex(1), Letter::TransmitFailed(Ticket::new(ShardIndex(1), 1))) {
+            put_count += 1;
+            assert!(put_count <= 2 * NEWS_WAITING_COUNT_MAX);
+        }
+        assert_eq!(a.waiting[1].len(), NEWS_WAITING_COUNT_MAX);
     }
 
     #[test]
