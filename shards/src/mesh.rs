@@ -15,10 +15,9 @@
 
 use crate::doorbell::Doorbell;
 use crossbeam::queue::ArrayQueue;
-use sipfed_proto::{FlowToken, ShardIndex, Source, Ticket};
+use sipfed_proto::{Ends, FlowToken, ShardIndex, Source, Ticket};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -56,7 +55,7 @@ pub(crate) enum Letter<'a> {
         /// The connection.
         flow: FlowToken,
         /// Where to connect when it is gone.
-        fallback: Option<SocketAddr>,
+        fallback: Option<Ends>,
         /// Whom to tell when it cannot be sent.
         ticket: Ticket,
         /// The message.
@@ -99,7 +98,7 @@ impl News {
 #[derive(Clone, Debug)]
 enum Entry {
     Steered(Source, Range<u32>),
-    Transmit { flow: FlowToken, fallback: Option<SocketAddr>, ticket: Ticket, span: Range<u32> },
+    Transmit { flow: FlowToken, fallback: Option<Ends>, ticket: Ticket, span: Range<u32> },
     FlowClosed(FlowToken),
     TransmitFailed(Ticket),
 }
@@ -328,6 +327,7 @@ impl MeshPort {
 mod tests {
     use super::*;
     use sipfed_proto::Transport;
+    use std::net::SocketAddr;
 
     fn source(port: u16) -> Source {
         let remote = SocketAddr::from(([127, 0, 0, 1], port));
@@ -345,7 +345,12 @@ mod tests {
         let (flow, ticket) = (FlowToken::new(ShardIndex(1), 5, 1), Ticket::new(ShardIndex(1), 9));
         let letters = [
             Letter::Steered { source: source(1), bytes: b"REGISTER" },
-            Letter::Transmit { flow, fallback: Some(source(2).remote), ticket, bytes: b"INVITE" },
+            Letter::Transmit {
+                flow,
+                fallback: Some(Ends { remote: source(2).remote, local: None }),
+                ticket,
+                bytes: b"INVITE",
+            },
             Letter::FlowClosed(flow),
             Letter::TransmitFailed(ticket),
             Letter::Steered { source: source(3), bytes: b"" },

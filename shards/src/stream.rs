@@ -8,8 +8,8 @@
 //! - [`connection`]: one connection; [`table`]: all of them; [`ages`]: which of them rest too long.
 //! - [`outbound`]: what waits to be written.
 //!
-//! A message to an address goes over the connection that exists to just that address, whoever opened it,
-//! and a new one is opened only where there is none.
+//! A message to an address goes over the connection that exists to just that address, from the address of ours
+//! that it is to come from, whoever opened it; a new one is opened only where there is none.
 //!
 //! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
 //! ended at once, what still comes is thrown away, and answers to what was read may be written for
@@ -28,10 +28,11 @@ pub(crate) mod table;
 use crate::SocketOptions;
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Event, Interest};
+use crate::sys::{self, SocketOption};
 use ages::{Ages, Queue};
 use connection::{Connection, Stage};
 use framing::{Broken, Frame};
-use sipfed_proto::{Counters, FlowToken, Now, ShardIndex, Source, Ticket};
+use sipfed_proto::{Counters, Ends, FlowToken, Now, ShardIndex, Source, Ticket};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use table::Table;
@@ -252,7 +253,7 @@ impl Streams {
             connection.framing = framing::Framing::new();
             step.news.closed.push(connection.flow());
             self.ages.put(slot, Queue::Lingering, step.now);
-            self.table.forget_remote(slot);
+            self.table.forget_ends(slot);
         }
         self.mark_dirty(slot);
     }
@@ -274,21 +275,21 @@ impl Streams {
     pub(crate) fn send_flow(
         &mut self,
         flow: FlowToken,
-        fallback: Option<SocketAddr>,
+        fallback: Option<Ends>,
         ticket: Ticket,
         message: &[u8],
         step: &mut Step<'_>,
     ) {
         match (self.table.find(flow.slot(), flow.generation()), fallback) {
             (Some(slot), _) => self.put(slot, ticket, message, step),
-            (None, Some(remote)) => self.send_to(remote, ticket, message, step),
+            (None, Some(ends)) => self.send_to(ends, ticket, message, step),
             (None, None) => step.lose(ticket),
         }
     }
 
-    /// Has a message wait for a connection to `remote`, which is opened where there is none.
-    pub(crate) fn send_to(&mut self, remote: SocketAddr, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
-        match self.table.find_remote(remote).map_or_else(|| self.open(remote, step), Some) {
+    /// Has a message wait for a connection between `ends`, which is opened where there is none.
+    pub(crate) fn send_to(&mut self, ends: Ends, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
+        match self.table.find_ends(ends).map_or_else(|| self.open(ends, step), Some) {
             Some(slot) => self.put(slot, ticket, message, step),
             None => step.lose(ticket),
         }
@@ -304,14 +305,14 @@ impl Streams {
         }
     }
 
-    fn open(&mut self, remote: SocketAddr, step: &mut Step<'_>) -> Option<u32> {
+    fn open(&mut self, ends: Ends, step: &mut Step<'_>) -> Option<u32> {
         if self.table.len() >= self.connections_count_max {
             step.counters.connections_refused += 1;
             return None;
         }
         let made = self.table.insert(|flow| {
-            let stream = start_connecting(remote)?;
-            Connection::new(stream, flow, remote, Stage::Opening, step.epoll)
+            let stream = start_connecting(ends)?;
+            Connection::new(stream, flow, ends.remote, Stage::Opening, step.epoll)
         });
         let slot = made.ok()?;
         self.ages.put(slot, Queue::Opening, step.now);
@@ -403,10 +404,15 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 /// Starts to open a connection; whether that succeeds is told by its readiness to write.
-fn start_connecting(remote: SocketAddr) -> io::Result<TcpStream> {
+fn start_connecting(Ends { remote, local }: Ends) -> io::Result<TcpStream> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    if let Some(local) = local {
+        // With a port of its own for each connection an address would be used up by 28,000 of them.
+        sys::set_option(&socket, SocketOption::BindWithoutPort, 1)?;
+        socket.bind(&SocketAddr::new(local, 0).into())?;
+    }
     match socket.connect(&remote.into()) {
         Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
         _ => Ok(socket.into()),

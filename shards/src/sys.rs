@@ -56,6 +56,8 @@ pub(crate) enum SocketOption {
     PathMtuDiscovery,
     /// The receive buffer, beyond the system's ceiling; asks for a privilege.
     ReceiveBufferForced,
+    /// A port is not chosen when an address is bound, but with the peer, so that many connections share it.
+    BindWithoutPort,
     /// The send buffer, beyond the system's ceiling; asks for a privilege.
     SendBufferForced,
 }
@@ -67,6 +69,7 @@ pub(crate) fn set_option(socket: impl AsFd, option: SocketOption, value: libc::c
         SocketOption::TellLocalIpv4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
         SocketOption::TellLocalIpv6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
         SocketOption::PathMtuDiscovery => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        SocketOption::BindWithoutPort => (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
         SocketOption::ReceiveBufferForced => (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE),
         SocketOption::SendBufferForced => (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE),
     };

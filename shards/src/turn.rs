@@ -325,8 +325,8 @@ impl ShardRun {
                         news.failed.extend(ticket.is_some().then_some(ticket));
                     }
                 }
-                Destination::Connect { remote } => {
-                    streams.send_to(remote, ticket, self.outbox.bytes(transmit), &mut step);
+                Destination::Connect(ends) => {
+                    streams.send_to(ends, ticket, self.outbox.bytes(transmit), &mut step);
                 }
             }
         }

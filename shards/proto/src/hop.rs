@@ -1,7 +1,7 @@
 //! Where a message came from and where one goes: addresses, transports and flows.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A transport protocol of RFC 3261 §18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,6 +111,15 @@ pub struct Source {
     pub flow: FlowToken,
 }
 
+/// The two ends of a connection that is opened where there is none yet (RFC 5923).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    /// Whom it leads to.
+    pub remote: SocketAddr,
+    /// The address of ours that it starts from; `None` leaves that to the kernel.
+    pub local: Option<IpAddr>,
+}
+
 /// Where a message is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -129,13 +138,10 @@ pub enum Destination {
         /// The connection.
         flow: FlowToken,
         /// Where to connect when it is gone.
-        fallback: Option<SocketAddr>,
+        fallback: Option<Ends>,
     },
-    /// Over TCP: a connection of this shard to `remote` is used again (RFC 5923), or one is opened.
-    Connect {
-        /// The receiver.
-        remote: SocketAddr,
-    },
+    /// Over TCP: a connection of this shard between these ends is used again (RFC 5923), or one is opened.
+    Connect(Ends),
 }
 
 impl Destination {
@@ -143,7 +149,7 @@ impl Destination {
     pub const fn transport(&self) -> Transport {
         match self {
             Self::Udp { .. } => Transport::Udp,
-            Self::Flow { .. } | Self::Connect { .. } => Transport::Tcp,
+            Self::Flow { .. } | Self::Connect(_) => Transport::Tcp,
         }
     }
 }

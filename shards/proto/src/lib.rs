@@ -44,7 +44,7 @@ mod transaction;
 mod wheel;
 
 pub use counters::Counters;
-pub use hop::{Destination, FlowToken, Listener, ShardIndex, Source, Transport};
+pub use hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 pub use outbox::{Outbox, Ticket, Transmit};
 pub use settings::Settings;
 pub use shard::{Place, Shard, Verdict};

@@ -1,6 +1,6 @@
 //! A request whose mandatory fields have been read (RFC 3261 §8.1.1, §16.3 step 1).
 
-use crate::hop::{Destination, Source, Transport};
+use crate::hop::{Destination, Ends, Source, Transport};
 use crate::reject::Rejection;
 use sipfed_sip::compose::Stamp;
 use sipfed_sip::{Address, CSeq, Fault, HeaderName, Message, Method, Uri, Via};
@@ -89,7 +89,8 @@ pub(crate) fn reply_to(via: &Via<'_>, source: &Source) -> Destination {
     let sent_by_port = via.port.unwrap_or(SIP_PORT);
     match source.transport {
         Transport::Tcp => {
-            let fallback = SocketAddr::new(source.remote.ip(), sent_by_port);
+            let remote = SocketAddr::new(source.remote.ip(), sent_by_port);
+            let fallback = Ends { remote, local: Some(source.local.ip()) };
             Destination::Flow { flow: source.flow, fallback: Some(fallback) }
         }
         Transport::Udp => {

@@ -6,7 +6,7 @@ use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Interest};
 use sipfed_proto::{FlowToken, Source, Ticket, Transport};
 use std::io::{self, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,11 @@ impl Connection {
     /// The peer's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Our own address.
+    pub(crate) fn local_ip(&self) -> IpAddr {
+        self.local.ip()
     }
 
     /// Where its messages come from.

@@ -1,12 +1,11 @@
-//! The connections of a shard by slot, by flow and by remote address.
+//! The connections of a shard by slot, by flow and by their ends.
 //!
 //! A slot is used again once its connection is gone, with a generation that rises with each use, so that a
 //! [`FlowToken`] names one connection for ever. Bounds: as many slots as there were connections at once.
 
 use super::connection::Connection;
-use sipfed_proto::{FlowToken, ShardIndex};
+use sipfed_proto::{Ends, FlowToken, ShardIndex};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 
 /// A place for one connection at a time.
 #[derive(Debug)]
@@ -21,15 +20,16 @@ pub(crate) struct Table {
     shard: ShardIndex,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// The connection that a message to this address goes over (RFC 5923). Keyed by the peer's own choice
-    /// of port, hence the standard library's keyed hash.
-    by_remote: HashMap<SocketAddr, u32>,
+    /// The connection that a message between these ends goes over (RFC 5923), once with our own address and
+    /// once for who does not ask for one. Keyed by the peer's own choice of port, hence the standard library's
+    /// keyed hash.
+    by_ends: HashMap<Ends, u32>,
 }
 
 impl Table {
     /// An empty one.
     pub(crate) fn new(shard: ShardIndex) -> Self {
-        Self { shard, slots: Vec::new(), free: Vec::new(), by_remote: HashMap::new() }
+        Self { shard, slots: Vec::new(), free: Vec::new(), by_ends: HashMap::new() }
     }
 
     /// How many connections there are.
@@ -43,7 +43,9 @@ impl Table {
         // The generation rises when a slot is left, so that a flow which has ended matches nothing.
         let generation = self.slots.get(slot as usize).map_or(1, |s| s.generation);
         let connection = make(FlowToken::new(self.shard, slot, generation))?;
-        self.by_remote.insert(connection.remote(), slot);
+        for ends in ends_of(&connection) {
+            self.by_ends.insert(ends, slot);
+        }
         if self.free.pop().is_some() {
             self.slots[slot as usize].connection = Some(connection);
         } else {
@@ -69,22 +71,24 @@ impl Table {
         (found.generation == generation && found.connection.is_some()).then_some(slot)
     }
 
-    /// The slot of the connection that a message to `remote` goes over.
-    pub(crate) fn find_remote(&self, remote: SocketAddr) -> Option<u32> {
-        self.by_remote.get(&remote).copied()
+    /// The slot of the connection that a message between `ends` goes over.
+    pub(crate) fn find_ends(&self, ends: Ends) -> Option<u32> {
+        self.by_ends.get(&ends).copied()
     }
 
-    /// Has no message to its remote address go over the connection in `slot` any more.
-    pub(crate) fn forget_remote(&mut self, slot: u32) {
-        let Some(remote) = self.get_mut(slot).map(|c| c.remote()) else { return };
-        if self.by_remote.get(&remote) == Some(&slot) {
-            self.by_remote.remove(&remote);
+    /// Has no message between its ends go over the connection in `slot` any more.
+    pub(crate) fn forget_ends(&mut self, slot: u32) {
+        let Some(all) = self.get_mut(slot).map(|connection| ends_of(connection)) else { return };
+        for ends in all {
+            if self.by_ends.get(&ends) == Some(&slot) {
+                self.by_ends.remove(&ends);
+            }
         }
     }
 
     /// Lets go of the connection in `slot`.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Connection> {
-        self.forget_remote(slot);
+        self.forget_ends(slot);
         let place = self.slots.get_mut(slot as usize)?;
         let connection = place.connection.take()?;
         // 31 bits of it are seen in a flow; 0 is never a generation.
@@ -92,4 +96,10 @@ impl Table {
         self.free.push(slot);
         Some(connection)
     }
+}
+
+/// What a connection is found by: its ends, and its remote end alone.
+fn ends_of(connection: &Connection) -> [Ends; 2] {
+    let remote = connection.remote();
+    [Ends { remote, local: Some(connection.local_ip()) }, Ends { remote, local: None }]
 }

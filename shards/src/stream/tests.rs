@@ -81,6 +81,11 @@ fn ticket(n: u64) -> Ticket {
     Ticket::new(ShardIndex(3), n)
 }
 
+/// A connection to `remote` from whichever address the kernel chooses.
+fn anywhere(remote: SocketAddr) -> Ends {
+    Ends { remote, local: None }
+}
+
 /// Reads exactly what is expected to come.
 #[track_caller]
 fn assert_receives(peer: &mut TcpStream, expected: &[u8]) {
@@ -109,7 +114,7 @@ fn messages_come_in_with_their_connection_and_answers_go_back_over_it() {
     assert_eq!(source, Source { transport: Transport::Tcp, remote, local, flow: source.flow });
     assert_eq!(source.flow.shard(), ShardIndex(3));
     bench.answer(source.flow, Ticket::NONE, b"one");
-    bench.with(|streams, step| streams.send_to(remote, Ticket::NONE, b"two", step));
+    bench.with(|streams, step| streams.send_to(anywhere(remote), Ticket::NONE, b"two", step));
     bench.with(Streams::flush);
     assert_receives(&mut peer, b"onetwo");
     assert_eq!((bench.streams.connections_count(), bench.counters.connections_opened), (1, 0), "RFC 5923");
@@ -237,7 +242,7 @@ fn rfc3261_18_2_2_an_answer_whose_connection_is_gone_opens_another() {
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = FlowToken::new(ShardIndex(3), 7, 1);
-    let fallback = Some(phone.local_addr().unwrap());
+    let fallback = Some(anywhere(phone.local_addr().unwrap()));
     for text in [b"first ", b"second"] {
         bench.with(|streams, step| streams.send_flow(gone, fallback, ticket(1), text, step));
     }
@@ -251,11 +256,45 @@ fn rfc3261_18_2_2_an_answer_whose_connection_is_gone_opens_another() {
 }
 
 #[test]
+fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from_there_alone() {
+    let mut bench = Bench::new(|_| {});
+    let phone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = phone.local_addr().unwrap();
+    let from = |octet| Ends { remote, local: Some([127, 0, 0, octet].into()) };
+    for (ends, text) in [(from(2), b"two"), (from(3), b"333"), (from(2), b"too"), (anywhere(remote), b"any")] {
+        bench.with(|streams, step| streams.send_to(ends, ticket(1), text, step));
+    }
+    bench.run_until(|bench| bench.counters.connections_opened == 2);
+    for _ in 0..2 {
+        let (mut peer, addr) = phone.accept().unwrap();
+        match addr.ip().to_string().as_str() {
+            "127.0.0.2" => assert_receives(&mut peer, b"twotoo"),
+            // Who does not ask for an address takes the connection that was made last.
+            "127.0.0.3" => assert_receives(&mut peer, b"333any"),
+            _ => panic!("from {addr}"),
+        }
+        peer.write_all(MESSAGE).unwrap();
+        bench.run_until(|bench| !bench.taken.is_empty());
+        assert_eq!(bench.taken.pop().unwrap().1.local, addr);
+    }
+    assert!(bench.news.failed.is_empty());
+}
+
+#[test]
+fn a_connection_from_an_address_that_is_not_ours_fails_what_was_to_be_sent() {
+    let mut bench = Bench::new(|_| {});
+    let phone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let ends = Ends { remote: phone.local_addr().unwrap(), local: Some([192, 0, 2, 1].into()) };
+    bench.with(|streams, step| streams.send_to(ends, ticket(1), b"INVITE", step));
+    assert_eq!((bench.news.failed.as_slice(), bench.streams.connections_count()), (&[ticket(1)][..], 0));
+}
+
+#[test]
 fn a_connection_that_is_refused_fails_all_that_waited_for_it() {
     let mut bench = Bench::new(|_| {});
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for n in 1..=2 {
-        bench.with(|streams, step| streams.send_to(nobody, ticket(n), b"INVITE", step));
+        bench.with(|streams, step| streams.send_to(anywhere(nobody), ticket(n), b"INVITE", step));
     }
     bench.run_until(|bench| bench.news.failed.len() == 2);
     assert_eq!(bench.news.failed, [ticket(1), ticket(2)]);
@@ -271,7 +310,7 @@ fn opening_may_take_so_long_and_resting_so_long() {
     assert_eq!(bench.streams.next_deadline(), Some(bench.now.plus_ms(60_000)));
     // The kernel opens this one at once, but nobody takes note of it.
     let phone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    bench.with(|streams, step| streams.send_to(phone, ticket(1), b"INVITE", step));
+    bench.with(|streams, step| streams.send_to(anywhere(phone), ticket(1), b"INVITE", step));
     assert_eq!(bench.streams.next_deadline(), Some(bench.now.plus_ms(500)));
     bench.pass(499);
     assert_eq!(bench.streams.connections_count(), 2);
@@ -292,7 +331,7 @@ fn one_connection_too_many_is_closed_and_counted() {
     bench.run_until(|bench| bench.counters.connections_refused == 1);
     assert_closed(&mut second);
     let elsewhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    bench.with(|streams, step| streams.send_to(elsewhere, ticket(1), b"INVITE", step));
+    bench.with(|streams, step| streams.send_to(anywhere(elsewhere), ticket(1), b"INVITE", step));
     assert_eq!((bench.news.failed.as_slice(), bench.counters.connections_refused), (&[ticket(1)][..], 2));
     first.write_all(MESSAGE).unwrap();
     bench.run_until(|bench| bench.taken.len() == 1);

@@ -1,6 +1,6 @@
 //! What a URI means as an address, and what we call ourselves towards it.
 
-use crate::hop::{Destination, FlowToken, ShardIndex, Source, Transport};
+use crate::hop::{Destination, Ends, FlowToken, ShardIndex, Source, Transport};
 use crate::request::SIP_PORT;
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
@@ -19,6 +19,12 @@ pub(crate) fn may_send_to(ip: IpAddr) -> bool {
         IpAddr::V4(ip) => !ip.is_multicast() && !ip.is_broadcast() && !ip.is_unspecified(),
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     }
+}
+
+/// Whether a message from `local` can get to `remote`: both are of one family, and nothing beyond this host is
+/// reached from a loopback address.
+pub(super) fn reaches(local: IpAddr, remote: IpAddr) -> bool {
+    local.is_ipv4() == remote.is_ipv4() && (remote.is_loopback() || !local.is_loopback())
 }
 
 /// Why a URI leads nowhere.
@@ -66,7 +72,7 @@ impl Core {
                 let local = self.local_for(Transport::Udp, remote.ip(), arrived).ok_or(NoWay::Address)?;
                 Ok(Destination::Udp { remote, local })
             }
-            Transport::Tcp => Ok(Destination::Connect { remote }),
+            Transport::Tcp => Ok(Destination::Connect(Ends { remote, local: self.connect_from(remote.ip(), arrived) })),
         }
     }
 
@@ -91,13 +97,40 @@ impl Core {
         Some(SocketAddr::new(*ip, listener.addr.port()))
     }
 
+    /// The address of ours that a connection to `remote` starts from: the one that the request arrived at where a
+    /// TCP listener has it too, else that of the first listener which reaches `remote`. Where that is a wildcard,
+    /// the kernel knows better.
+    pub(super) fn connect_from(&self, remote: IpAddr, arrived: &Source) -> Option<IpAddr> {
+        let local = arrived.local.ip();
+        if self.tcp_listener_at(local).is_some() && reaches(local, remote) {
+            return Some(local);
+        }
+        let listeners = self.settings.listeners.iter().filter(|l| l.transport == Transport::Tcp);
+        listeners.map(|l| l.addr.ip()).find(|ip| reaches(*ip, remote)).filter(|ip| !ip.is_unspecified())
+    }
+
+    /// The TCP listener that has the address `ip`, with that address where it is a wildcard.
+    fn tcp_listener_at(&self, ip: IpAddr) -> Option<SocketAddr> {
+        let has = |l: IpAddr| l == ip || l.is_unspecified() && l.is_ipv4() == ip.is_ipv4();
+        let listeners = &self.settings.listeners;
+        let listener = listeners.iter().find(|l| l.transport == Transport::Tcp && has(l.addr.ip()))?;
+        Some(SocketAddr::new(ip, listener.addr.port()))
+    }
+
     /// Our own address on a way, for Via and Record-Route.
     pub(super) fn local_of(&self, to: &Destination, arrived: &Source) -> SocketAddr {
-        let remote = match to {
+        let ends = match to {
             Destination::Udp { local, .. } => return *local,
-            Destination::Flow { fallback, .. } => fallback.map_or(arrived.remote.ip(), |f| f.ip()),
-            Destination::Connect { remote } => remote.ip(),
+            Destination::Flow { fallback, .. } => *fallback,
+            Destination::Connect(ends) => Some(*ends),
         };
+        // Of several listeners at one address that which the request arrived at is meant.
+        let is_elsewhere = |ip: &IpAddr| arrived.transport != Transport::Tcp || *ip != arrived.local.ip();
+        let named = ends.and_then(|ends| ends.local).filter(is_elsewhere);
+        if let Some(local) = named.and_then(|ip| self.tcp_listener_at(ip)) {
+            return local;
+        }
+        let remote = ends.map_or(arrived.remote.ip(), |ends| ends.remote.ip());
         // A node without a TCP listener of that family still has to call itself something.
         self.local_for(Transport::Tcp, remote, arrived).unwrap_or(arrived.local)
     }

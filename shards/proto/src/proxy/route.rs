@@ -72,7 +72,7 @@ impl Core {
     pub(super) fn write_record_route(&self, to: &Destination, local: SocketAddr, arrived: &Source, out: &mut Vec<u8>) {
         let outside_flow = match to {
             Destination::Flow { flow, .. } => *flow,
-            Destination::Udp { .. } | Destination::Connect { .. } => FlowToken::NONE,
+            Destination::Udp { .. } | Destination::Connect(_) => FlowToken::NONE,
         };
         let differ = to.transport() != arrived.transport || local != arrived.local;
         if differ || outside_flow.is_some() || arrived.flow.is_some() {

@@ -1,8 +1,8 @@
 //! Whom a request goes to (RFC 3261 §16.5).
 
-use super::next_hop::NoWay;
+use super::next_hop::{NoWay, reaches};
 use super::route::Routed;
-use crate::hop::{Destination, Transport};
+use crate::hop::{Destination, Ends, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record};
 use crate::registrar::TempGruu;
@@ -102,7 +102,10 @@ impl Core {
         let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
         let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
         let fallback = match way {
-            Some(Destination::Connect { remote } | Destination::Udp { remote, .. }) => Some(remote),
+            Some(Destination::Connect(ends)) => Some(ends),
+            Some(Destination::Udp { remote, .. }) => {
+                Some(Ends { remote, local: self.connect_from(remote.ip(), &request.source) })
+            }
             _ => None,
         };
         let to = Destination::Flow { flow, fallback };
@@ -214,12 +217,15 @@ impl Core {
             }
             let direct = contact.filter(|_| binding.reg_id() == 0 && !binding.flags().natted());
             let remote = direct.and_then(|uri| match self.resolve(uri, arrived) {
-                Ok(Destination::Connect { remote } | Destination::Udp { remote, .. }) => Some(remote),
+                Ok(Destination::Connect(Ends { remote, .. }) | Destination::Udp { remote, .. }) => Some(remote),
                 _ => None,
             });
-            return match (lost, remote) {
+            // The phone knows us by the address that it registered at.
+            let local = self.locals.address(binding.local()).ip();
+            let ends = remote.map(|remote| Ends { remote, local: reaches(local, remote.ip()).then_some(local) });
+            return match (lost, ends) {
                 (false, fallback) => Some(Destination::Flow { flow: binding.flow(), fallback }),
-                (true, Some(remote)) => Some(Destination::Connect { remote }),
+                (true, Some(ends)) => Some(Destination::Connect(ends)),
                 (true, None) => None,
             };
         }

@@ -91,9 +91,13 @@ impl Node {
 
     /// Hands a message that came over a connection in.
     pub(super) fn tcp(&mut self, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
-        let source =
-            Source { transport: Transport::Tcp, remote: from.parse().unwrap(), local: NODE.parse().unwrap(), flow };
-        self.receive(&source, text)
+        self.tcp_at(NODE, flow, from, text)
+    }
+
+    /// The same at another address of the node.
+    pub(super) fn tcp_at(&mut self, at: &str, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
+        let (remote, local) = (from.parse().unwrap(), at.parse().unwrap());
+        self.receive(&Source { transport: Transport::Tcp, remote, local, flow }, text)
     }
 
     fn receive(&mut self, source: &Source, text: &str) -> Vec<Sent> {

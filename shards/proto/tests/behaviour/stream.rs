@@ -2,12 +2,21 @@
 
 use super::node::{Node, Sent, invite, register, respond, with};
 use sipfed_proto::settings::LostFlow;
-use sipfed_proto::{Destination, FlowToken, ShardIndex};
+use sipfed_proto::{Destination, Ends, FlowToken, Listener, ShardIndex, Transport};
 
 const CALLER: &str = "198.51.100.9:5060";
 
 fn flow(n: u32) -> FlowToken {
     FlowToken::new(ShardIndex(0), n, 1)
+}
+
+/// A connection from the address of the node.
+fn from_node(remote: &str) -> Ends {
+    ends(remote, Some("192.0.2.1"))
+}
+
+fn ends(remote: &str, local: Option<&str>) -> Ends {
+    Ends { remote: remote.parse().unwrap(), local: local.map(|ip| ip.parse().unwrap()) }
 }
 
 fn tcp(message: &str) -> String {
@@ -23,7 +32,7 @@ fn rfc3261_18_2_2_a_response_takes_the_connection_of_its_request() {
     let mut node = Node::new();
     let sent = register_over(&mut node, flow(1), "<sip:bob@203.0.113.7;transport=tcp>");
     assert_eq!(sent.status(), 200);
-    let fallback = Some("203.0.113.7:5060".parse().unwrap());
+    let fallback = Some(from_node("203.0.113.7:5060"));
     assert_eq!(sent.to, Destination::Flow { flow: flow(1), fallback });
 }
 
@@ -106,7 +115,7 @@ fn a_binding_whose_connection_is_lost_is_called_at_its_contact() {
     node.tcp(flow(1), CALLER, &tcp(&register("bob", "<sip:bob@198.51.100.9;transport=tcp>", 1)));
     node.close(flow(1));
     let copy = node.udp(CALLER, &invite("bob")).remove(1);
-    assert_eq!(copy.to, Destination::Connect { remote: CALLER.parse().unwrap() });
+    assert_eq!(copy.to, Destination::Connect(from_node(CALLER)));
 }
 
 #[test]
@@ -143,8 +152,51 @@ fn rfc3261_17_reliable_transports_end_at_once() {
     node.register("bob", "sip:bob@203.0.113.7;transport=tcp", "203.0.113.7:5060");
     let message = tcp(&with(&with(&invite("bob"), "INVITE sip", "MESSAGE sip"), "1 INVITE", "1 MESSAGE"));
     let copy = node.tcp(flow(9), CALLER, &message).remove(0);
-    assert_eq!(copy.to, Destination::Connect { remote: "203.0.113.7:5060".parse().unwrap() });
+    assert_eq!(copy.to, Destination::Connect(from_node("203.0.113.7:5060")));
     node.tcp(flow(8), "203.0.113.7:5060", &respond(&copy, 200, "t"));
     node.pass(10);
     assert_eq!(node.shard.held_transactions(), 0, "Timers J and K are zero");
+}
+
+#[test]
+fn a_connection_starts_from_the_address_that_a_listener_names() {
+    const BOB: &str = "203.0.113.7:5060";
+    let listener = |transport, addr: &str| Listener { transport, addr: addr.parse().unwrap() };
+    // The request arrives at 192.0.2.1 over UDP.
+    for (listeners, local) in [
+        (&["192.0.2.1:5060"][..], Some("192.0.2.1")),
+        (&["192.0.2.9:5060", "192.0.2.1:5060"], Some("192.0.2.1")),
+        (&["192.0.2.9:5060", "192.0.2.8:5060"], Some("192.0.2.9")),
+        (&["0.0.0.0:5060"], Some("192.0.2.1")),
+        (&["127.0.0.1:5060", "192.0.2.9:5060"], Some("192.0.2.9")),
+        (&["127.0.0.1:5060"], None),
+        (&["[::]:5060"], None),
+    ] {
+        let mut node = Node::with(|s| {
+            s.listeners.truncate(1);
+            s.listeners.extend(listeners.iter().map(|addr| listener(Transport::Tcp, addr)));
+        });
+        node.register("bob", "sip:bob@203.0.113.7;transport=tcp", BOB);
+        let copy = node.udp(CALLER, &invite("bob")).remove(1);
+        assert_eq!(copy.to, Destination::Connect(ends(BOB, local)), "{listeners:?}");
+        if let Some(local) = local {
+            let via = copy.field("Via").unwrap();
+            assert!(via.starts_with(&format!("SIP/2.0/TCP {local}:5060;")), "{listeners:?}: {via}");
+        }
+    }
+}
+
+#[test]
+fn a_phone_is_connected_to_from_the_address_that_it_registered_at() {
+    let listeners = ["192.0.2.1:5060", "192.0.2.2:5060"];
+    let mut node = Node::with(|s| {
+        let tcp = listeners.map(|addr| Listener { transport: Transport::Tcp, addr: addr.parse().unwrap() });
+        s.listeners.extend(tcp);
+    });
+    let message = tcp(&register("bob", "<sip:bob@198.51.100.9;transport=tcp>", 1));
+    node.tcp_at("192.0.2.2:5060", flow(1), CALLER, &message);
+    node.close(flow(1));
+    let copy = node.udp(CALLER, &invite("bob")).remove(1);
+    assert_eq!(copy.to, Destination::Connect(ends(CALLER, Some("192.0.2.2"))));
+    assert!(copy.field("Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.2:5060;"), "{copy:?}");
 }
