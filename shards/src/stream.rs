@@ -9,7 +9,8 @@
 //! - [`outbound`]: what waits to be written.
 //!
 //! A message to an address goes over the connection that exists to just that address, from the address of ours
-//! that it is to come from, whoever opened it; a new one is opened only where there is none.
+//! that it is to come from, whoever opened it; a new one is opened only where there is none. An answer whose own
+//! connection is gone takes no other peer's.
 //!
 //! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
 //! ended at once, what still comes is thrown away, and answers to what was read may be written for
@@ -271,7 +272,8 @@ impl Streams {
     }
 
     /// Has a message wait for the connection that `flow` names. Where that is gone it goes to `fallback`
-    /// (RFC 3261 §18.2.2).
+    /// (RFC 3261 §18.2.2), over a connection that we open: one that a peer has opened from just there is
+    /// another peer's as likely as not, behind a NAT for example.
     pub(crate) fn send_flow(
         &mut self,
         flow: FlowToken,
@@ -282,14 +284,18 @@ impl Streams {
     ) {
         match (self.table.find(flow.slot(), flow.generation()), fallback) {
             (Some(slot), _) => self.put(slot, ticket, message, step),
-            (None, Some(ends)) => self.send_to(ends, ticket, message, step),
+            (None, Some(ends)) => self.send_over(self.table.find_opened(ends), ends, ticket, message, step),
             (None, None) => step.lose(ticket),
         }
     }
 
     /// Has a message wait for a connection between `ends`, which is opened where there is none.
     pub(crate) fn send_to(&mut self, ends: Ends, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
-        match self.table.find_ends(ends).map_or_else(|| self.open(ends, step), Some) {
+        self.send_over(self.table.find_ends(ends), ends, ticket, message, step);
+    }
+
+    fn send_over(&mut self, found: Option<u32>, ends: Ends, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
+        match found.or_else(|| self.open(ends, step)) {
             Some(slot) => self.put(slot, ticket, message, step),
             None => step.lose(ticket),
         }

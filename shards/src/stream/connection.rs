@@ -19,6 +19,15 @@ pub(crate) enum Stage {
     Lingering,
 }
 
+/// Who has opened a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opener {
+    /// The peer, from whichever port it chose.
+    Peer,
+    /// We have, so that somebody listens at its remote end.
+    Us,
+}
+
 /// One connection. At rest it owns no memory beyond itself.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -27,6 +36,7 @@ pub(crate) struct Connection {
     remote: SocketAddr,
     local: SocketAddr,
     pub(crate) stage: Stage,
+    opener: Opener,
     /// The peer has sent something.
     pub(crate) has_spoken: bool,
     /// The peer has ended its sending.
@@ -59,6 +69,7 @@ impl Connection {
             remote,
             local,
             stage,
+            opener: if stage == Stage::Opening { Opener::Us } else { Opener::Peer },
             has_spoken: false,
             has_ended: false,
             is_dirty: false,
@@ -76,6 +87,11 @@ impl Connection {
     /// The peer's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Who has opened it.
+    pub(crate) fn opener(&self) -> Opener {
+        self.opener
     }
 
     /// Our own address.

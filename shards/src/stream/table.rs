@@ -3,7 +3,7 @@
 //! A slot is used again once its connection is gone, with a generation that rises with each use, so that a
 //! [`FlowToken`] names one connection for ever. Bounds: as many slots as there were connections at once.
 
-use super::connection::Connection;
+use super::connection::{Connection, Opener};
 use sipfed_proto::{Ends, FlowToken, ShardIndex};
 use std::collections::HashMap;
 
@@ -23,13 +23,15 @@ pub(crate) struct Table {
     /// The connection that a message between these ends goes over (RFC 5923), once with our own address and
     /// once for who does not ask for one. Keyed by the peer's own choice of port, hence the standard library's
     /// keyed hash.
-    by_ends: HashMap<Ends, u32>,
+    accepted: HashMap<Ends, u32>,
+    /// The same for connections that we have opened.
+    opened: HashMap<Ends, u32>,
 }
 
 impl Table {
     /// An empty one.
     pub(crate) fn new(shard: ShardIndex) -> Self {
-        Self { shard, slots: Vec::new(), free: Vec::new(), by_ends: HashMap::new() }
+        Self { shard, slots: Vec::new(), free: Vec::new(), accepted: HashMap::new(), opened: HashMap::new() }
     }
 
     /// How many connections there are.
@@ -43,8 +45,12 @@ impl Table {
         // The generation rises when a slot is left, so that a flow which has ended matches nothing.
         let generation = self.slots.get(slot as usize).map_or(1, |s| s.generation);
         let connection = make(FlowToken::new(self.shard, slot, generation))?;
+        let by_ends = match connection.opener() {
+            Opener::Us => &mut self.opened,
+            Opener::Peer => &mut self.accepted,
+        };
         for ends in ends_of(&connection) {
-            self.by_ends.insert(ends, slot);
+            by_ends.insert(ends, slot);
         }
         if self.free.pop().is_some() {
             self.slots[slot as usize].connection = Some(connection);
@@ -73,15 +79,24 @@ impl Table {
 
     /// The slot of the connection that a message between `ends` goes over.
     pub(crate) fn find_ends(&self, ends: Ends) -> Option<u32> {
-        self.by_ends.get(&ends).copied()
+        self.accepted.get(&ends).copied().or_else(|| self.find_opened(ends))
+    }
+
+    /// The slot of the connection between `ends` that we have opened.
+    pub(crate) fn find_opened(&self, ends: Ends) -> Option<u32> {
+        self.opened.get(&ends).copied()
     }
 
     /// Has no message between its ends go over the connection in `slot` any more.
     pub(crate) fn forget_ends(&mut self, slot: u32) {
-        let Some(all) = self.get_mut(slot).map(|connection| ends_of(connection)) else { return };
-        for ends in all {
-            if self.by_ends.get(&ends) == Some(&slot) {
-                self.by_ends.remove(&ends);
+        let Some(connection) = self.slots.get(slot as usize).and_then(|s| s.connection.as_ref()) else { return };
+        let by_ends = match connection.opener() {
+            Opener::Us => &mut self.opened,
+            Opener::Peer => &mut self.accepted,
+        };
+        for ends in ends_of(connection) {
+            if by_ends.get(&ends) == Some(&slot) {
+                by_ends.remove(&ends);
             }
         }
     }

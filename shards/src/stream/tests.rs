@@ -256,6 +256,21 @@ fn rfc3261_18_2_2_an_answer_whose_connection_is_gone_opens_another() {
 }
 
 #[test]
+fn an_answer_whose_connection_is_gone_is_not_given_to_another_peer() {
+    let mut bench = Bench::new(|_| {});
+    // The peer's port happens to be the one that the request named in its Via, as behind one NAT.
+    let mut other = bench.peer();
+    let gone = FlowToken::new(ShardIndex(3), 7, 1);
+    let ends = anywhere(other.local_addr().unwrap());
+    bench.with(|streams, step| streams.send_flow(gone, Some(ends), ticket(1), b"not yours", step));
+    // Nobody listens there.
+    bench.run_until(|bench| bench.news.failed == [ticket(1)]);
+    bench.with(|streams, step| streams.send_to(ends, Ticket::NONE, b"yours", step));
+    bench.with(Streams::flush);
+    assert_receives(&mut other, b"yours");
+}
+
+#[test]
 fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from_there_alone() {
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
