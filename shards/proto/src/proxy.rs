@@ -12,10 +12,12 @@
 //! - [`route`]: Route and Record-Route (§16.4, §16.6 steps 4 and 6).
 //! - [`target`]: whom a request goes to (§16.5).
 //! - [`next_hop`]: what a URI means as an address; our own Via.
+//! - [`allowed`]: what of a URI may stand in a request (§16.6 steps 2 and 6).
 //! - [`forward`]: validation, the copies that go on (§16.3, §16.6) and ACK.
 //! - [`context`]: the response context and the best response (§16.7).
 //! - [`outcome`]: what branches come to; CANCEL (§16.10); timers.
 
+mod allowed;
 mod context;
 mod domain;
 mod forward;

@@ -1,5 +1,6 @@
 //! A request on its way through: validated (RFC 3261 §16.3), kept, copied to its branches (§16.6).
 
+use super::allowed::{Place, allowed};
 use super::context::Context;
 use super::next_hop::{self, Branch};
 use super::route::{self, Routed};
@@ -200,7 +201,7 @@ impl Core {
             rewrite_routes(request, routed, strict.is_some().then_some(&*target.uri), &mut routes);
         }
         let change = Forward {
-            request_uri,
+            request_uri: &allowed(request_uri, Place::RequestUri),
             via: &via,
             record_route: &record_route,
             routes: &routes,
@@ -276,7 +277,7 @@ fn rewrite_routes(request: &Request<'_>, routed: &Routed<'_>, target: Option<&[u
     }
     if let Some(target) = target {
         out.extend_from_slice(b"Route: <");
-        out.extend_from_slice(target);
+        out.extend_from_slice(&allowed(target, Place::Route));
         out.extend_from_slice(b">\r\n");
     }
 }

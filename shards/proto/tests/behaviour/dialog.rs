@@ -58,6 +58,26 @@ fn rfc3261_16_4_a_strict_router_before_us_is_undone() {
 }
 
 #[test]
+fn rfc3261_16_6_steps_2_and_6_a_uri_leaves_behind_what_may_not_stand_in_a_request() {
+    let mut node = Node::new();
+    // A strict router before us has put the target behind the routes, and a strict router follows.
+    let target = "<sip:bob@203.0.113.7:5062;method=INVITE;ttl=1;ob?Route=%3Csip:x%3E>";
+    let message = with(
+        &bye(&format!("<sip:192.0.2.99;method=BYE;x?a=b>, {target}")),
+        "BYE sip:bob@203.0.113.7:5062",
+        "BYE sip:192.0.2.1:5060;lr",
+    );
+    let sent = node.udp(CALLER, &message);
+    assert_eq!(sent[0].start(), "BYE sip:192.0.2.99;x SIP/2.0");
+    assert_eq!(sent[0].fields("Route").collect::<Vec<_>>(), ["<sip:bob@203.0.113.7:5062;ob>"]);
+
+    // A Contact may be registered with all of it, and is called without.
+    node.register("bob", "sip:bob@203.0.113.7:5062;method=BYE;ob?Subject=x", CALLEE);
+    let copy = node.udp(CALLER, &invite("bob")).remove(1);
+    assert_eq!(copy.start(), "INVITE sip:bob@203.0.113.7:5062;ob SIP/2.0");
+}
+
+#[test]
 fn rfc3261_16_11_an_ack_for_a_2xx_goes_on_without_state_and_its_retransmission_alike() {
     let mut node = Node::new();
     let ack = with(&with(&bye("<sip:192.0.2.1:5060;lr>"), "BYE sip", "ACK sip"), "2 BYE", "1 ACK");
