@@ -60,7 +60,7 @@ impl Domains {
     }
 
     /// Whether `host` at `port` is where this node listens.
-    fn is_self(&self, host: &Host<'_>, port: Option<u16>) -> bool {
+    pub(super) fn is_self(&self, host: &Host<'_>, port: Option<u16>) -> bool {
         if !self.ports.contains(&port.unwrap_or(SIP_PORT)) {
             return false;
         }

@@ -73,16 +73,10 @@ impl Core {
             return Err(Rejection::looped(483, "Too Many Hops"));
         }
         let loop_hash = self.loop_hash(request);
-        let mut sent_by = Vec::new();
-        for (i, via) in request.message.vias().enumerate() {
+        for via in request.message.vias() {
             let via = via.map_err(Rejection::fault)?;
-            if i == 0 && via.sent_by != request.via.sent_by {
-                continue;
-            }
-            if sent_by.is_empty() {
-                self.write_sent_by(request.source.local, &mut sent_by);
-            }
-            if next_hop::is_loop(&via, loop_hash, &sent_by) {
+            // It may have left by another of our addresses than it comes back to.
+            if self.domains.is_self(&via.host, via.port) && next_hop::has_loop_hash(&via, loop_hash) {
                 return Err(Rejection::looped(482, "Loop Detected"));
             }
         }

@@ -189,11 +189,9 @@ pub(super) struct Branch {
     pub(super) loop_hash: u32,
 }
 
-/// Whether a Via of the request is ours with the same loop hash (RFC 3261 §16.3 step 4, RFC 5393 §4.2).
-pub(super) fn is_loop(via: &Via<'_>, loop_hash: u32, sent_by: &[u8]) -> bool {
-    let Some(branch) = via.branch().filter(|_| via.sent_by == sent_by) else { return false };
-    let Some((_, hash)) = split_branch(branch) else { return false };
-    hash == loop_hash
+/// Whether a Via of ours has the same loop hash (RFC 3261 §16.3 step 4, RFC 5393 §4.2).
+pub(super) fn has_loop_hash(via: &Via<'_>, loop_hash: u32) -> bool {
+    via.branch().and_then(split_branch).is_some_and(|(_, hash)| hash == loop_hash)
 }
 
 /// Shard, slot and nonce as one number, and the loop hash.

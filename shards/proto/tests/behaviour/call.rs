@@ -208,6 +208,23 @@ fn rfc3261_16_3_step_4_a_loop_is_detected_and_a_spiral_is_not() {
 }
 
 #[test]
+fn rfc3261_16_3_step_4_a_loop_over_another_address_of_ours_is_detected() {
+    let other = "192.0.2.2:5060";
+    let mut node = Node::with(|s| {
+        let transport = sipfed_proto::Transport::Udp;
+        s.listeners.push(sipfed_proto::Listener { transport, addr: other.parse().unwrap() });
+    });
+    node.register("loop", "sip:loop@203.0.113.7:5062", CALLEE);
+    let copy = node.udp(CALLER, &invite("loop")).remove(1);
+    // The next element sends it back as it was, to our other address.
+    let back = with(&copy.text, copy.start(), "INVITE sip:loop@fed.example SIP/2.0");
+    let via = format!("Via: SIP/2.0/UDP {CALLEE};branch=z9hG4bKnext\r\nVia: SIP/2.0/UDP");
+    let back = back.replacen("Via: SIP/2.0/UDP", &via, 1);
+    let sent = node.udp_at(other, CALLEE, &back);
+    assert_eq!((sent.len(), sent[0].status()), (1, 482));
+}
+
+#[test]
 fn rfc3261_8_2_6_1_a_100_repeats_the_timestamp() {
     let mut node = node_with_callee();
     let sent = node.udp(CALLER, &and(&invite("bob"), "Timestamp: 54"));

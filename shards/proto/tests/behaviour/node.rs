@@ -80,13 +80,13 @@ impl Node {
 
     /// Hands a datagram from `from` in; gives what the node sends.
     pub(super) fn udp(&mut self, from: &str, text: &str) -> Vec<Sent> {
-        let source = Source {
-            transport: Transport::Udp,
-            remote: from.parse().unwrap(),
-            local: NODE.parse().unwrap(),
-            flow: FlowToken::NONE,
-        };
-        self.receive(&source, text)
+        self.udp_at(NODE, from, text)
+    }
+
+    /// The same at another address of the node.
+    pub(super) fn udp_at(&mut self, at: &str, from: &str, text: &str) -> Vec<Sent> {
+        let (remote, local) = (from.parse().unwrap(), at.parse().unwrap());
+        self.receive(&Source { transport: Transport::Udp, remote, local, flow: FlowToken::NONE }, text)
     }
 
     /// Hands a message that came over a connection in.
