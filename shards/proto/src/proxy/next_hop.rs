@@ -1,6 +1,6 @@
 //! What a URI means as an address, and what we call ourselves towards it.
 
-use crate::hop::{Destination, Ends, FlowToken, ShardIndex, Source, Transport};
+use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 use crate::request::SIP_PORT;
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
@@ -80,9 +80,9 @@ impl Core {
     /// the first that fits.
     pub(super) fn local_for(&self, transport: Transport, remote: IpAddr, arrived: &Source) -> Option<SocketAddr> {
         if arrived.transport == transport && arrived.local.is_ipv4() == remote.is_ipv4() {
-            return Some(arrived.local);
+            return Some(self.local_at(arrived));
         }
-        let fits = |l: &&crate::hop::Listener| l.transport == transport && l.addr.is_ipv4() == remote.is_ipv4();
+        let fits = |l: &&Listener| l.transport == transport && l.addr.is_ipv4() == remote.is_ipv4();
         let listener = self.settings.listeners.iter().find(fits)?;
         if !listener.addr.ip().is_unspecified() {
             return Some(listener.addr);
@@ -95,6 +95,16 @@ impl Core {
         let own = &self.settings.own_addresses;
         let ip = own.iter().filter(family).find(near).or_else(|| own.iter().find(family))?;
         Some(SocketAddr::new(*ip, listener.addr.port()))
+    }
+
+    /// What we call ourselves towards the sender of a request: the address that it arrived at. Over a connection that
+    /// we have opened that has a port which nobody listens at, and the port of the listener stands for it.
+    pub(super) fn local_at(&self, arrived: &Source) -> SocketAddr {
+        let listens = |l: &Listener| l.transport == arrived.transport && l.addr.port() == arrived.local.port();
+        if self.settings.listeners.iter().any(listens) {
+            return arrived.local;
+        }
+        self.tcp_listener_at(arrived.local.ip()).unwrap_or(arrived.local)
     }
 
     /// The address of ours that a connection to `remote` starts from: the one that the request arrived at where a

@@ -74,12 +74,13 @@ impl Core {
             Destination::Flow { flow, .. } => *flow,
             Destination::Udp { .. } | Destination::Connect(_) => FlowToken::NONE,
         };
-        let differ = to.transport() != arrived.transport || local != arrived.local;
+        let inside = self.local_at(arrived);
+        let differ = to.transport() != arrived.transport || local != inside;
         if differ || outside_flow.is_some() || arrived.flow.is_some() {
             self.write_record_route_line(to.transport(), local, outside_flow, out);
-            self.write_record_route_line(arrived.transport, arrived.local, arrived.flow, out);
+            self.write_record_route_line(arrived.transport, inside, arrived.flow, out);
         } else {
-            self.write_record_route_line(arrived.transport, arrived.local, FlowToken::NONE, out);
+            self.write_record_route_line(arrived.transport, inside, FlowToken::NONE, out);
         }
     }
 

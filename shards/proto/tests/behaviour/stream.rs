@@ -159,6 +159,17 @@ fn rfc3261_17_reliable_transports_end_at_once() {
 }
 
 #[test]
+fn rfc3261_18_1_1_over_a_connection_that_we_opened_we_are_known_by_the_port_we_listen_at() {
+    let mut node = Node::new();
+    node.register("bob", "sip:bob@203.0.113.7;transport=tcp", "203.0.113.7:5060");
+    let sent = node.tcp_at("192.0.2.1:40001", flow(1), CALLER, &tcp(&invite("bob")));
+    assert!(sent[1].field("Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.1:5060;"), "{sent:?}");
+    let routes: Vec<&str> = sent[1].fields("Record-Route").collect();
+    assert_eq!(routes.len(), 2);
+    assert!(routes.iter().all(|route| route.contains("192.0.2.1:5060;transport=tcp;lr>")), "{routes:?}");
+}
+
+#[test]
 fn a_connection_starts_from_the_address_that_a_listener_names() {
     const BOB: &str = "203.0.113.7:5060";
     let listener = |transport, addr: &str| Listener { transport, addr: addr.parse().unwrap() };
