@@ -109,8 +109,9 @@ fn rank(status: u16) -> u16 {
         300..=399 => 1,
         401 | 407 => 2,
         415 | 420 | 484 => 3,
-        // Said by ourselves or by a branch that never answered: anything that was really said is better.
-        408 => 5,
+        // Said by ourselves, by a branch that never answered, or since we have cancelled it for another group of q:
+        // anything that was really said is better.
+        408 | 487 => 5,
         400..=499 => 4,
         503 => 7,
         _ => 6,
@@ -137,6 +138,8 @@ mod tests {
             (&[486, 407, 480][..], 407),
             (&[408, 486][..], 486),
             (&[480, 486][..], 480),
+            (&[487, 486][..], 486),
+            (&[487, 500][..], 487),
             (&[503, 500][..], 500),
         ] {
             let mut context = context();

@@ -118,6 +118,17 @@ fn a_q_group_that_rings_too_long_makes_room_for_the_next() {
 }
 
 #[test]
+fn what_a_phone_says_is_better_than_the_487_of_a_group_that_we_cancelled() {
+    let mut node = node_with("<sip:b@203.0.113.1>;q=0.5, <sip:b@203.0.113.2>;q=0.9");
+    let copies = ring(&mut node);
+    node.udp("203.0.113.2:5060", &respond(&copies[0], 180, "2"));
+    let second = node.pass(15_100).pop().unwrap().1;
+    node.udp("203.0.113.2:5060", &respond(&copies[0], 487, "2"));
+    let sent = node.udp("203.0.113.1:5060", &respond(&second, 486, "1"));
+    assert_eq!(sent[1].status(), 486, "the caller has cancelled nothing");
+}
+
+#[test]
 fn in_parallel_where_configured_whatever_the_q() {
     let mut node = Node::with(|s| s.proxy.serial_by_q = false);
     node.udp("203.0.113.1:5060", &register("bob", "<sip:b@203.0.113.1>;q=0.5, <sip:b@203.0.113.2>;q=0.9", 1));
