@@ -89,6 +89,7 @@ impl Core {
         if let Some(context) = self.servers.context_mut(id) {
             // No further branch, no response of our own: the request is not needed any more.
             context.request = Box::default();
+            context.trying_at = None;
         }
         self.rearm_server(id);
     }
@@ -98,7 +99,7 @@ impl Core {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.is_closed = true;
         context.targets.clear();
-        (context.next_group_at, context.trying_at) = (None, None);
+        context.next_group_at = None;
         if context.is_invite {
             self.cancel_open(id, now, out);
         }

@@ -15,6 +15,10 @@ fn ring(node: &mut Node) -> Vec<Sent> {
     node.udp(CALLER, &invite("bob")).into_iter().filter(|s| s.start().starts_with("INVITE")).collect()
 }
 
+fn message() -> String {
+    with(&with(&invite("bob"), "INVITE sip", "MESSAGE sip"), "1 INVITE", "1 MESSAGE")
+}
+
 fn cancel() -> String {
     with(&with(&invite("bob"), "INVITE sip", "CANCEL sip"), "1 INVITE", "1 CANCEL")
 }
@@ -126,6 +130,15 @@ fn what_a_phone_says_is_better_than_the_487_of_a_group_that_we_cancelled() {
     node.udp("203.0.113.2:5060", &respond(&copies[0], 487, "2"));
     let sent = node.udp("203.0.113.1:5060", &respond(&second, 486, "1"));
     assert_eq!(sent[1].status(), 486, "the caller has cancelled nothing");
+}
+
+#[test]
+fn rfc4320_4_1_a_100_is_due_although_one_branch_has_refused_for_all() {
+    let mut node = node_with("<sip:b@203.0.113.1>, <sip:b@203.0.113.2>");
+    let copies = node.udp(CALLER, &message());
+    assert!(node.udp("203.0.113.1:5060", &respond(&copies[0], 603, "1")).is_empty());
+    let trying = node.pass(4000).into_iter().filter(|s| s.1.start() == "SIP/2.0 100 Trying");
+    assert_eq!(trying.map(|s| s.0).collect::<Vec<_>>(), [3500]);
 }
 
 #[test]
