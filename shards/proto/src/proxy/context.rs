@@ -33,6 +33,8 @@ pub(crate) struct Context {
     pub(super) next_group_at: Option<Now>,
     /// When a non-INVITE request is answered 100 (RFC 4320 §4.1).
     pub(super) trying_at: Option<Now>,
+    /// When a request that is not answered at all is forgotten (RFC 4320 §4.2).
+    pub(super) forget_at: Option<Now>,
 }
 
 /// The response that would be sent if all branches had ended.
@@ -62,11 +64,12 @@ impl Context {
             is_closed: false,
             next_group_at: None,
             trying_at: None,
+            forget_at: None,
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Now> {
-        [self.next_group_at, self.trying_at].into_iter().flatten().min()
+        [self.next_group_at, self.trying_at, self.forget_at].into_iter().flatten().min()
     }
 
     /// Whether every branch has ended and none is to follow.

@@ -133,8 +133,12 @@ impl Core {
         let Some(context) = self.servers.context_mut(id) else { return };
         let Some(best) = context.take_best() else { return };
         if best.status == 408 && !context.is_invite {
-            // RFC 4320 §4.2: too late to be of use; the sender has given up by itself.
-            self.close_server(id);
+            if best.bytes.is_empty() {
+                // RFC 4320 §4.2: too late to be of use; the sender has given up by itself.
+                self.close_server(id);
+            } else {
+                self.stay_silent(id, now);
+            }
             return;
         }
         if !best.bytes.is_empty() && best.status != 503 {
@@ -150,6 +154,16 @@ impl Core {
         if let Some(context) = self.servers.context_mut(id) {
             context.request = Box::default();
         }
+    }
+
+    /// RFC 4320 §4.2: a 408 that came from a branch goes no further. Its sender does not know and may repeat the
+    /// request until its own Timer F, which must not start it once more.
+    fn stay_silent(&mut self, id: u32, now: Now) {
+        let wait_ms = 64 * u64::from(self.settings.timers.t1_ms);
+        let Some(context) = self.servers.context_mut(id) else { return };
+        context.request = Box::default();
+        (context.trying_at, context.forget_at) = (None, Some(now.plus_ms(wait_ms)));
+        self.rearm_server(id);
     }
 
     /// A final response that we make ourselves.
@@ -202,6 +216,10 @@ impl Core {
             self.respond_trying(id, now, out);
         }
         let Some(context) = self.servers.context_mut(id) else { return };
+        if due(&mut context.forget_at) {
+            self.close_server(id);
+            return;
+        }
         if due(&mut context.next_group_at) && !context.is_closed {
             self.cancel_open(id, now, out);
             self.start_next_group(id, now, out);

@@ -142,6 +142,19 @@ fn rfc4320_4_1_a_100_is_due_although_one_branch_has_refused_for_all() {
 }
 
 #[test]
+fn rfc4320_4_2_a_408_for_another_request_goes_no_further_and_the_request_not_twice() {
+    let mut node = node_with("<sip:b@203.0.113.1>");
+    let copies = node.udp(CALLER, &message());
+    assert!(node.udp("203.0.113.1:5060", &respond(&copies[0], 408, "1")).is_empty());
+    for _ in 0..6 {
+        assert!(node.udp(CALLER, &message()).is_empty(), "its sender does not know and repeats itself");
+        assert!(node.pass(4000).is_empty());
+    }
+    node.pass(33_000);
+    assert_eq!((node.shard.held_transactions(), node.shard.open_transactions()), (0, 0));
+}
+
+#[test]
 fn in_parallel_where_configured_whatever_the_q() {
     let mut node = Node::with(|s| s.proxy.serial_by_q = false);
     node.udp("203.0.113.1:5060", &register("bob", "<sip:b@203.0.113.1>;q=0.5, <sip:b@203.0.113.2>;q=0.9", 1));
