@@ -196,6 +196,9 @@ pub(crate) struct MachineArgs {
     /// Refreshes of one round; small for `valgrind --tool=callgrind`.
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) iterations: u32,
+    /// Calls of one round.
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) calls: u32,
     /// Rounds.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
@@ -261,9 +264,9 @@ impl AllArgs {
         let phone = PhoneArgs { no_instance: false };
         let rounds = self.rounds;
         let smoke = self.server.smoke;
-        let (aors, window, iterations) = (100_000, 512, 500_000);
+        let (aors, window, iterations, calls) = (100_000, 512, 500_000, 50_000);
         Ok(vec![
-            scenario::machine::run(&MachineArgs { aors, iterations, rounds, phone, smoke, json: false })?,
+            scenario::machine::run(&MachineArgs { aors, iterations, calls, rounds, phone, smoke, json: false })?,
             scenario::register::run(&RegisterArgs { server: server(), phone, aors, rate: 30_000, window, rounds })?,
             scenario::latency::run(&LatencyArgs { server: server(), aors, window, rounds })?,
             scenario::call::run(&CallArgs {

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod latency;
 pub(crate) mod machine;
+mod machine_call;
 pub(crate) mod memory;
 pub(crate) mod register;
 

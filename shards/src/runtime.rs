@@ -23,7 +23,7 @@ const RING_MEMORY_BYTES: usize = 64 * 1024;
 /// Bytes of memory that glommio insists the process may lock.
 pub(crate) const LOCKABLE_BYTES_MIN: u64 = 512 * 1024;
 /// Time after which a shard that never waits lets the executor's other tasks run.
-const PREEMPT_AFTER: Duration = Duration::from_millis(10);
+const PREEMPT_AFTER: Duration = Duration::from_secs(1);
 
 /// Why no executor can run here.
 #[derive(Debug)]

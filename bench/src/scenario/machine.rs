@@ -3,8 +3,9 @@
 //! Refreshes are written in batches outside of the measured stretch, as a receive of 64 datagrams would leave
 //! them, and handed to the shard as the runtime does: each to `receive`, then one `handle_timeout`, then the
 //! outbox is emptied. Time goes on as at 30,000 requests a second, so that what the shard remembers for a
-//! while is also forgotten at the usual pace.
+//! while is also forgotten at the usual pace. Then come calls: see [`super::machine_call`].
 
+use super::machine_call::{CallStretch, Calls};
 use crate::answer::status;
 use crate::branch::Branch;
 use crate::cli::MachineArgs;
@@ -19,9 +20,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_060);
-const PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
-const START_UNIX_MS: u64 = 1_800_000_000_000;
+pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_060);
+pub(super) const PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
+pub(super) const START_UNIX_MS: u64 = 1_800_000_000_000;
 const REQUESTS_PER_MS: u64 = 30;
 /// CSeq has four digits in the template.
 const PASSES_MAX: u64 = 8000;
@@ -35,18 +36,18 @@ struct Stretch {
     allocations: u64,
 }
 
-struct Machine {
-    shard: Shard,
-    out: Outbox,
+pub(super) struct Machine {
+    pub(super) shard: Shard,
+    pub(super) out: Outbox,
     source: Source,
     index: sipfed_sip::Index,
     template: RegisterTemplate,
     rooms: Vec<Vec<u8>>,
     registrations: Vec<Registration>,
-    aors: u32,
+    pub(super) aors: u32,
     stride: u64,
     /// Requests so far.
-    done: u64,
+    pub(super) done: u64,
 }
 
 /// Runs the scenario.
@@ -64,9 +65,16 @@ pub(crate) fn run(args: &MachineArgs) -> Result<Report, Error> {
     let stretches: Vec<Stretch> =
         (0..rounds).map(|_| machine.stretch(u64::from(iterations))).collect::<Result<_, _>>()?;
 
+    let mut calls = Calls::new(&mut machine)?;
+    // As many as are held in memory at a time warm up.
+    calls.stretch(u64::from(sized(args.calls, 64)))?;
+    let call_stretches: Vec<CallStretch> =
+        (0..rounds).map(|_| calls.stretch(u64::from(sized(args.calls, 64)))).collect::<Result<_, _>>()?;
+
     let mut report = Report::new("machine");
     report.set("AoRs", u64::from(aors));
     report.set("iterations", u64::from(iterations));
+    report.set("calls", u64::from(sized(args.calls, 64)));
     report.set("rounds", u64::from(rounds));
     report.set("request bytes", machine.template.len() as u64);
     let per_request = |of: fn(&Stretch) -> u64| -> Vec<f64> {
@@ -81,6 +89,11 @@ pub(crate) fn run(args: &MachineArgs) -> Result<Report, Error> {
     let new_requests = new.requests.max(1) as f64;
     report.add(Figure::new("new binding, pure shard", "ns", &[new.receive_ns as f64 / new_requests]));
     report.add(Figure::new("new binding, allocations", "per request", &[new.allocations as f64 / new_requests]));
+    let per_call = |of: fn(&CallStretch) -> u64| -> Vec<f64> {
+        call_stretches.iter().map(|stretch| of(stretch) as f64 / stretch.calls.max(1) as f64).collect()
+    };
+    report.add(Figure::new("call, pure shard", "ns", &per_call(|stretch| stretch.ns)));
+    report.add(Figure::new("call, allocations", "per call", &per_call(|stretch| stretch.allocations)));
     Ok(report)
 }
 
