@@ -3,9 +3,13 @@
 //! One secret, equal on all shards of a node. A hash that a sender could compute would let it crowd one slot
 //! of a table (HashDoS), guess a branch or forge a flow; all of them are SipHash with a key of its own.
 
+use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 use std::hash::Hasher;
+
+/// Bytes of the parts that [`Keys::transaction`] hashes at once; those of usual requests have a third.
+const PARTS_BYTES_MAX: usize = 1024;
 
 /// How a branch begins that is unique by itself (RFC 3261 §8.1.1.7).
 pub(crate) const BRANCH_COOKIE: &[u8] = b"z9hG4bK";
@@ -67,12 +71,24 @@ impl Keys {
 
     /// A hash over parts, each ended so that no two lists of parts run together.
     pub(crate) fn transaction(&self, parts: &[&[u8]]) -> u128 {
-        let mut hasher = self.transaction;
-        for part in parts {
-            hasher.write(part);
-            hasher.write(&(part.len() as u32).to_le_bytes());
-        }
-        let hash = hasher.finish128();
+        // Hashing one text at once costs a third of hashing its parts one after another.
+        let mut text: ArrayVec<u8, PARTS_BYTES_MAX> = ArrayVec::new();
+        let len: usize = parts.iter().map(|part| part.len() + 4).sum();
+        let hash = if len <= text.capacity() {
+            for part in parts {
+                // There is room, as was counted.
+                let _ = text.try_extend_from_slice(part);
+                let _ = text.try_extend_from_slice(&(part.len() as u32).to_le_bytes());
+            }
+            self.transaction.hash(&text)
+        } else {
+            let mut hasher = self.transaction;
+            for part in parts {
+                hasher.write(part);
+                hasher.write(&(part.len() as u32).to_le_bytes());
+            }
+            hasher.finish128()
+        };
         u128::from(hash.h1) << 64 | u128::from(hash.h2)
     }
 
@@ -130,6 +146,17 @@ mod tests {
         assert_ne!(a.draw(), b.draw());
         assert_ne!(a.aor(b"x@y"), Keys::new([8; 32], 0).aor(b"x@y"));
         assert_ne!(a.transaction(&[b"ab", b"c"]), a.transaction(&[b"a", b"bc"]));
+        let long = [b'x'; PARTS_BYTES_MAX];
+        for at in [0, 1, 500, PARTS_BYTES_MAX - 8, PARTS_BYTES_MAX - 7, PARTS_BYTES_MAX - 4] {
+            let streamed = |part: &[u8]| {
+                let mut hasher = a.transaction;
+                hasher.write(part);
+                hasher.write(&(part.len() as u32).to_le_bytes());
+                let hash = hasher.finish128();
+                u128::from(hash.h1) << 64 | u128::from(hash.h2)
+            };
+            assert_eq!(a.transaction(&[&long[..at]]), streamed(&long[..at]), "{at} bytes");
+        }
     }
 
     #[test]

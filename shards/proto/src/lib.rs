@@ -35,6 +35,7 @@ mod proxy;
 mod registrar;
 mod reject;
 mod request;
+mod response;
 pub mod settings;
 mod shard;
 mod slab;

@@ -166,12 +166,12 @@ impl Core {
 
     /// The To tag of our replies to this request, equal for its retransmissions.
     pub(crate) fn reply_tag(&self, branch: &[u8], call_id: &[u8]) -> [u8; 16] {
-        hex16(self.keys.request(branch, call_id))
+        compose::hexadecimal(self.keys.request(branch, call_id))
     }
 
     /// The same for a request that was read.
     pub(crate) fn tag_for(&self, request: &Request<'_>) -> [u8; 16] {
-        hex16(self.number_of(request))
+        compose::hexadecimal(self.number_of(request))
     }
 
     /// The request's own number, equal for its retransmissions.
@@ -208,14 +208,4 @@ fn write_extra(out: &mut Vec<u8>, extra: &Extra<'_>) {
             out.extend_from_slice(b"\r\n");
         }
     }
-}
-
-/// 64 bits as 16 hexadecimal digits.
-pub(crate) fn hex16(n: u64) -> [u8; 16] {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0u8; 16];
-    for (i, digit) in text.iter_mut().enumerate() {
-        *digit = HEX[(n >> (60 - 4 * i)) as usize & 15];
-    }
-    text
 }

@@ -11,6 +11,7 @@ use crate::outbox::{Outbox, Ticket};
 use crate::proxy::{self, Domains};
 use crate::reject::Rejection;
 use crate::request::Request;
+use crate::response::Response;
 use crate::settings::{LostFlow, Settings};
 use crate::time::Now;
 use crate::transaction::client::ClientTransactions;
@@ -234,15 +235,12 @@ impl Core {
     }
 
     fn handle_response(&mut self, response: &Message<'_>, now: Now, out: &mut Outbox) {
-        let via = response.top_via();
-        // A fault that we can do without reading is still a fault: a broken response is not passed on.
-        if response.fault().is_some() || response.cseq().is_err() || via.is_err() {
+        let Some(response) = Response::parse(*response) else {
             self.counters.dropped_malformed_response += 1;
             return;
-        }
-        let named = via.ok().and_then(|via| via.branch()).and_then(proxy::branch_shard);
-        match named {
-            Some((shard, id)) if shard == self.place.index => self.client_response(id, response, now, out),
+        };
+        match response.via.branch().and_then(proxy::branch_shard) {
+            Some((shard, id)) if shard == self.place.index => self.client_response(id, &response, now, out),
             // RFC 6026 §8.9: no stray response is forwarded; what has no branch of ours is one.
             _ => self.counters.dropped_stray_response += 1,
         }

@@ -40,7 +40,7 @@ use crate::message::{Field, Message, StartLine};
 use crate::uri::Uri;
 use crate::via::Via;
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What is written into the topmost Via of a request before it goes on or is answered
 /// (RFC 3261 §18.2.1, RFC 3581 §4).
@@ -193,6 +193,8 @@ pub struct Forward<'a> {
     pub max_breadth: Option<u32>,
     /// What is written into the topmost Via of the request.
     pub stamp: Stamp,
+    /// That Via, where it has been read already.
+    pub top: Option<&'a Via<'a>>,
 }
 
 /// The request as it goes on; all else passes as it came, body included. Nothing for a response.
@@ -231,9 +233,9 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Message<'_>, change: &Forwar
         out.extend_from_slice(&bytes[copied..field.line_at]);
         copied = field.line_at + field.line.len();
         match field.name {
-            HeaderName::Via => match request.top_via() {
-                Ok(via) => stamped_via(out, &field, &via, change.stamp),
-                Err(_) => line(out, &field),
+            HeaderName::Via => match change.top.copied().or_else(|| request.top_via().ok()) {
+                Some(via) => stamped_via(out, &field, &via, change.stamp),
+                None => line(out, &field),
             },
             HeaderName::Route => pop_values(out, &field, &mut to_pop),
             HeaderName::MaxForwards => header_number(out, "Max-Forwards", u32::from(change.max_forwards)),
@@ -268,13 +270,21 @@ fn end_with_body(out: &mut Vec<u8>, message: &Message<'_>) {
 ///
 /// The response must be sound ([`Message::fault`]): its lines are copied as they are.
 pub fn forward_response(out: &mut Vec<u8>, response: &Message<'_>) {
+    if let Ok(via) = response.top_via() {
+        forward_read_response(out, response, &via);
+    }
+}
+
+/// As [`forward_response`], for a response whose topmost Via has been read.
+pub fn forward_read_response(out: &mut Vec<u8>, response: &Message<'_>, top: &Via<'_>) {
     let bytes = response.bytes();
     let start = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(0);
-    let Some(via) = response.first(HeaderName::Via) else { return };
-    out.extend_from_slice(&bytes[start..via.line_at]);
-    let mut to_pop = 1;
-    pop_values(out, &via, &mut to_pop);
-    out.extend_from_slice(&bytes[via.line_at + via.line.len()..response.headers_end()]);
+    let Some(field) = response.first(HeaderName::Via) else { return };
+    out.extend_from_slice(&bytes[start..field.line_at]);
+    if let [b',', others @ ..] = chars::trim_start(&field.value[top.raw.len()..]) {
+        header(out, field.name.as_str(), chars::trim_start(others));
+    }
+    out.extend_from_slice(&bytes[field.line_at + field.line.len()..response.headers_end()]);
     end_with_body(out, response);
 }
 
@@ -283,10 +293,7 @@ fn pop_values(out: &mut Vec<u8>, field: &Field<'_>, to_pop: &mut usize) {
     let mut rest = field.value;
     while *to_pop > 0 && !rest.is_empty() {
         *to_pop -= 1;
-        rest = match field.name {
-            HeaderName::Via => Via::parse_prefix(rest).map_or(&[][..], |(_, rest)| rest),
-            _ => Address::parse_prefix(rest).map_or(&[][..], |(_, rest)| rest),
-        };
+        rest = Address::parse_prefix(rest).map_or(&[][..], |(_, rest)| rest);
     }
     if !rest.is_empty() {
         header(out, field.name.as_str(), rest);
@@ -357,6 +364,31 @@ pub fn address(out: &mut Vec<u8>, ip: IpAddr) {
         // Writing to a Vec cannot fail.
         IpAddr::V6(ip) => _ = write!(out, "{ip}"),
     }
+}
+
+/// `host:port` of a socket address, an IPv6 address between brackets.
+pub fn socket_address(out: &mut Vec<u8>, socket: SocketAddr) {
+    if socket.is_ipv6() {
+        out.push(b'[');
+        address(out, socket.ip());
+        out.push(b']');
+    } else {
+        address(out, socket.ip());
+    }
+    out.push(b':');
+    number(out, u32::from(socket.port()));
+}
+
+/// The lowest `DIGITS` hexadecimal digits of a number, in lower case.
+pub fn hexadecimal<const DIGITS: usize>(value: u64) -> [u8; DIGITS] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'0'; DIGITS];
+    let mut rest = value;
+    for digit in text.iter_mut().rev() {
+        *digit = HEX[rest as usize & 15];
+        rest >>= 4;
+    }
+    text
 }
 
 /// The ACK for a non-2xx final response (RFC 3261 §17.1.1.3): `request` is the INVITE as we sent it, `to` the
@@ -455,6 +487,7 @@ mod tests {
             max_forwards: 69,
             max_breadth: None,
             stamp: Stamp::default(),
+            top: None,
         };
         forward_request(&mut out, &request, &change);
         assert_eq!(

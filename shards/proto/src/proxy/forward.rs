@@ -54,9 +54,9 @@ impl Core {
         self.counters.requests_proxied += 1;
         if is_invite {
             // §16.2: said at once, so that the caller need not repeat itself.
-            let stamp = request.stamp;
             self.server_respond(id, 100, now, out, |buffer| {
-                compose::reply(buffer, &request.message, 100, "Trying", b"", stamp);
+                let (via, stamp) = (Some(&request.via), request.stamp);
+                compose::reply_to_read(buffer, &request.message, via, 100, "Trying", b"", stamp);
                 if let Some(line) = server::timestamp_line(request) {
                     buffer.extend_from_slice(line);
                 }
@@ -116,15 +116,18 @@ impl Core {
         // RFC 5393 §5.3.3: no more at a time than there is breadth; the rest is tried afterwards.
         let same = context.targets.iter().take_while(|t| !serial || t.q_milli == first_q).count();
         let count = same.min(context.breadth as usize).max(1);
-        let group: Vec<Target> = context.targets.drain(..count).collect();
-        let more = !context.targets.is_empty() && context.is_invite;
+        context.started.reserve_exact(count);
+        context.open.reserve_exact(count);
+        let more = context.targets.len() > count && context.is_invite;
         context.next_group_at = more.then(|| now.plus_ms(serial_group_ms));
         let breadth = (context.breadth / count as u32).max(1);
         let loop_hash = context.loop_hash;
         let names_breadth = request.message.first(HeaderName::MaxBreadth).is_some();
         let breadth = (count > 1 || names_breadth).then_some(breadth);
-        for target in &group {
-            let is_invite = request.method == Method::Invite;
+        let is_invite = request.method == Method::Invite;
+        for _ in 0..count {
+            let next = self.servers.context_mut(id).and_then(|context| context.targets.pop_front());
+            let Some(target) = &next else { break };
             let client = self.reserve_client(target.to, Some(id), is_invite);
             if let Some(context) = self.servers.context_mut(id) {
                 context.open.push(client);
@@ -203,6 +206,7 @@ impl Core {
             max_forwards: request.max_forwards.map_or(limits::MAX_FORWARDS_DEFAULT as u8, |n| n - 1),
             max_breadth,
             stamp: request.stamp,
+            top: Some(&request.via),
         };
         compose::forward_request(out, &request.message, &change);
         (self.scratch.via, self.scratch.record_route, self.scratch.routes) = (via, record_route, routes);

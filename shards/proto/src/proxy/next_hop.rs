@@ -4,8 +4,8 @@ use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Tra
 use crate::request::SIP_PORT;
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
+use sipfed_sip::compose::{self, hexadecimal};
 use sipfed_sip::{SipUri, Via};
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 /// How our branches begin: the cookie of RFC 3261 §8.1.1.7 and a dot.
@@ -147,11 +147,14 @@ impl Core {
 
     /// Appends `host:port` as the world knows us.
     pub(super) fn write_sent_by(&self, local: SocketAddr, out: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail.
-        let _ = match &self.settings.advertised_host {
-            Some(host) => write!(out, "{host}:{}", local.port()),
-            None => write!(out, "{local}"),
-        };
+        match &self.settings.advertised_host {
+            Some(host) => {
+                out.extend_from_slice(host.as_bytes());
+                out.push(b':');
+                compose::number(out, u32::from(local.port()));
+            }
+            None => compose::socket_address(out, local),
+        }
     }
 
     /// Appends our Via line.
@@ -162,19 +165,23 @@ impl Core {
         self.write_sent_by(local, out);
         out.extend_from_slice(b";branch=");
         out.extend_from_slice(BRANCH_HEAD);
-        // Writing to a Vec cannot fail.
-        let _ = match branch.client {
-            Some(id) => write!(out, "{:02x}{:08x}{:08x}", self.place.index.0, id.slot, id.nonce),
-            None => write!(out, "{:018x}", branch.stateless),
+        let (head, number) = match branch.client {
+            Some(id) => (self.place.index.0, u64::from(id.slot) << 32 | u64::from(id.nonce)),
+            None => (0, branch.stateless),
         };
-        let _ = writeln!(out, ".{:08x}\r", branch.loop_hash);
+        out.extend_from_slice(&hexadecimal::<2>(u64::from(head)));
+        out.extend_from_slice(&hexadecimal::<16>(number));
+        out.push(b'.');
+        out.extend_from_slice(&hexadecimal::<8>(u64::from(branch.loop_hash)));
+        out.extend_from_slice(b"\r\n");
     }
 
     /// A flow as the user part of a Record-Route URI: its number and a keyed hash of it, so that nobody can aim
     /// requests at a connection (RFC 5626 §5.2).
     pub(super) fn write_flow_user(&self, flow: FlowToken, out: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "f{:016x}{:016x}", flow.bits(), self.flow_hash(flow));
+        out.push(b'f');
+        out.extend_from_slice(&hexadecimal::<16>(flow.bits()));
+        out.extend_from_slice(&hexadecimal::<16>(self.flow_hash(flow)));
     }
 
     /// The flow that a user part names, if it is one of ours.

@@ -4,16 +4,17 @@ use super::context::Context;
 use crate::outbox::{Outbox, Ticket};
 use crate::reject::Rejection;
 use crate::request::{self, Request};
+use crate::response::Response;
 use crate::shard::Core;
 use crate::time::Now;
 use crate::transaction::client::ClientId;
-use sipfed_sip::{HeaderName, Message, compose, scan};
+use sipfed_sip::{HeaderName, compose, scan};
 
 /// What a branch has come to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Outcome<'a> {
     /// A response has come.
-    Response(&'a Message<'a>),
+    Response(&'a Response<'a>),
     /// None has come in time: as 408 (§16.8).
     TimedOut,
     /// The request could not be sent: as 503 (§16.9).
@@ -34,14 +35,14 @@ impl Core {
         let answered = server.is_answered();
         let Some(context) = server.context.as_deref_mut() else { return };
         let (status, response) = match outcome {
-            Outcome::Response(response) => (response.status().unwrap_or(500), Some(*response)),
+            Outcome::Response(response) => (response.status, Some(*response)),
             Outcome::TimedOut => (408, None),
             Outcome::NotSent => (503, None),
         };
         if status < 200 {
             // §16.7 step 5; RFC 4320 §4.1 keeps provisional responses of other requests from going on.
             if let Some(response) = response.filter(|_| status > 100 && context.is_invite && !answered) {
-                self.server_respond(id, status, now, out, |buffer| compose::forward_response(buffer, response));
+                self.server_respond(id, status, now, out, |buffer| forward(buffer, response));
             }
             return;
         }
@@ -57,7 +58,7 @@ impl Core {
             Some(response) => {
                 let mut bytes = std::mem::take(&mut self.scratch.compose);
                 bytes.clear();
-                compose::forward_response(&mut bytes, response);
+                forward(&mut bytes, response);
                 context.add(status, &bytes, challenges(response));
                 self.scratch.compose = bytes;
             }
@@ -74,7 +75,7 @@ impl Core {
         &mut self,
         id: u32,
         status: u16,
-        response: Option<&Message<'_>>,
+        response: Option<&Response<'_>>,
         answered: bool,
         now: Now,
         out: &mut Outbox,
@@ -83,7 +84,7 @@ impl Core {
         let is_invite = context.is_invite;
         // Of an INVITE every 2xx goes on (§16.7 step 5), of another request the first.
         if let Some(response) = response.filter(|_| is_invite || !answered) {
-            self.server_respond(id, status, now, out, |buffer| compose::forward_response(buffer, response));
+            self.server_respond(id, status, now, out, |buffer| forward(buffer, response));
         }
         self.close_context(id, now, out);
         if let Some(context) = self.servers.context_mut(id) {
@@ -252,12 +253,17 @@ impl Core {
     }
 }
 
+/// The response as it goes upstream: without our Via (§16.7 step 3).
+fn forward(buffer: &mut Vec<u8>, response: &Response<'_>) {
+    compose::forward_read_response(buffer, &response.message, &response.via);
+}
+
 /// The challenge lines of a 401 or 407.
-fn challenges(response: &Message<'_>) -> Vec<u8> {
+fn challenges(response: &Response<'_>) -> Vec<u8> {
     let mut lines = Vec::new();
-    if matches!(response.status(), Some(401 | 407)) {
+    if matches!(response.status, 401 | 407) {
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-            for field in response.fields(name) {
+            for field in response.message.fields(name) {
                 lines.extend_from_slice(field.line);
             }
         }

@@ -5,7 +5,6 @@ use crate::hop::Destination;
 use crate::keys::AorHash;
 use crate::location::{Binding, Record, RecordId};
 use crate::outbox::{Outbox, Ticket};
-use crate::reject::hex16;
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::compose::{self, Stamp};
@@ -39,7 +38,7 @@ impl Core {
     ) {
         let record = record.and_then(|id| self.location.get(id));
         let gruus = registered.wants_gruu && self.settings.registrar.gruu;
-        let tag = registered.number.map(hex16);
+        let tag = registered.number.map(compose::hexadecimal::<16>);
         let (keys, settings, date) = (&mut self.keys, &self.settings, &mut self.date);
         let shard = self.place.index.0;
         out.push(registered.to, Ticket::NONE, |buffer| {

@@ -7,11 +7,12 @@ use super::{invite_client, non_invite_client};
 use crate::hop::{Destination, ShardIndex};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::Outcome;
+use crate::response::Response;
 use crate::shard::Core;
 use crate::slab::Slab;
 use crate::time::Now;
 use crate::wheel::{Due, TimerId};
-use sipfed_sip::{HeaderName, Message, compose, scan};
+use sipfed_sip::{HeaderName, compose, scan};
 
 /// Names one client transaction for as long as it lives, and none afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,13 +143,13 @@ impl Core {
     }
 
     /// A response whose branch names `id` has come.
-    pub(crate) fn client_response(&mut self, id: ClientId, response: &Message<'_>, now: Now, out: &mut Outbox) {
-        let (Some(status), Ok(cseq)) = (response.status(), response.cseq()) else { return };
+    pub(crate) fn client_response(&mut self, id: ClientId, response: &Response<'_>, now: Now, out: &mut Outbox) {
+        let status = response.status;
         let Some(t) = self.clients.get(id) else {
             self.counters.dropped_stray_response += 1;
             return;
         };
-        if cseq.method == sipfed_sip::Method::Cancel {
+        if response.cseq.method == sipfed_sip::Method::Cancel {
             // The CANCEL has the branch of its INVITE (§9.1); its response ends its retransmissions, no more.
             if let Cancel::Sent(cancel) = t.cancel {
                 let event = non_invite_event(status);
@@ -175,7 +176,7 @@ impl Core {
         &mut self,
         id: ClientId,
         event: invite_client::Event,
-        response: Option<&Message<'_>>,
+        response: Option<&Response<'_>>,
         now: Now,
         out: &mut Outbox,
     ) {
@@ -209,8 +210,7 @@ impl Core {
                     t.request = Box::default();
                 }
                 Action::Pass => {
-                    if response.and_then(Message::status).is_some_and(|s| (101..200).contains(&s))
-                        && t.cancel == Cancel::No
+                    if response.is_some_and(|response| (101..200).contains(&response.status)) && t.cancel == Cancel::No
                     {
                         // §16.7 step 2.
                         t.timer_c_at = Some(now.plus_ms(timer_c_ms));
@@ -234,7 +234,7 @@ impl Core {
         &mut self,
         id: ClientId,
         event: non_invite_client::Event,
-        response: Option<&Message<'_>>,
+        response: Option<&Response<'_>>,
         now: Now,
         out: &mut Outbox,
     ) {
@@ -295,8 +295,8 @@ impl Core {
     }
 
     /// §17.1.1.3.
-    fn send_ack(&mut self, id: ClientId, response: Option<&Message<'_>>, out: &mut Outbox) {
-        let to = response.and_then(|response| response.value(HeaderName::To));
+    fn send_ack(&mut self, id: ClientId, response: Option<&Response<'_>>, out: &mut Outbox) {
+        let to = response.and_then(|response| response.message.value(HeaderName::To));
         let index = &mut self.scratch.index;
         let (Some(t), Some(to)) = (self.clients.get(id), to) else { return };
         let Ok(request) = scan(&t.request, index) else { return };

@@ -127,6 +127,36 @@ impl ServerTransaction {
     }
 }
 
+/// A response of the TU, as an event of the machine that sends it.
+enum Response {
+    Invite(invite_server::Event),
+    NonInvite(non_invite_server::Event),
+}
+
+impl Response {
+    fn of(state: State, status: u16) -> Self {
+        match (state, status) {
+            (State::Invite(_), 100..=199) => Self::Invite(invite_server::Event::Provisional),
+            (State::Invite(_), 200..=299) => Self::Invite(invite_server::Event::Success),
+            (State::Invite(_), _) => Self::Invite(invite_server::Event::Failure),
+            (State::NonInvite(_), 100..=199) => Self::NonInvite(non_invite_server::Event::Provisional),
+            (State::NonInvite(_), _) => Self::NonInvite(non_invite_server::Event::Final),
+        }
+    }
+
+    /// Whether it may have to be sent again from the state that it leads to; `None` when it is not sent at all.
+    fn is_kept(&self, state: State) -> Option<bool> {
+        match (self, state) {
+            // A 2xx is sent again by its UAS, end to end (RFC 3261 §13.3.1.4).
+            (Self::Invite(event), State::Invite(state)) => {
+                invite_server::step(state, *event).map(|(next, _)| next != invite_server::State::Accepted)
+            }
+            (Self::NonInvite(event), State::NonInvite(state)) => non_invite_server::step(state, *event).map(|_| true),
+            _ => None,
+        }
+    }
+}
+
 impl Core {
     /// A request that belongs to the transaction came again.
     pub(crate) fn server_request(&mut self, id: u32, out: &mut Outbox) {
@@ -146,7 +176,7 @@ impl Core {
 
     /// An ACK of the transaction came; whether it is for the TU.
     pub(crate) fn server_ack(&mut self, id: u32, now: Now) -> bool {
-        self.step_invite_server(id, invite_server::Event::Ack, now, None, &mut Outbox::new())
+        self.step_invite_server(id, invite_server::Event::Ack, now, &mut Outbox::new())
     }
 
     /// Sends a response of `status`, whose bytes `compose` appends, through the transaction.
@@ -159,37 +189,22 @@ impl Core {
         compose: impl FnOnce(&mut Vec<u8>),
     ) {
         let Some(transaction) = self.servers.get_mut(id) else { return };
-        let mut bytes = std::mem::take(&mut transaction.last);
-        bytes.clear();
-        compose(&mut bytes);
-        match transaction.state {
-            State::Invite(_) => {
-                let event = match status {
-                    100..=199 => invite_server::Event::Provisional,
-                    200..=299 => invite_server::Event::Success,
-                    _ => invite_server::Event::Failure,
-                };
-                self.step_invite_server(id, event, now, Some(bytes), out);
-            }
-            State::NonInvite(_) => {
-                let event = match status {
-                    100..=199 => non_invite_server::Event::Provisional,
-                    _ => non_invite_server::Event::Final,
-                };
-                self.step_non_invite_server(id, event, now, Some(bytes), out);
-            }
+        let event = Response::of(transaction.state, status);
+        let Some(is_kept) = event.is_kept(transaction.state) else { return };
+        let sent = out.push(transaction.reply_to, Ticket::NONE, compose);
+        self.counters.sent += 1;
+        transaction.last.clear();
+        if is_kept {
+            transaction.last.extend_from_slice(sent);
+        }
+        match event {
+            Response::Invite(event) => _ = self.step_invite_server(id, event, now, out),
+            Response::NonInvite(event) => self.step_non_invite_server(id, event, now, out),
         }
     }
 
     /// Carries out one step; whether an ACK is for the TU.
-    fn step_invite_server(
-        &mut self,
-        id: u32,
-        event: invite_server::Event,
-        now: Now,
-        response: Option<Vec<u8>>,
-        out: &mut Outbox,
-    ) -> bool {
+    fn step_invite_server(&mut self, id: u32, event: invite_server::Event, now: Now, out: &mut Outbox) -> bool {
         use invite_server::{Action, State as S};
         let timers = self.settings.timers;
         let Some(t) = self.servers.get_mut(id) else { return false };
@@ -198,14 +213,13 @@ impl Core {
         let was_answered = t.is_answered();
         t.state = State::Invite(next);
         let became_answered = !was_answered && t.is_answered();
-        if let Some(bytes) = response {
-            t.last = bytes;
-        }
         let reliable = t.reply_to.transport().is_reliable();
         let mut pass_ack = false;
         for action in actions {
             match action {
-                Action::Send | Action::SendLast => {
+                // [`Core::server_respond`] has done that already.
+                Action::Send => {}
+                Action::SendLast => {
                     send_last(t, out);
                     self.counters.sent += 1;
                 }
@@ -226,7 +240,7 @@ impl Core {
         self.servers.unanswered -= usize::from(became_answered);
         let Some(t) = self.servers.get_mut(id) else { return false };
         match next {
-            // A 2xx is sent again by its UAS, end to end (RFC 3261 §13.3.1.4), and an absorbed INVITE by nobody.
+            // Nothing is sent again from here.
             S::Accepted | S::Confirmed => t.last = Vec::new(),
             S::Terminated => return self.close_server(id),
             S::Proceeding | S::Completed => {}
@@ -235,14 +249,7 @@ impl Core {
         pass_ack
     }
 
-    fn step_non_invite_server(
-        &mut self,
-        id: u32,
-        event: non_invite_server::Event,
-        now: Now,
-        response: Option<Vec<u8>>,
-        out: &mut Outbox,
-    ) {
+    fn step_non_invite_server(&mut self, id: u32, event: non_invite_server::Event, now: Now, out: &mut Outbox) {
         use non_invite_server::{Action, State as S};
         let timers = self.settings.timers;
         let Some(t) = self.servers.get_mut(id) else { return };
@@ -251,12 +258,11 @@ impl Core {
         let was_answered = t.is_answered();
         t.state = State::NonInvite(next);
         let became_answered = !was_answered && t.is_answered();
-        if let Some(bytes) = response {
-            t.last = bytes;
-        }
         for action in actions {
             match action {
-                Action::Send | Action::SendLast => {
+                // [`Core::server_respond`] has done that already.
+                Action::Send => {}
+                Action::SendLast => {
                     send_last(t, out);
                     self.counters.sent += 1;
                 }
@@ -287,15 +293,15 @@ impl Core {
                     invite_server::State::Confirmed => invite_server::Event::TimerI,
                     _ => invite_server::Event::TimerL,
                 };
-                self.step_invite_server(id, event, now, None, out);
+                self.step_invite_server(id, event, now, out);
             }
             State::Invite(_) if resend => {
                 t.resend_at = None;
                 self.counters.retransmissions_sent += 1;
-                self.step_invite_server(id, invite_server::Event::TimerG, now, None, out);
+                self.step_invite_server(id, invite_server::Event::TimerG, now, out);
             }
             State::NonInvite(_) if end => {
-                self.step_non_invite_server(id, non_invite_server::Event::TimerJ, now, None, out);
+                self.step_non_invite_server(id, non_invite_server::Event::TimerJ, now, out);
             }
             _ => {}
         }

@@ -64,6 +64,7 @@ fn rfc3261_7_1_the_request_line_is_one_line() {
                 max_forwards: 6,
                 max_breadth: Some(3),
                 stamp: Stamp::default(),
+                top: None,
             };
             let mut out = Vec::new();
             compose::forward_request(&mut out, request, &change);
@@ -95,6 +96,7 @@ fn rfc3261_16_6_headers_of_a_contact_stay_out_of_the_request_line() {
                 max_forwards: 6,
                 max_breadth: None,
                 stamp: Stamp::default(),
+                top: None,
             };
             let mut out = Vec::new();
             compose::forward_request(&mut out, request, &change);

@@ -281,6 +281,7 @@ fn forward(message: &Message<'_>, room: &mut Room) {
         max_forwards: 9,
         max_breadth: Some(60),
         stamp: Stamp::default(),
+        top: None,
     };
     out.clear();
     compose::forward_request(out, message, &change);

@@ -72,6 +72,7 @@ fn rfc3261_16_6_forwarding_every_sound_vector() {
             max_forwards: 41,
             max_breadth: None,
             stamp: Stamp::default(),
+            top: None,
         };
         let mut out = Vec::new();
         compose::forward_request(&mut out, request, &change);
