@@ -34,10 +34,12 @@ fn files() -> Vec<(String, String)> {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             let path = entry.path();
+            if [".git", "target"].contains(&&*name) {
+                // In a worktree the first is a file, which says where the repository is.
+                continue;
+            }
             if entry.file_type().unwrap().is_dir() {
-                if ![".git", "target"].contains(&&*name) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = fs::read_to_string(&path) {
                 found.push((relative(&path), text));
             }
