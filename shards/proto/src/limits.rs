@@ -34,8 +34,10 @@ pub const EXPIRES_S_MAX: u32 = 30 * 24 * 3600;
 /// Seconds a removed binding's Call-ID and CSeq are remembered, so that a late retransmission of an
 /// older REGISTER does not bring it back: RFC 3261 §17.2.2 Timer J, 64 times T1.
 pub const REMOVED_REMEMBERED_S: u32 = 32;
-/// Breadth granted to a request that names none (RFC 5393 §5.3.3).
-pub const MAX_BREADTH_DEFAULT: u32 = 60;
+/// Bytes of challenges of other branches that are added to a 401 or 407 (RFC 3261 §16.7 step 7).
+pub const CHALLENGES_BYTES_MAX: usize = 16_384;
+/// Breadth granted to a request that names none, or more (RFC 5393 §5.3.3).
+pub const MAX_BREADTH: u32 = 60;
 /// Hops granted to a request without Max-Forwards (RFC 3261 §16.6 step 3).
 pub const MAX_FORWARDS_DEFAULT: u32 = 70;
 /// Seconds named in Retry-After when a limit is reached.
@@ -46,4 +48,5 @@ const _: () = {
     assert!(REGISTER_CONTACTS_COUNT_MAX <= AOR_BINDINGS_COUNT_MAX);
     assert!(CONTACT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(SHARDS_COUNT_MAX <= 256);
+    assert!(2 * CHALLENGES_BYTES_MAX < MESSAGE_BYTES_MAX);
 };

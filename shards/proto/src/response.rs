@@ -10,6 +10,8 @@ pub(crate) struct Response<'a> {
     pub(crate) status: u16,
     /// The topmost Via: ours, when it answers a request of ours.
     pub(crate) via: Via<'a>,
+    /// Whether there is another Via below it, along which it goes on.
+    pub(crate) goes_on: bool,
     pub(crate) cseq: CSeq<'a>,
 }
 
@@ -19,6 +21,7 @@ impl<'a> Response<'a> {
     pub(crate) fn parse(message: Message<'a>) -> Option<Self> {
         let (via, cseq) = (message.top_via().ok()?, message.cseq().ok()?);
         let status = message.status().filter(|_| message.fault().is_none())?;
-        Some(Self { message, status, via, cseq })
+        let goes_on = message.has_second_via(&via);
+        Some(Self { message, status, via, goes_on, cseq })
     }
 }

@@ -183,6 +183,12 @@ impl<'a> Message<'a> {
         self.first(HeaderName::Via).and_then(|field| Via::parse_head(field.value).ok()).map(|(via, _)| via)
     }
 
+    /// Whether there is a Via below the topmost, which is `top`.
+    pub fn has_second_via(&self, top: &Via<'_>) -> bool {
+        let mut fields = self.fields(HeaderName::Via);
+        fields.next().is_some_and(|first| first.value.len() > top.raw.len()) || fields.next().is_some()
+    }
+
     /// All Vias, topmost first.
     pub fn vias(&self) -> Vias<'a> {
         Vias::new(self.fields(HeaderName::Via))

@@ -2,6 +2,7 @@
 
 use super::target::Target;
 use crate::hop::Source;
+use crate::limits;
 use crate::time::Now;
 use crate::transaction::client::ClientId;
 use std::collections::VecDeque;
@@ -16,12 +17,12 @@ pub(crate) struct Context {
     pub(super) tag: [u8; 16],
     pub(super) is_invite: bool,
     pub(super) loop_hash: u32,
-    /// Breadth that is left for branches (RFC 5393 §5.3.3).
+    /// Breadth that no open branch has (RFC 5393 §5.3.3).
     pub(super) breadth: u32,
     /// Targets that have not been tried.
     pub(super) targets: VecDeque<Target>,
     /// Branches that have not come to an end.
-    pub(super) open: Vec<ClientId>,
+    pub(super) open: Vec<Open>,
     /// All branches ever started, so that none outlives this context believing in it.
     pub(super) started: Vec<ClientId>,
     best: Option<Best>,
@@ -35,6 +36,14 @@ pub(crate) struct Context {
     pub(super) trying_at: Option<Now>,
     /// When a request that is not answered at all is forgotten (RFC 4320 §4.2).
     pub(super) forget_at: Option<Now>,
+}
+
+/// A branch that has not come to an end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) client: ClientId,
+    /// The breadth that it was given.
+    pub(super) breadth: u32,
 }
 
 /// The response that would be sent if all branches had ended.
@@ -77,15 +86,34 @@ impl Context {
         self.open.is_empty() && (self.is_closed || self.targets.is_empty())
     }
 
+    /// A branch has come to its end, and its breadth is free again.
+    pub(super) fn end(&mut self, client: ClientId) {
+        if let Some(at) = self.open.iter().position(|open| open.client == client) {
+            self.breadth += self.open.remove(at).breadth;
+        }
+    }
+
+    /// Forgets the failures of branches: one has succeeded.
+    pub(super) fn forget_failures(&mut self) {
+        (self.best, self.challenges) = (None, Vec::new());
+    }
+
     /// Adds a final response that is no 2xx.
     pub(super) fn add(&mut self, status: u16, bytes: &[u8], challenges: Vec<u8>) {
         if self.best.as_ref().is_some_and(|best| rank(best.status) <= rank(status)) {
-            self.challenges.extend_from_slice(&challenges);
+            self.add_challenges(&challenges);
             return;
         }
         let new = Best { status, bytes: bytes.into(), challenges };
         if let Some(old) = self.best.replace(new) {
-            self.challenges.extend_from_slice(&old.challenges);
+            self.add_challenges(&old.challenges);
+        }
+    }
+
+    /// Those beyond the bound are left out: a response with all of them would fit into no datagram.
+    fn add_challenges(&mut self, lines: &[u8]) {
+        if self.challenges.len() + lines.len() <= limits::CHALLENGES_BYTES_MAX {
+            self.challenges.extend_from_slice(lines);
         }
     }
 
@@ -151,6 +179,17 @@ mod tests {
             }
             assert_eq!(context.take_best().unwrap().status, best, "{statuses:?}");
         }
+    }
+
+    #[test]
+    fn joined_challenges_are_bounded() {
+        let mut context = context();
+        context.add(401, b"SIP/2.0 401 A\r\n\r\n", Vec::new());
+        for _ in 0..100 {
+            context.add(401, b"", vec![b'x'; 1000]);
+        }
+        let best = context.take_best().unwrap();
+        assert!((limits::CHALLENGES_BYTES_MAX - 1000..limits::CHALLENGES_BYTES_MAX + 100).contains(&best.bytes.len()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A request on its way through: validated (RFC 3261 §16.3), kept, copied to its branches (§16.6).
 
 use super::allowed::{Place, allowed};
-use super::context::Context;
+use super::context::{Context, Open};
 use super::next_hop::{self, Branch};
 use super::route::{self, Routed};
 use super::target::Target;
@@ -113,24 +113,27 @@ impl Core {
         let serial_group_ms = u64::from(self.settings.proxy.serial_group_s) * 1000;
         let Some(context) = self.servers.context_mut(id) else { return };
         let Some(first_q) = context.targets.front().map(|target| target.q_milli) else { return };
-        // RFC 5393 §5.3.3: no more at a time than there is breadth; the rest is tried afterwards.
+        // RFC 5393 §5.3.3: no more at a time than there is breadth, and all of them together have no more than that.
+        // A group that has another behind it leaves a share for that; cancelled branches take a while to end.
         let same = context.targets.iter().take_while(|t| !serial || t.q_milli == first_q).count();
-        let count = same.min(context.breadth as usize).max(1);
+        let count = same.min(context.breadth as usize);
+        let more = context.targets.len() > count;
+        context.next_group_at = (more && context.is_invite).then(|| now.plus_ms(serial_group_ms));
+        if count == 0 {
+            return self.rearm_server(id);
+        }
+        let breadth = (context.breadth / (count + usize::from(more)) as u32).max(1);
+        context.breadth -= breadth * count as u32;
         context.started.reserve_exact(count);
         context.open.reserve_exact(count);
-        let more = context.targets.len() > count && context.is_invite;
-        context.next_group_at = more.then(|| now.plus_ms(serial_group_ms));
-        let breadth = (context.breadth / count as u32).max(1);
         let loop_hash = context.loop_hash;
-        let names_breadth = request.message.first(HeaderName::MaxBreadth).is_some();
-        let breadth = (count > 1 || names_breadth).then_some(breadth);
         let is_invite = request.method == Method::Invite;
         for _ in 0..count {
             let next = self.servers.context_mut(id).and_then(|context| context.targets.pop_front());
             let Some(target) = &next else { break };
             let client = self.reserve_client(target.to, Some(id), is_invite);
             if let Some(context) = self.servers.context_mut(id) {
-                context.open.push(client);
+                context.open.push(Open { client, breadth });
                 context.started.push(client);
             }
             let branch = Branch { client: Some(client), stateless: 0, loop_hash };
@@ -170,7 +173,7 @@ impl Core {
         routed: &Routed<'_>,
         target: &Target,
         branch: &Branch,
-        max_breadth: Option<u32>,
+        max_breadth: u32,
         out: &mut Vec<u8>,
     ) {
         let local = self.local_of(&target.to, &request.source);
@@ -204,7 +207,7 @@ impl Core {
             routes: &routes,
             routes_popped,
             max_forwards: request.max_forwards.map_or(limits::MAX_FORWARDS_DEFAULT as u8, |n| n - 1),
-            max_breadth,
+            max_breadth: Some(max_breadth),
             stamp: request.stamp,
             top: Some(&request.via),
         };
@@ -230,7 +233,8 @@ impl Core {
         let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request) };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
-        self.compose_branch(request, &routed, &target, &branch, None, &mut bytes);
+        let breadth = breadth(request).unwrap_or(1);
+        self.compose_branch(request, &routed, &target, &branch, breadth, &mut bytes);
         out.push(target.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
         self.scratch.forward = bytes;
         self.counters.sent += 1;
@@ -282,10 +286,10 @@ fn rewrite_routes(request: &Request<'_>, routed: &Routed<'_>, target: Option<&[u
 
 /// RFC 5393 §5.3.3: how many branches may run at a time; 440 where there is no breadth left.
 fn breadth<'a>(request: &Request<'a>) -> Result<u32, Rejection<'a>> {
-    let Some(value) = request.message.value(HeaderName::MaxBreadth) else { return Ok(limits::MAX_BREADTH_DEFAULT) };
+    let Some(value) = request.message.value(HeaderName::MaxBreadth) else { return Ok(limits::MAX_BREADTH) };
     match sipfed_sip::parse_u32(value) {
         Some(0) => Err(Rejection::looped(440, "Max-Breadth Exceeded")),
-        Some(n) => Ok(n),
+        Some(n) => Ok(n.min(limits::MAX_BREADTH)),
         None => Err(Rejection::fault(sipfed_sip::Fault::Header(HeaderName::MaxBreadth, "is no number"))),
     }
 }

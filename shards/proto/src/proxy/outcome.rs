@@ -46,7 +46,7 @@ impl Core {
             }
             return;
         }
-        context.open.retain(|&open| open != client);
+        context.end(client);
         if status < 300 {
             self.branch_succeeded(id, status, response, answered, now, out);
             return;
@@ -91,6 +91,7 @@ impl Core {
             // No further branch, no response of our own: the request is not needed any more.
             context.request = Box::default();
             context.trying_at = None;
+            context.forget_failures();
         }
         self.rearm_server(id);
     }
@@ -109,8 +110,8 @@ impl Core {
     fn cancel_open(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         let open = std::mem::take(&mut context.open);
-        for &client in &open {
-            self.cancel_client(client, now, out);
+        for branch in &open {
+            self.cancel_client(branch.client, now, out);
         }
         if let Some(context) = self.servers.context_mut(id) {
             context.open = open;

@@ -12,7 +12,7 @@ use crate::shard::Core;
 use crate::slab::Slab;
 use crate::time::Now;
 use crate::wheel::{Due, TimerId};
-use sipfed_sip::{HeaderName, compose, scan};
+use sipfed_sip::{CSeq, HeaderName, Method, compose, scan};
 
 /// Names one client transaction for as long as it lives, and none afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,20 @@ pub(crate) struct ClientTransaction {
     /// Timer C of the proxy (§16.6 step 11), or the end of waiting for a cancelled branch (§9.1).
     timer_c_at: Option<Now>,
     timer: Option<TimerId>,
+}
+
+impl ClientTransaction {
+    /// Whether a response with that CSeq answers its request (§17.1.3); anything does once that is not kept any more.
+    fn is_asked(&self, cseq: &CSeq<'_>) -> bool {
+        match self.state {
+            State::Invite(_) => cseq.method == Method::Invite,
+            State::NonInvite(_) => {
+                let method = cseq.method.as_bytes();
+                self.request.is_empty()
+                    || self.request.starts_with(method) && self.request.get(method.len()) == Some(&b' ')
+            }
+        }
+    }
 }
 
 /// All client transactions of a shard.
@@ -149,12 +163,21 @@ impl Core {
             self.counters.dropped_stray_response += 1;
             return;
         };
-        if response.cseq.method == sipfed_sip::Method::Cancel {
+        if response.cseq.method == Method::Cancel {
             // The CANCEL has the branch of its INVITE (§9.1); its response ends its retransmissions, no more.
             if let Cancel::Sent(cancel) = t.cancel {
                 let event = non_invite_event(status);
                 self.step_non_invite_client(cancel, event, None, now, out);
             }
+            return;
+        }
+        if !t.is_asked(&response.cseq) {
+            self.counters.dropped_stray_response += 1;
+            return;
+        }
+        if !response.goes_on {
+            // §16.7 step 3: it would be an answer to ourselves, and a branch asks for nobody but the caller.
+            self.counters.dropped_malformed_response += 1;
             return;
         }
         match t.state {

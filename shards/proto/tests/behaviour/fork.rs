@@ -218,3 +218,52 @@ fn rfc5393_5_3_3_breadth_bounds_the_branches_that_run_together() {
     let sent = node.udp("203.0.113.2:5060", &respond(copies[1], 486, "2"));
     assert_eq!(sent[1].start(), "INVITE sip:b@203.0.113.3 SIP/2.0");
 }
+
+#[test]
+fn rfc3261_17_1_3_a_response_to_another_method_is_none_of_the_branch() {
+    let mut node = node_with("<sip:b@203.0.113.1>");
+    let copies = ring(&mut node);
+    let wrong = with(&respond(&copies[0], 200, "1"), "1 INVITE", "1 BYE");
+    assert!(node.udp("203.0.113.1:5060", &wrong).is_empty());
+    assert_eq!(node.shard.counters().dropped_stray_response, 1);
+    let copies: Vec<Sent> = node.udp(CALLER, &message());
+    let wrong = with(&respond(&copies[0], 200, "1"), "1 MESSAGE", "1 MESSAG");
+    assert!(node.udp("203.0.113.1:5060", &wrong).is_empty());
+    assert_eq!(node.shard.counters().dropped_stray_response, 2);
+    assert_eq!(node.udp("203.0.113.1:5060", &respond(&copies[0], 200, "1"))[0].status(), 200);
+}
+
+#[test]
+fn rfc3261_16_7_step_3_a_response_for_nobody_but_us_goes_nowhere() {
+    let mut node = node_with("<sip:b@203.0.113.1>");
+    let copies = ring(&mut node);
+    let ours = copies[0].field("Via").unwrap().to_owned();
+    let text = respond(&copies[0], 200, "1");
+    let others: Vec<&str> = text.lines().filter(|line| line.starts_with("Via:") && !line.contains(&ours)).collect();
+    let alone = others.iter().fold(text.clone(), |text, line| with(&text, &format!("{line}\r\n"), ""));
+    assert!(node.udp("203.0.113.1:5060", &alone).is_empty());
+    assert_eq!(node.shard.counters().dropped_malformed_response, 1);
+    assert_eq!(node.udp("203.0.113.1:5060", &text)[0].status(), 200, "the branch is still open");
+}
+
+#[test]
+fn rfc5393_5_3_3_the_breadth_of_all_open_branches_is_no_more_than_was_given() {
+    let mut node = node_with("<sip:b@203.0.113.1>, <sip:b@203.0.113.2>;q=0.5, <sip:b@203.0.113.3>;q=0.2");
+    let breadth = |sent: &Sent| sent.field("Max-Breadth").unwrap().parse::<u32>().unwrap();
+    let first = ring(&mut node);
+    assert_eq!((first.len(), breadth(&first[0])), (1, 30), "60 where none is named, and half is left for the next");
+    // The second is tried while the first, cancelled, has not ended.
+    node.udp("203.0.113.1:5060", &respond(&first[0], 180, "1"));
+    let is_invite = |sent: &&(u64, Sent)| sent.1.start().starts_with("INVITE sip:b@203.0.113.2");
+    let sent = node.pass(15_000);
+    let second = sent.iter().find(is_invite).map(|(_, sent)| sent.clone()).unwrap();
+    assert_eq!(breadth(&second), 15);
+    // The first ends and its breadth is free again.
+    node.udp("203.0.113.1:5060", &respond(&first[0], 487, "1"));
+    let third = node.udp("203.0.113.2:5060", &respond(&second, 486, "2"));
+    assert_eq!(third.iter().find(|s| s.start().starts_with("INVITE")).map(breadth), Some(60));
+    // More than we grant is not passed on (§5.3.3), and an ACK has it too.
+    let wide = and(&invite("bob"), "Max-Breadth: 200");
+    let copies = Node::udp(&mut node_with("<sip:b@203.0.113.1>"), CALLER, &wide);
+    assert_eq!(copies.iter().find(|s| s.start().starts_with("INVITE")).map(breadth), Some(60));
+}
