@@ -15,7 +15,7 @@
 
 use crate::doorbell::Doorbell;
 use crossbeam::queue::ArrayQueue;
-use sipfed_proto::{Ends, FlowToken, ShardIndex, Source, Ticket};
+use sipfed_proto::{Ends, FlowToken, Glance, ShardIndex, Source, Ticket};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -47,6 +47,8 @@ pub(crate) enum Letter<'a> {
     Steered {
         /// Where it came from.
         source: Source,
+        /// What who received it has seen of it.
+        glance: Glance,
         /// The message.
         bytes: &'a [u8],
     },
@@ -97,7 +99,7 @@ impl News {
 /// A letter as a parcel holds it: its bytes lie in the parcel's buffer.
 #[derive(Clone, Debug)]
 enum Entry {
-    Steered(Source, Range<u32>),
+    Steered(Source, Glance, Range<u32>),
     Transmit { flow: FlowToken, fallback: Option<Ends>, ticket: Ticket, span: Range<u32> },
     FlowClosed(FlowToken),
     TransmitFailed(Ticket),
@@ -135,7 +137,7 @@ impl Parcel {
             return false;
         }
         let entry = match letter {
-            Letter::Steered { source, bytes } => Entry::Steered(source, self.put_bytes(bytes)),
+            Letter::Steered { source, glance, bytes } => Entry::Steered(source, glance, self.put_bytes(bytes)),
             Letter::Transmit { flow, fallback, ticket, bytes } => {
                 Entry::Transmit { flow, fallback, ticket, span: self.put_bytes(bytes) }
             }
@@ -150,7 +152,9 @@ impl Parcel {
     pub(crate) fn letters(&self) -> impl Iterator<Item = Letter<'_>> {
         let bytes = |span: &Range<u32>| &self.bytes[span.start as usize..span.end as usize];
         self.entries.iter().map(move |entry| match entry {
-            Entry::Steered(source, span) => Letter::Steered { source: *source, bytes: bytes(span) },
+            Entry::Steered(source, glance, span) => {
+                Letter::Steered { source: *source, glance: *glance, bytes: bytes(span) }
+            }
             Entry::Transmit { flow, fallback, ticket, span } => {
                 Letter::Transmit { flow: *flow, fallback: *fallback, ticket: *ticket, bytes: bytes(span) }
             }
@@ -344,7 +348,7 @@ mod tests {
         let (mut a, b) = ports();
         let (flow, ticket) = (FlowToken::new(ShardIndex(1), 5, 1), Ticket::new(ShardIndex(1), 9));
         let letters = [
-            Letter::Steered { source: source(1), bytes: b"REGISTER" },
+            Letter::Steered { source: source(1), glance: Glance::default(), bytes: b"REGISTER" },
             Letter::Transmit {
                 flow,
                 fallback: Some(Ends { remote: source(2).remote, local: None }),
@@ -353,7 +357,7 @@ mod tests {
             },
             Letter::FlowClosed(flow),
             Letter::TransmitFailed(ticket),
-            Letter::Steered { source: source(3), bytes: b"" },
+            Letter::Steered { source: source(3), glance: Glance::default(), bytes: b"" },
         ];
         for letter in letters {
             assert!(a.put(ShardIndex(1), letter));
@@ -369,7 +373,7 @@ mod tests {
     #[test]
     fn an_emptied_parcel_is_filled_again() {
         let (mut a, b) = ports();
-        let letter = Letter::Steered { source: source(1), bytes: &[7; 900] };
+        let letter = Letter::Steered { source: source(1), glance: Glance::default(), bytes: &[7; 900] };
         assert!(a.put(ShardIndex(1), letter) && a.dispatch());
         let parcel = b.take(0).unwrap();
         let memory = parcel.bytes.as_ptr();
@@ -381,7 +385,7 @@ mod tests {
     #[test]
     fn a_full_lane_drops_messages_within_its_bounds_and_recovers() {
         let (mut a, b) = ports();
-        let letter = Letter::Steered { source: source(1), bytes: b"x" };
+        let letter = Letter::Steered { source: source(1), glance: Glance::default(), bytes: b"x" };
         let mut put_count = 0;
         while a.put(ShardIndex(1), letter) {
             put_count += 1;
@@ -406,7 +410,7 @@ mod tests {
         const COUNT: usize = 100_000;
         let (mut a, b) = ports();
         let flow = |n: usize| FlowToken::new(ShardIndex(0), n as u32, 1);
-        while a.put(ShardIndex(1), Letter::Steered { source: source(1), bytes: b"x" }) {}
+        while a.put(ShardIndex(1), Letter::Steered { source: source(1), glance: Glance::default(), bytes: b"x" }) {}
         for n in 0..COUNT {
             assert!(a.put(ShardIndex(1), Letter::FlowClosed(flow(n))), "{n}");
         }
@@ -445,7 +449,9 @@ mod tests {
     fn small_parcels_for_a_late_receiver_are_gathered() {
         let (mut a, b) = ports();
         for _ in 0..2000 {
-            assert!(a.put(ShardIndex(1), Letter::Steered { source: source(1), bytes: b"x" }));
+            assert!(
+                a.put(ShardIndex(1), Letter::Steered { source: source(1), glance: Glance::default(), bytes: b"x" })
+            );
             a.dispatch();
         }
         let mut parcels_count = 0;
@@ -462,7 +468,9 @@ mod tests {
         let (mut a, b) = ports();
         let bytes = vec![1; sipfed_proto::limits::MESSAGE_BYTES_MAX];
         for _ in 0..8 {
-            assert!(a.put(ShardIndex(1), Letter::Steered { source: source(1), bytes: &bytes }));
+            assert!(
+                a.put(ShardIndex(1), Letter::Steered { source: source(1), glance: Glance::default(), bytes: &bytes })
+            );
         }
         assert!(a.dispatch());
         let parcel = b.take(0).unwrap();

@@ -13,8 +13,10 @@
 //! Sleeps end on a grid of the monotonic clock. Shards of one node so take their batches at the same moments,
 //! and what one hands to another is met there awake (see [`crate::turn`]).
 
-/// Messages that a sleep should gather. Larger aims save little more: the wake-up is then a tenth of the work.
-const BATCH_AIM: f32 = 7.0;
+/// Messages that a sleep should gather. More of them save little more and come later: measured at 30,000 requests a
+/// second, an aim of 7 costs 10.5 us of processor time each, 10 costs 9 us, and 14 costs 9 us and half of the
+/// latency again.
+const BATCH_AIM: f32 = 10.0;
 /// Messages that must be expected from a sleep for it to pay.
 const EXPECTED_MIN: f32 = 3.0;
 /// Time over which the rate of arrival is averaged.
@@ -119,7 +121,7 @@ mod tests {
             run(&mut pace, gap_us, 50_000);
             let (turns_count, slept_ns_max) = run(&mut pace, gap_us, 300_000);
             let each = 300_000 / gap_us as usize / turns_count;
-            assert!((2..=12).contains(&each), "{each} messages a turn at a gap of {gap_us} us");
+            assert!((3..=16).contains(&each), "{each} messages a turn at a gap of {gap_us} us");
             sleeps.push(slept_ns_max);
         }
         assert!(sleeps.is_sorted_by(|a, b| a >= b) && sleeps[0] > sleeps[3], "{sleeps:?}");

@@ -31,7 +31,8 @@ use crate::sys::datagrams::{BATCH_COUNT_MAX, Received, Sending};
 use crate::sys::epoll::{Epoll, Event, Interest};
 use crate::udp::{self, UdpPort};
 use crate::{SocketOptions, link};
-use sipfed_proto::{Counters, Destination, Now, Outbox, Shard, ShardIndex, Source, Verdict, limits};
+use arrayvec::ArrayVec;
+use sipfed_proto::{Counters, Destination, Glance, Now, Outbox, Shard, ShardIndex, Source, Verdict, limits};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,9 @@ const PARCELS_PER_TURN_MAX: usize = 4;
 const SEND_ROUNDS_MAX: usize = 4;
 /// Longest wait: whatever else lives in the executor gets its turn at least so often.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Nanoseconds for which a shard that sleeps between batches, and has no connection, goes straight to its UDP sockets:
+/// to be told that they are ready costs a system call a turn. A new connection waits so long at most.
+const LOOK_EVERY_NS: u64 = 4_000_000;
 /// Nanoseconds to wait while the kernel or another shard has no room for what is to be sent.
 const CONGESTED_WAIT_NS: u64 = 250_000;
 
@@ -70,6 +74,9 @@ pub(crate) struct ShardRun {
     clock: Clock,
     pace: Pace,
     epoll: Epoll,
+    /// When the epoll set was looked into last, and whether the next turn goes straight to the UDP sockets.
+    looked_at_ns: u64,
+    goes_to_udp: bool,
     udp: Vec<UdpPort>,
     received: Received,
     sending: Sending,
@@ -103,11 +110,11 @@ struct Intake<'a> {
 }
 
 impl Intake<'_> {
-    fn take(&mut self, bytes: &[u8], source: &Source) {
-        match self.machine.receive(bytes, source, self.now, self.outbox) {
+    fn take(&mut self, bytes: &[u8], glance: Glance, source: &Source) {
+        match self.machine.receive_glanced(bytes, glance, source, self.now, self.outbox) {
             Verdict::Handled => self.messages_count += 1,
             Verdict::Belongs(owner) => {
-                let is_put = self.mesh.put(owner, Letter::Steered { source: *source, bytes });
+                let is_put = self.mesh.put(owner, Letter::Steered { source: *source, glance, bytes });
                 self.dropped_count += u64::from(!is_put);
             }
         }
@@ -124,6 +131,7 @@ impl ShardRun {
             epoll.add(port.socket(), Interest::READ, Ready::Udp(index as u32).token())?;
         }
         sys::tighten_timers();
+        sys::shorten_slice();
         Ok(Self {
             index,
             machine,
@@ -138,6 +146,8 @@ impl ShardRun {
             sending: Sending::new(),
             streams: Streams::new(index, ports.tcp, sockets, &epoll)?,
             epoll,
+            looked_at_ns: 0,
+            goes_to_udp: false,
             mesh,
             control,
             is_draining: false,
@@ -169,6 +179,12 @@ impl ShardRun {
     }
 
     fn receive_ready(&mut self, now: Now, turn: &mut Turn) {
+        if self.goes_to_udp {
+            for port in 0..self.udp.len() {
+                self.receive_datagrams(port, now, turn);
+            }
+            return;
+        }
         turn.has_more |= self.epoll.count() == EVENTS_COUNT_MAX;
         for index in 0..self.epoll.count() {
             let event = self.epoll.event(index);
@@ -191,6 +207,13 @@ impl ShardRun {
     fn receive_datagrams(&mut self, port: usize, now: Now, turn: &mut Turn) {
         let count = self.udp[port].receive(&mut self.received);
         turn.has_more |= count == BATCH_COUNT_MAX;
+        let mut batch: ArrayVec<(&[u8], Source, Glance), BATCH_COUNT_MAX> = ArrayVec::new();
+        for index in 0..count {
+            if let Some((bytes, source)) = self.udp[port].open(&self.received.datagram(index), &mut self.counters) {
+                batch.push((bytes, source, self.machine.glance(bytes)));
+            }
+        }
+        self.machine.foresee(batch.iter().map(|(_, _, glance)| *glance));
         let mut intake = Intake {
             machine: &mut self.machine,
             outbox: &mut self.outbox,
@@ -199,11 +222,8 @@ impl ShardRun {
             messages_count: 0,
             dropped_count: 0,
         };
-        for index in 0..count {
-            let datagram = self.received.datagram(index);
-            if let Some((bytes, source)) = self.udp[port].open(&datagram, &mut self.counters) {
-                intake.take(bytes, &source);
-            }
+        for (bytes, source, glance) in &batch {
+            intake.take(bytes, *glance, source);
         }
         turn.messages_count += intake.messages_count;
         self.counters.dropped_mesh_full += intake.dropped_count;
@@ -220,7 +240,8 @@ impl ShardRun {
         };
         let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
         self.streams.handle_event(slot, generation, event, &mut step, &mut |bytes, source| {
-            intake.take(bytes, source);
+            let glance = intake.machine.glance(bytes);
+            intake.take(bytes, glance, source);
         });
         turn.messages_count += intake.messages_count;
         self.counters.dropped_mesh_full += intake.dropped_count;
@@ -230,6 +251,10 @@ impl ShardRun {
         for from in 0..self.mesh.shards_count() {
             for _ in 0..PARCELS_PER_TURN_MAX {
                 let Some(parcel) = self.mesh.take(from) else { break };
+                self.machine.foresee(parcel.letters().filter_map(|letter| match letter {
+                    Letter::Steered { glance, .. } => Some(glance),
+                    _ => None,
+                }));
                 for letter in parcel.letters() {
                     turn.messages_count += 1;
                     self.receive_letter(letter, now);
@@ -241,8 +266,8 @@ impl ShardRun {
 
     fn receive_letter(&mut self, letter: Letter<'_>, now: Now) {
         match letter {
-            Letter::Steered { source, bytes } => {
-                self.machine.handle_steered(bytes, &source, now, &mut self.outbox);
+            Letter::Steered { source, glance, bytes } => {
+                self.machine.handle_steered(bytes, glance, &source, now, &mut self.outbox);
             }
             Letter::Transmit { flow, fallback, ticket, bytes } => {
                 let mut step = Step { epoll: &self.epoll, now, counters: &mut self.counters, news: &mut self.news };
@@ -379,16 +404,25 @@ impl ShardRun {
             if at_ns > now_ns {
                 sys::sleep_until_ns(at_ns);
             }
-            self.epoll.poll();
-            return;
+            return self.look(at_ns);
         }
         let (mesh, control) = (&self.mesh, &self.control);
         if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining)) {
-            self.epoll.poll();
-            return;
+            return self.look(now_ns);
         }
+        self.goes_to_udp = false;
         self.epoll.wait(self.until_next_deadline());
         self.mesh.bell().unpark();
+    }
+
+    /// Finds out what is ready, as far as that is not known anyway.
+    fn look(&mut self, now_ns: u64) {
+        let has_looked = now_ns.saturating_sub(self.looked_at_ns) < LOOK_EVERY_NS;
+        self.goes_to_udp = has_looked && self.streams.connections_count() == 0;
+        if !self.goes_to_udp {
+            self.looked_at_ns = now_ns;
+            self.epoll.poll();
+        }
     }
 
     fn until_next_deadline(&self) -> Duration {

@@ -99,7 +99,7 @@ impl Default for NodeConfig {
             sockets: SocketOptions {
                 receive_buffer_bytes: 4 << 20,
                 send_buffer_bytes: 4 << 20,
-                coalesce_us: 1000,
+                coalesce_us: 2000,
                 connections_per_shard_max: 20_000,
                 stream_idle_s: 7200,
                 connect_timeout_ms: 5000,
@@ -251,10 +251,10 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
     Key {
         section: "udp",
         name: "coalesce_us",
-        what: "Longest wait for more datagrams before a batch is taken; 0 takes each at once.",
+        what: "Longest wait of a shard under load for more datagrams before it takes a batch: it saves wake-ups, and comes late by no more than this; 0 takes each datagram at once.",
         kind: Kind::Number {
             min: 0,
-            max: 2000,
+            max: 10_000,
             unit: Unit::Microseconds,
             get: |config| Some(config.sockets.coalesce_us.into()),
             set: |config, value| config.sockets.coalesce_us = value as u32,

@@ -1,9 +1,9 @@
 //! `machine`: the pure shard alone, without a socket, a runtime or a log.
 //!
 //! Refreshes are written in batches outside of the measured stretch, as a receive of 64 datagrams would leave
-//! them, and handed to the shard as the runtime does: each to `receive`, then one `handle_timeout`, then the
-//! outbox is emptied. Time goes on as at 30,000 requests a second, so that what the shard remembers for a
-//! while is also forgotten at the usual pace. Then come calls: see [`super::machine_call`].
+//! them, and handed to the shard as the runtime does: a glance at each, a look ahead for all, each to
+//! `receive_glanced`, then one `handle_timeout`, then the outbox is emptied. Time goes on as at 30,000 requests a
+//! second, so that what the shard remembers for a while is also forgotten at the usual pace. Then come calls: see [`super::machine_call`].
 
 use super::machine_call::{CallStretch, Calls};
 use crate::answer::status;
@@ -15,7 +15,9 @@ use crate::register_message::{CSEQ_FIRST, RegisterTemplate, Registration, check_
 use crate::report::{Figure, Report};
 use crate::sys::{BATCH_COUNT_MAX, allocations_count};
 use crate::target;
-use sipfed_proto::{FlowToken, Listener, Now, Outbox, Place, Settings, Shard, ShardIndex, Source, Transport, Verdict};
+use sipfed_proto::{
+    FlowToken, Glance, Listener, Now, Outbox, Place, Settings, Shard, ShardIndex, Source, Transport, Verdict,
+};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,6 +45,7 @@ pub(super) struct Machine {
     index: sipfed_sip::Index,
     template: RegisterTemplate,
     rooms: Vec<Vec<u8>>,
+    glances: Vec<Glance>,
     registrations: Vec<Registration>,
     pub(super) aors: u32,
     stride: u64,
@@ -111,6 +114,7 @@ impl Machine {
             source: Source { transport: Transport::Udp, remote: PHONE, local: LOCAL, flow: FlowToken::NONE },
             index: sipfed_sip::Index::new(),
             rooms: vec![vec![0; template.len()]; BATCH_COUNT_MAX],
+            glances: Vec::with_capacity(BATCH_COUNT_MAX),
             registrations: Vec::with_capacity(BATCH_COUNT_MAX),
             template,
             aors,
@@ -162,8 +166,11 @@ impl Machine {
         let now = Now::from_unix_ms(START_UNIX_MS + self.done / REQUESTS_PER_MS);
         let allocations_before = allocations_count();
         let started = Instant::now();
-        for room in &self.rooms[..count] {
-            let verdict = self.shard.receive(room, &self.source, now, &mut self.out);
+        self.glances.clear();
+        self.glances.extend(self.rooms[..count].iter().map(|room| self.shard.glance(room)));
+        self.shard.foresee(self.glances.iter().copied());
+        for (room, glance) in self.rooms[..count].iter().zip(&self.glances) {
+            let verdict = self.shard.receive_glanced(room, *glance, &self.source, now, &mut self.out);
             debug_assert_eq!(verdict, Verdict::Handled, "there is one shard");
         }
         self.shard.handle_timeout(now, &mut self.out);

@@ -49,4 +49,5 @@ pub use hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transp
 pub use outbox::{Outbox, Ticket, Transmit};
 pub use settings::Settings;
 pub use shard::{Place, Shard, Verdict};
+pub use steer::Glance;
 pub use time::Now;

@@ -16,15 +16,23 @@ use crate::registrar::{GRUU_PREFIX, TempGruu};
 use crate::shard::Core;
 use sipfed_sip::{Address, HeaderName, Message, Method, Uri};
 
+/// What a glance at a message has told, for who handles it.
+///
+/// It spares a message that goes on to another shard its scan here, and the shard that handles it a second look for
+/// its AoR; and it lets [`Shard::foresee`](crate::Shard::foresee) fetch what several messages need at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Glance {
+    pub(crate) aor: Option<AorHash>,
+}
+
 impl Core {
-    /// The AoR in To of a REGISTER, as far as a glance at its bytes tells: it is worth the same as the scan, and spares
-    /// a message that goes on to another shard its scan here.
-    pub(crate) fn aor_at_a_glance(&mut self, bytes: &[u8]) -> Option<AorHash> {
+    /// What a glance at a message tells: the AoR in To of a REGISTER, as the scan would find it.
+    pub(crate) fn glance(&mut self, bytes: &[u8]) -> Glance {
         if !bytes.starts_with(b"REGISTER ") {
-            return None;
+            return Glance::default();
         }
-        let to = Address::parse_only(sipfed_sip::glance_to(bytes)?).ok()?;
-        self.hash_of(to.uri)
+        let to = sipfed_sip::glance_to(bytes).and_then(|value| Address::parse_only(value).ok());
+        Glance { aor: to.and_then(|to| self.hash_of(to.uri)) }
     }
 
     /// The AoR in To of a REGISTER that was scanned.

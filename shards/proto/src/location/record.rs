@@ -11,6 +11,10 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 const HEAD_BYTES: usize = 12;
 const FIXED_BYTES: usize = 92;
 
+const CACHE_LINE_BYTES: usize = 64;
+/// Bytes that [`Record::touch`] reads at most: of the record of one usual binding all.
+const TOUCHED_BYTES_MAX: usize = 512;
+
 // Where each number lies within the fixed part of a binding.
 const CONTACT_ID: usize = 0;
 const FLOW: usize = 8;
@@ -160,6 +164,13 @@ impl Record {
 
     pub(crate) fn aor(&self) -> &[u8] {
         &self.0[HEAD_BYTES..HEAD_BYTES + usize::from(u16::from_le_bytes(take(&self.0, 8)))]
+    }
+
+    /// Reads a byte of each line of the processor's cache that it has, up to [`TOUCHED_BYTES_MAX`].
+    #[inline]
+    pub(super) fn touch(&self) -> u8 {
+        let bytes = &self.0[..self.0.len().min(TOUCHED_BYTES_MAX)];
+        bytes.iter().step_by(CACHE_LINE_BYTES).fold(0, |sum, byte| sum ^ byte)
     }
 
     /// Its size in bytes.

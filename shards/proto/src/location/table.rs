@@ -105,6 +105,12 @@ impl Location {
         Some((RecordId(entry.id), &self.records.get(entry.id)?.record))
     }
 
+    /// Reads the record of an AoR from memory, and nothing else.
+    #[inline]
+    pub(crate) fn touch(&self, aor: AorHash) -> u8 {
+        self.find_by_hash(aor).map_or(0, |(_, record)| record.touch())
+    }
+
     /// The one door: does `op` to the AoR of `key`. An op on a binding that is not there does nothing.
     pub(crate) fn apply(&mut self, key: AorKey<'_>, op: &Op<'_>, wheel: &mut Wheel, counters: &mut Counters) {
         match (op, self.find(key).map(|(id, _)| id)) {

@@ -87,10 +87,13 @@ impl Core {
             self.server_respond(id, status, now, out, |buffer| forward(buffer, response));
         }
         self.close_context(id, now, out);
+        if !is_invite {
+            // Nothing that still comes is passed on.
+            return self.drop_context(id);
+        }
         if let Some(context) = self.servers.context_mut(id) {
             // No further branch, no response of our own: the request is not needed any more.
             context.request = Box::default();
-            context.trying_at = None;
             context.forget_failures();
         }
         self.rearm_server(id);

@@ -320,6 +320,14 @@ impl Core {
         t.timer = first.map(|at| self.wheel.schedule(Due::Server(id), at));
     }
 
+    /// Lets go of the response context of an answered transaction, which waits on for retransmissions alone.
+    pub(crate) fn drop_context(&mut self, id: u32) {
+        if let Some(context) = self.servers.get_mut(id).and_then(|t| t.context.take()) {
+            self.orphan_branches(&context);
+        }
+        self.rearm_server(id);
+    }
+
     /// Ends a transaction without a word; always false, for the caller's convenience.
     pub(crate) fn close_server(&mut self, id: u32) -> bool {
         if let Some(t) = self.servers.slots.remove(id) {
