@@ -249,7 +249,7 @@ impl Core {
         let method = message.method();
         if method == Some(Method::Register)
             && let Some(aor) = aor.or_else(|| self.aor_of_register(message))
-            && self.refresh_same(message, aor, source, now, out)
+            && self.refresh_same(message, aor, source, now, out).is_some()
         {
             return;
         }

@@ -103,20 +103,9 @@ impl Print {
 }
 
 impl Core {
-    /// Refreshes the binding that this very request made before, and answers; whether there was one. `aor` is the
-    /// hash of the AoR in To.
+    /// Refreshes the binding that this very request made before, and answers; `None` when there is none, and nothing
+    /// was done. `aor` is the hash of the AoR in To.
     pub(crate) fn refresh_same(
-        &mut self,
-        message: &Message<'_>,
-        aor: AorHash,
-        source: &Source,
-        now: Now,
-        out: &mut Outbox,
-    ) -> bool {
-        self.try_refresh_same(message, aor, source, now, out).is_some()
-    }
-
-    fn try_refresh_same(
         &mut self,
         message: &Message<'_>,
         aor: AorHash,
