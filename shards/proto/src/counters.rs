@@ -76,6 +76,8 @@ counters! {
     Refused registers_refused;
     /// Requests refused with 503 since a limit of this shard was reached.
     Refused refused_overload;
+    /// REGISTER requests refused with 503 since what they change could not be made durable.
+    Refused refused_not_durable;
     /// Requests refused with 503 since the node is draining.
     Refused refused_draining;
     /// Requests that ran in a loop (482, 483) or had no breadth left (440).

@@ -28,7 +28,6 @@ mod date;
 pub mod hop;
 mod keys;
 pub mod limits;
-mod local_addresses;
 mod location;
 pub mod outbox;
 mod proxy;
@@ -46,6 +45,7 @@ mod wheel;
 
 pub use counters::Counters;
 pub use hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
+pub use location::journal::BadEntry;
 pub use outbox::{Outbox, Ticket, Transmit};
 pub use settings::Settings;
 pub use shard::{Place, Shard, Verdict};

@@ -15,6 +15,8 @@
 //! record has one deadline in the wheel, for the binding that ends first; a refresh leaves it alone, and when
 //! it fires too early it is set anew.
 
+pub(crate) mod journal;
+mod local_addresses;
 mod op;
 mod record;
 mod table;

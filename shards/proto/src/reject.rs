@@ -45,6 +45,7 @@ pub(crate) enum Count {
     Malformed,
     Request,
     Overload,
+    NotDurable,
     Draining,
     Loop,
 }
@@ -68,6 +69,12 @@ impl<'a> Rejection<'a> {
     /// 503 since a limit is reached.
     pub(crate) fn overload(reason: &'static str, retry_after_s: u32) -> Self {
         Self { extra: Extra::RetryAfter(retry_after_s), count: Count::Overload, ..Self::new(503, reason) }
+    }
+
+    /// 503 since what the request changes could not be made durable.
+    pub(crate) fn not_durable(retry_after_s: u32) -> Self {
+        let reason = "Service Unavailable (registrations cannot be made durable)";
+        Self { extra: Extra::RetryAfter(retry_after_s), count: Count::NotDurable, ..Self::new(503, reason) }
     }
 
     /// 503 since the node is going down.
@@ -185,6 +192,7 @@ fn count(counters: &mut Counters, what: Count) {
         Count::Malformed => counters.refused_malformed += 1,
         Count::Request => counters.refused_request += 1,
         Count::Overload => counters.refused_overload += 1,
+        Count::NotDurable => counters.refused_not_durable += 1,
         Count::Draining => counters.refused_draining += 1,
         Count::Loop => counters.refused_loop += 1,
     }

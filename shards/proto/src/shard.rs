@@ -5,7 +5,7 @@ use crate::date::Date;
 use crate::hop::{FlowToken, ShardIndex, Source};
 use crate::keys::{AorHash, Keys};
 use crate::limits;
-use crate::local_addresses::LocalAddresses;
+use crate::location::journal::{self, BadEntry};
 use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::{self, Domains};
@@ -59,10 +59,10 @@ pub(crate) struct Core {
     pub(crate) location: Location,
     pub(crate) servers: ServerTransactions,
     pub(crate) clients: ClientTransactions,
-    pub(crate) locals: LocalAddresses,
     pub(crate) date: Date,
     pub(crate) scratch: Scratch,
     pub(crate) is_draining: bool,
+    pub(crate) is_refusing_changes: bool,
 }
 
 /// Buffers that are used again from message to message. Whoever needs one takes it out and puts it back.
@@ -95,10 +95,10 @@ impl Shard {
             location: Location::new(),
             servers: ServerTransactions::default(),
             clients: ClientTransactions::default(),
-            locals: LocalAddresses::default(),
             date: Date::new(now),
             scratch: Scratch::default(),
             is_draining: false,
+            is_refusing_changes: false,
         };
         Self { index: Index::new(), core }
     }
@@ -192,6 +192,44 @@ impl Shard {
         self.core.wheel.next_deadline()
     }
 
+    /// From now on what changes in the location service is written down, for a log; a new generation of it begins
+    /// (see `location::journal`).
+    pub fn keep_journal(&mut self, now: Now) {
+        self.core.location.journal.keep(now.unix_s());
+    }
+
+    /// What has been written down since the last [`Shard::clear_journal`]. Replies of this turn promise it: they may
+    /// leave once it is durable.
+    pub fn journal(&self) -> &[u8] {
+        self.core.location.journal.bytes()
+    }
+
+    /// What was written down has been taken care of.
+    pub fn clear_journal(&mut self) {
+        self.core.location.journal.clear();
+    }
+
+    /// Does again what a journal of this node says, in the order it was written; entries of other shards are passed
+    /// over, so that a log may be read by more or fewer shards than wrote it. Gives how many entries were done. To be
+    /// called before anything is received, and before [`Shard::keep_journal`]. What has run out meanwhile is ended by
+    /// [`Shard::handle_timeout`] like anything else.
+    pub fn restore(&mut self, journal: &[u8]) -> Result<usize, BadEntry> {
+        let core = &mut self.core;
+        let mut done = 0;
+        for entry in journal::entries(journal) {
+            let entry = entry?;
+            if core.owner_of(entry.aor) == core.place.index {
+                done += usize::from(core.location.restore(&entry, &mut core.wheel));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Whether REGISTER requests are answered 503 with Retry-After, since what they change could not be made durable.
+    pub fn refuse_changes(&mut self, is_refusing: bool) {
+        self.core.is_refusing_changes = is_refusing;
+    }
+
     /// From now on new requests are answered 503 with Retry-After; what is open goes on.
     pub fn drain(&mut self) {
         self.core.is_draining = true;
@@ -281,6 +319,9 @@ impl Core {
         {
             if self.is_draining {
                 return self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
+            }
+            if self.is_refusing_changes {
+                return self.reject(request, &Rejection::not_durable(self.settings.proxy.retry_after_s), out);
             }
             return self.register(request, now, out);
         }

@@ -6,6 +6,7 @@ mod behaviour {
     mod failure;
     mod fork;
     mod gruu;
+    mod journal;
     mod limit;
     mod node;
     mod ordering;

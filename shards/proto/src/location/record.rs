@@ -9,7 +9,7 @@ use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const HEAD_BYTES: usize = 12;
-const FIXED_BYTES: usize = 92;
+pub(super) const FIXED_BYTES: usize = 92;
 
 const CACHE_LINE_BYTES: usize = 64;
 /// Bytes that [`Record::touch`] reads at most: of the record of one usual binding all.
@@ -237,6 +237,53 @@ impl Record {
 }
 
 impl<'a> Binding<'a> {
+    /// Its numbers and its texts, as they are packed.
+    pub(super) fn packed(&self) -> (&'a [u8], &'a [u8]) {
+        (self.fixed, self.rest)
+    }
+
+    /// A binding from what [`Binding::packed`] gave, in this process or another; `None` when that cannot be.
+    pub(super) fn from_packed(fixed: &'a [u8], rest: &'a [u8]) -> Option<Self> {
+        if fixed.len() != FIXED_BYTES || rest_len(fixed) != rest.len() {
+            return None;
+        }
+        let binding = Self { fixed, rest };
+        let instance_end = binding.len(INSTANCE_AT) + binding.len(INSTANCE_LEN);
+        (instance_end <= binding.len(PARAMS_LEN)).then_some(binding)
+    }
+
+    /// The operation that makes it anew where nothing is left of its connection, with `local` for the number of its
+    /// local address.
+    pub(super) fn restored(&self, local: u16) -> Bind<'a> {
+        let flags = self.flags();
+        Bind {
+            contact_id: self.contact_id(),
+            uri: self.uri(),
+            params: self.params(),
+            instance: (self.short(INSTANCE_AT), self.short(INSTANCE_LEN)),
+            reg_id: self.reg_id(),
+            call_id: self.call_id(),
+            cseq: self.cseq(),
+            branch_hash: self.branch_hash(),
+            user_agent: self.user_agent(),
+            path: self.path(),
+            q_milli: self.q_milli(),
+            methods: self.methods(),
+            request_print: self.request_print(),
+            granted_s: self.granted_s(),
+            transport: self.transport(),
+            remote: self.remote(),
+            local,
+            flow: FlowToken::NONE,
+            natted: flags.natted(),
+            supports_gruu: flags.supports_gruu(),
+            supports_path: flags.supports_path(),
+            expires_at_s: self.expires_at_s(),
+            updated_at_s: self.updated_at_s(),
+            first_at_s: self.first_at_s(),
+        }
+    }
+
     pub(crate) fn contact_id(&self) -> u64 {
         u64::from_le_bytes(take(self.fixed, CONTACT_ID))
     }

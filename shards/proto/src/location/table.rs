@@ -1,7 +1,9 @@
 //! The table of records: find, apply, expire.
 
+use super::journal::{Change, Entry, Journal};
+use super::local_addresses::LocalAddresses;
 use super::op::{Bind, Cause, Op, Refresh, Unbind};
-use super::record::Record;
+use super::record::{Binding, Record};
 use crate::counters::Counters;
 use crate::hop::FlowToken;
 use crate::keys::AorHash;
@@ -46,6 +48,10 @@ pub(crate) struct Location {
     /// Records that have bindings on a connection, by connection.
     flows: HashMap<u64, Vec<u32>, BuildHasherDefault<FlowHasher>>,
     bindings: usize,
+    /// The local addresses that bindings name by number.
+    pub(crate) locals: LocalAddresses,
+    /// What is written down for a log.
+    pub(crate) journal: Journal,
     scratch: Vec<u8>,
 }
 
@@ -76,6 +82,8 @@ impl Location {
             records: Slab::default(),
             flows: HashMap::default(),
             bindings: 0,
+            locals: LocalAddresses::default(),
+            journal: Journal::default(),
             scratch: Vec::new(),
         }
     }
@@ -129,9 +137,21 @@ impl Location {
     /// [`Location::apply`] of a refresh, for who has found the AoR's record already.
     #[inline]
     pub(crate) fn refresh(&mut self, id: RecordId, refresh: &Refresh) {
+        let before = self.journal.is_kept().then(|| self.binding(id, refresh.contact_id)).flatten();
+        let before = before.map(|b| (b.updated_at_s(), b.request_print()));
         let done = self.record_mut(id).refresh(refresh);
         debug_assert!(done, "the registrar refreshes what it found");
         // The deadline stays; when it fires it finds the later time.
+        match before {
+            Some((updated_at_s, _)) if self.journal.wants_whole(updated_at_s) => {
+                self.write_bound(id, refresh.contact_id);
+            }
+            Some((_, request_print)) => {
+                let aor = self.record(id).hash();
+                self.journal.refreshed(aor, refresh, request_print != refresh.request_print);
+            }
+            None => {}
+        }
     }
 
     fn bind(
@@ -170,6 +190,7 @@ impl Location {
             }
             None => self.insert(key.hash, record),
         };
+        self.write_bound(id, bind.contact_id);
         if let Some((flow, _)) = replaced {
             self.forget_flow(id, flow);
         }
@@ -187,6 +208,8 @@ impl Location {
             Cause::User { cseq, branch_hash, until_s } => {
                 if self.record_mut(id).mark_removed(unbind.contact_id, cseq, branch_hash, until_s) {
                     counters.bindings_removed += 1;
+                    let aor = self.record(id).hash();
+                    self.journal.removed(aor, unbind.contact_id, cseq, branch_hash, until_s);
                     self.rearm(id, wheel);
                 }
                 return;
@@ -195,9 +218,63 @@ impl Location {
             Cause::Evicted => &mut counters.bindings_evicted,
             Cause::FlowLost => &mut counters.bindings_flow_lost,
         };
+        if unbind.cause != Cause::Expired {
+            let aor = self.record(id).hash();
+            self.journal.gone(aor, unbind.contact_id);
+        }
         // What was only remembered is no binding that ends.
         if self.remove(id, unbind.contact_id, wheel) {
             *removed += 1;
+        }
+    }
+
+    fn binding(&self, id: RecordId, contact_id: u64) -> Option<Binding<'_>> {
+        self.record(id).bindings().find(|b| b.contact_id() == contact_id)
+    }
+
+    /// Writes a binding down whole.
+    fn write_bound(&mut self, id: RecordId, contact_id: u64) {
+        if !self.journal.is_kept() {
+            return;
+        }
+        let Self { records, journal, locals, .. } = self;
+        let Some(record) = records.get(id.0).map(|slot| &slot.record) else { return };
+        if let Some(binding) = record.bindings().find(|b| b.contact_id() == contact_id) {
+            journal.bound(record.hash(), record.aor(), &binding, locals.address(binding.local()));
+        }
+    }
+
+    /// Does again what an entry of a journal says; whether there was something to do. Of connections nothing is left.
+    ///
+    /// What is over by now comes back too, since a later entry may have refreshed it in time; the wheel ends the rest.
+    pub(crate) fn restore(&mut self, entry: &Entry<'_>, wheel: &mut Wheel) -> bool {
+        // What happened before was counted before.
+        let counters = &mut Counters::default();
+        let found = self.find_by_hash(entry.aor).map(|(id, _)| id);
+        match (entry.change, found) {
+            (Change::Bound { aor, local, binding }, found) => {
+                let bind = binding.restored(self.locals.number(local));
+                self.bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel, counters);
+                if bind.transport.is_reliable()
+                    && let Some((id, _)) = self.find_by_hash(entry.aor)
+                {
+                    self.record_mut(id).mark_flow_lost(bind.contact_id);
+                }
+                true
+            }
+            (Change::Refreshed { mut refresh, is_anew }, Some(id)) => {
+                if !is_anew && let Some(binding) = self.binding(id, refresh.contact_id) {
+                    refresh.request_print = binding.request_print();
+                }
+                self.record_mut(id).refresh(&refresh)
+            }
+            (Change::Removed { contact_id, cseq, branch_hash, until_s }, Some(id)) => {
+                let done = self.record_mut(id).mark_removed(contact_id, cseq, branch_hash, until_s);
+                self.rearm(id, wheel);
+                done
+            }
+            (Change::Gone { contact_id }, Some(id)) => self.remove(id, contact_id, wheel),
+            (_, None) => false,
         }
     }
 

@@ -221,7 +221,7 @@ impl Core {
                 _ => None,
             });
             // The phone knows us by the address that it registered at.
-            let local = self.locals.address(binding.local()).ip();
+            let local = self.location.locals.address(binding.local()).ip();
             let ends = remote.map(|remote| Ends { remote, local: reaches(local, remote.ip()).then_some(local) });
             return match (lost, ends) {
                 (false, fallback) => Some(Destination::Flow { flow: binding.flow(), fallback }),
@@ -229,7 +229,8 @@ impl Core {
                 (true, None) => None,
             };
         }
-        let registered_at = Destination::Udp { remote: binding.remote(), local: self.locals.address(binding.local()) };
+        let registered_at =
+            Destination::Udp { remote: binding.remote(), local: self.location.locals.address(binding.local()) };
         if binding.flags().natted() {
             return Some(registered_at);
         }

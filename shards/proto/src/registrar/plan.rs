@@ -132,7 +132,7 @@ impl Core {
         Ok(Common {
             path: stored_path(request, bytes)?,
             source: request.source,
-            local: self.locals.number(request.source.local),
+            local: self.location.locals.number(request.source.local),
             natted: request::is_natted(&request.via, &request.source),
             call_id: request.call_id,
             cseq: request.cseq.number,

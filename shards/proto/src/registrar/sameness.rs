@@ -114,7 +114,7 @@ impl Core {
         out: &mut Outbox,
     ) -> Option<()> {
         let (id, record) = self.location.find_by_hash(aor)?;
-        if message.fault().is_some() || self.is_draining {
+        if message.fault().is_some() || self.is_draining || self.is_refusing_changes {
             return None;
         }
         let via = message.top_via().ok()?;
