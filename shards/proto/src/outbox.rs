@@ -43,6 +43,9 @@ pub struct Transmit {
     pub to: Destination,
     /// Whom to tell when it cannot be sent.
     pub ticket: Ticket,
+    /// Whether it says that something is done which has been written down in this turn: it may leave once that is
+    /// durable (see [`Shard::journal`](crate::Shard::journal)).
+    pub is_promise: bool,
     span: Range<u32>,
 }
 
@@ -94,11 +97,20 @@ impl Outbox {
     ///
     /// `compose` must only append.
     pub fn push(&mut self, to: Destination, ticket: Ticket, compose: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
+        self.add(to, ticket, false, compose)
+    }
+
+    /// Adds a message that is a promise, as [`Outbox::push`] does; nobody waits for the news that it was not sent.
+    pub(crate) fn push_promise(&mut self, to: Destination, compose: impl FnOnce(&mut Vec<u8>)) {
+        self.add(to, Ticket::NONE, true, compose);
+    }
+
+    fn add(&mut self, to: Destination, ticket: Ticket, is_promise: bool, compose: impl FnOnce(&mut Vec<u8>)) -> &[u8] {
         let start = self.buffer.len();
         compose(&mut self.buffer);
         debug_assert!(self.buffer.len() >= start, "compose must only append");
         let span = start as u32..self.buffer.len() as u32;
-        self.transmits.push(Transmit { to, ticket, span });
+        self.transmits.push(Transmit { to, ticket, is_promise, span });
         &self.buffer[start..]
     }
 }

@@ -192,10 +192,21 @@ impl Shard {
         self.core.wheel.next_deadline()
     }
 
-    /// From now on what changes in the location service is written down, for a log; a new generation of it begins
-    /// (see `location::journal`).
-    pub fn keep_journal(&mut self, now: Now) {
-        self.core.location.journal.keep(now.unix_s());
+    /// From now on what changes in the location service is written down, for a log whose present generation began at
+    /// `generation_began` (see `location::journal`).
+    pub fn keep_journal(&mut self, generation_began: Now) {
+        self.core.location.journal.keep(generation_began.unix_s());
+    }
+
+    /// Writes whole bindings down, from the record with the number `from` on, until about `bytes` have been written;
+    /// gives the number to go on from, and `None` when there is none left. To be called while nothing else is done.
+    pub fn write_down_all(&mut self, from: u32, bytes: usize) -> Option<u32> {
+        self.core.location.write_down_all(from, bytes)
+    }
+
+    /// When the last binding that is held now ends, in seconds since the Unix epoch; 0 when there is none.
+    pub fn last_expiry_s(&self) -> u32 {
+        self.core.location.last_expiry_s()
     }
 
     /// What has been written down since the last [`Shard::clear_journal`]. Replies of this turn promise it: they may

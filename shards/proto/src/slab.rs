@@ -31,6 +31,12 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// One more than the highest number that was ever given.
+    pub(crate) fn end(&self) -> u32 {
+        let full = self.chunks.len().saturating_sub(1) * CHUNK_SLOTS_COUNT;
+        (full + self.chunks.last().map_or(0, Vec::len)) as u32
+    }
+
     /// Keeps `value`; gives its number.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
@@ -95,5 +101,6 @@ mod tests {
         assert_eq!((slab.remove(ids[7]), slab.get(ids[7]), slab.len()), (None, None, 2999));
         assert_eq!(slab.insert(9), ids[7]);
         assert_eq!(slab.get(99_999), None);
+        assert_eq!((slab.end(), Slab::<u8>::default().end()), (3000, 0));
     }
 }

@@ -244,6 +244,33 @@ impl Location {
         }
     }
 
+    /// Writes whole bindings down, from the record with that number on, until about `bytes` are in the journal; gives
+    /// the number of the record to go on from.
+    pub(crate) fn write_down_all(&mut self, from: u32, bytes: usize) -> Option<u32> {
+        for id in from..self.records.end() {
+            if self.journal.bytes().len() >= bytes {
+                return Some(id);
+            }
+            let Some(slot) = self.records.get(id) else { continue };
+            for binding in slot.record.bindings() {
+                let local = self.locals.address(binding.local());
+                self.journal.bound(slot.record.hash(), slot.record.aor(), &binding, local);
+                if binding.flags().removed() {
+                    let (cseq, branch_hash) = (binding.cseq(), binding.branch_hash());
+                    let (id, until_s) = (binding.contact_id(), binding.expires_at_s());
+                    self.journal.removed(slot.record.hash(), id, cseq, branch_hash, until_s);
+                }
+            }
+        }
+        None
+    }
+
+    /// When the last binding ends, in seconds since the Unix epoch; 0 when there is none.
+    pub(crate) fn last_expiry_s(&self) -> u32 {
+        let records = (0..self.records.end()).filter_map(|id| self.records.get(id));
+        records.flat_map(|slot| slot.record.bindings()).map(|b| b.expires_at_s()).max().unwrap_or(0)
+    }
+
     /// Does again what an entry of a journal says; whether there was something to do. Of connections nothing is left.
     ///
     /// What is over by now comes back too, since a later entry may have refreshed it in time; the wheel ends the rest.

@@ -4,7 +4,7 @@ use super::gruu::TempGruu;
 use crate::hop::Destination;
 use crate::keys::AorHash;
 use crate::location::{Binding, Record, RecordId};
-use crate::outbox::{Outbox, Ticket};
+use crate::outbox::Outbox;
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::compose::{self, Stamp};
@@ -41,7 +41,7 @@ impl Core {
         let tag = registered.number.map(compose::hexadecimal::<16>);
         let (keys, settings, date) = (&mut self.keys, &self.settings, &mut self.date);
         let shard = self.place.index.0;
-        out.push(registered.to, Ticket::NONE, |buffer| {
+        out.push_promise(registered.to, |buffer| {
             let tag = tag.as_ref().map_or(&[][..], <[u8; 16]>::as_slice);
             let message = registered.message;
             compose::reply_to_read(buffer, message, Some(registered.via), 200, "OK", tag, registered.stamp);

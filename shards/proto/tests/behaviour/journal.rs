@@ -221,6 +221,29 @@ fn what_is_over_does_not_come_back_and_needs_no_entry() {
 }
 
 #[test]
+fn everything_can_be_written_down_anew_a_part_at_a_time() {
+    let mut node = Node::new();
+    for n in 0..50 {
+        node.udp(PHONE, &register(&format!("u{n}"), "<sip:a@h>;expires=600", 1));
+    }
+    node.udp(PHONE, &register("u7", "<sip:a@h>;expires=0", 2));
+    node.shard.keep_journal(node.now);
+    let (mut again, mut from, mut parts) = (Node::new(), Some(0), 0);
+    while let Some(next) = from {
+        from = node.shard.write_down_all(next, 2_000);
+        assert!(node.shard.journal().len() < 3_000);
+        again.shard.restore(node.shard.journal()).unwrap();
+        node.shard.clear_journal();
+        parts += 1;
+    }
+    assert!(parts > 3);
+    assert_eq!(again.shard.bindings(), node.shard.bindings());
+    assert_eq!(again.shard.last_expiry_s(), node.now.unix_s() + 600);
+    let late = again.udp(PHONE, &register("u7", "<sip:a@h>;expires=600", 1)).remove(0);
+    assert_eq!(late.status(), 500, "what was removed is remembered");
+}
+
+#[test]
 fn a_connection_comes_back_as_lost() {
     let mut node = Node::new();
     node.shard.keep_journal(node.now);
