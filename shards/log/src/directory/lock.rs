@@ -1,0 +1,49 @@
+//! One owner at a time.
+
+use super::DirectoryError;
+use super::durable_file::told;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A directory's lock; released when it is dropped, and by the kernel when the process dies.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) const FILE: &str = "lock";
+
+    /// Locks `directory` for this process alone, and writes its number into the lock.
+    pub(super) fn take(directory: &Path) -> Result<Self, DirectoryError> {
+        let path = directory.join(Self::FILE);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(told("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(directory)),
+            Err(TryLockError::Error(error)) => return Err(told("lock", &path)(error)),
+        }
+        file.set_len(0).map_err(told("write", &path))?;
+        writeln!(file, "{}", std::process::id()).map_err(told("write", &path))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The number in the lock is that of the last owner; it is told only if such a process is there, since readers do not
+/// write theirs.
+fn in_use(directory: &Path) -> DirectoryError {
+    let holder = fs::read_to_string(directory.join(Lock::FILE))
+        .ok()
+        .and_then(|text| text.trim().parse::<u32>().ok())
+        .filter(|pid| Path::new("/proc").join(pid.to_string()).exists());
+    DirectoryError::InUse { path: directory.to_path_buf(), holder }
+}
