@@ -61,7 +61,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The folder of the log of `shard`.
+    /// The folder of the log of `shard`, to be given to [`crate::Log::open`].
     ///
     /// # Panics
     /// When the layout has no such shard.

@@ -3,7 +3,7 @@
 use super::DirectoryError;
 use super::durable_file::told;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -35,6 +35,22 @@ impl Lock {
         file.set_len(0).map_err(told("write", &path))?;
         writeln!(file, "{}", std::process::id()).map_err(told("write", &path))?;
         Ok(Self { _file: file })
+    }
+
+    /// Locks `directory` against an owner; others may read it as well.
+    pub(crate) fn share(directory: &Path) -> Result<Self, DirectoryError> {
+        let path = directory.join(Self::FILE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(DirectoryError::Foreign { path: directory.to_path_buf() });
+            }
+            opened => opened.map_err(told("open", &path))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(in_use(directory)),
+            Err(TryLockError::Error(error)) => Err(told("lock", &path)(error)),
+        }
     }
 }
 

@@ -1,0 +1,251 @@
+//! Reads a directory without a node, for tools.
+//!
+//! # Contract
+//! Goes in: the path of a data directory. Comes out: what is in its logs ([`LogReader::inspect`]), whether all of it can
+//! be read ([`LogReader::verify`]), and the entries ([`LogReader::export`]). Nothing is changed, and a file system that is
+//! mounted read-only will do.
+//!
+//! A running node is refused: RocksDB's read-only view is not consistent while somebody writes. Readers share the
+//! directory's lock, so several may read at once, and a node does not start meanwhile. All calls wait for the disk, and
+//! hold one log open at a time.
+
+use crate::directory::{Lock, manifest_of};
+use crate::log::database;
+use crate::replay::{self, Entry, Progress, Replayed};
+use crate::store::{self, Store};
+use crate::wal::{self, Scan};
+use crate::{Damage, Generation, Layout, ReadError, ReplayError, Sequence, entry};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// A directory that is open for reading.
+#[derive(Debug)]
+pub struct LogReader {
+    layout: Layout,
+    created_at_s: u64,
+    _lock: Lock,
+}
+
+/// What is in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// When it was made, in seconds since 1970.
+    pub created_at_s: u64,
+    /// The current layout.
+    pub layout: Layout,
+    /// Its logs, in the order of their shards. A log that was never opened has no generation.
+    pub shards: Vec<ShardInspection>,
+}
+
+/// What is in the log of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardInspection {
+    /// The shard.
+    pub shard: u32,
+    /// Its generations, oldest first.
+    pub generations: Vec<GenerationInspection>,
+    /// Bytes of write-ahead logs on disk.
+    pub wal_bytes: u64,
+    /// Why it cannot be opened, or what of its write-ahead logs cannot be read. What tables hold is not looked at; see
+    /// [`LogReader::verify`].
+    pub damages: Vec<Damage>,
+    /// The tail that the next opening will cut back.
+    pub tail: Option<Damage>,
+}
+
+/// What is in a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationInspection {
+    /// Which one, and when it started.
+    pub generation: Generation,
+    /// Its first and last entry; `None` when it has none.
+    pub entries: Option<(Sequence, Sequence)>,
+    /// Bytes of its tables on disk.
+    pub tables_bytes: u64,
+    /// Its tables on disk.
+    pub tables_count: u64,
+}
+
+/// What a verification has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// The logs, in the order of their shards.
+    pub shards: Vec<ShardVerification>,
+}
+
+/// What a verification has found in the log of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardVerification {
+    /// The shard.
+    pub shard: u32,
+    /// Entries that can be read.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What cannot be read, or is missing.
+    pub damages: Vec<Damage>,
+    /// The tail that the next opening will cut back: no damage.
+    pub tail: Option<Damage>,
+}
+
+impl Verification {
+    /// Nothing is damaged.
+    pub fn is_whole(&self) -> bool {
+        self.shards.iter().all(|shard| shard.damages.is_empty())
+    }
+}
+
+/// A log that is open for reading; `None` in place of the store when there is nothing, or it cannot be opened.
+struct ReadLog {
+    store: Option<Store>,
+    generations: Vec<Generation>,
+    damages: Vec<Damage>,
+    tail: Option<Damage>,
+    database: PathBuf,
+}
+
+impl LogReader {
+    /// Opens the directory at `path` for reading.
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let manifest = manifest_of(path)?;
+        let lock = Lock::share(path)?;
+        // It may have been switched before the lock was there.
+        let manifest = if manifest_of(path)? == manifest { manifest } else { manifest_of(path)? };
+        let layout = Layout::of(path, &manifest);
+        Ok(Self { layout, created_at_s: manifest.created_at_s, _lock: lock })
+    }
+
+    /// What generations, sequences, sizes and ages there are. Reads write-ahead logs, and of tables only their ends.
+    pub fn inspect(&self) -> Inspection {
+        let shards = (0..self.layout.shards_count).map(|shard| self.log(shard).inspect(shard)).collect();
+        Inspection { created_at_s: self.created_at_s, layout: self.layout.clone(), shards }
+    }
+
+    /// Reads and checks everything. `progress` is called now and then with the shard.
+    pub fn verify(&self, progress: &mut dyn FnMut(u32, Progress)) -> Result<Verification, ReadError> {
+        let mut verification = Verification::default();
+        for shard in 0..self.layout.shards_count {
+            let mut log = self.log(shard);
+            let mut nothing = |_: Entry<'_>| ControlFlow::Continue(());
+            let read = log.read(true, &mut nothing, &mut |at| progress(shard, at));
+            let replayed = read.map_err(|source| ReadError::Replay { shard, source })?;
+            log.damages.extend(replayed.damages);
+            let Replayed { entries, bytes, .. } = replayed;
+            let ReadLog { damages, tail, .. } = log;
+            verification.shards.push(ShardVerification { shard, entries, bytes, damages, tail });
+        }
+        Ok(verification)
+    }
+
+    /// Gives all entries of all shards to `visit` with their shard, oldest first, until it ends it. With `salvage`, what
+    /// cannot be read is left out and returned; without it, the first damage is an error.
+    pub fn export(
+        &self,
+        salvage: bool,
+        visit: &mut dyn FnMut(u32, Entry<'_>) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(u32, Progress),
+    ) -> Result<Vec<Damage>, ReadError> {
+        let mut damages = Vec::new();
+        for shard in 0..self.layout.shards_count {
+            let log = self.log(shard);
+            if !salvage && !log.damages.is_empty() {
+                return Err(ReadError::Damaged { shard, damages: log.damages });
+            }
+            let read = log.read(salvage, &mut |entry| visit(shard, entry), &mut |at| progress(shard, at));
+            let replayed = read.map_err(|source| ReadError::Replay { shard, source })?;
+            damages.extend(log.damages);
+            damages.extend(replayed.damages);
+            if replayed.is_stopped {
+                break;
+            }
+        }
+        Ok(damages)
+    }
+
+    fn log(&self, shard: u32) -> ReadLog {
+        let database = database(&self.layout.shard_folder(shard));
+        let damaged = |reason: String| Damage { file: database.clone(), offset_bytes: None, lost: None, reason };
+        let Scan { middle, tail, .. } = match wal::scan(&database) {
+            Ok(scan) => scan,
+            Err(error) => Scan { middle: vec![damaged(error.to_string())], ..Scan::default() },
+        };
+        let mut log =
+            ReadLog { store: None, generations: Vec::new(), damages: Vec::new(), tail, database: database.clone() };
+        if !database.join("CURRENT").exists() {
+            // A log that was never opened; or one that has lost it, which has entries.
+            if crate::log::holds_entries(&database) {
+                log.damages.push(damaged("its file CURRENT is missing".to_owned()));
+            }
+            return log;
+        }
+        let opened =
+            store::open_read_only(&database).and_then(|store| Ok((store::generation_numbers(&database)?, store)));
+        match opened {
+            Ok((numbers, store)) => {
+                log.generations = numbers.into_iter().map(|number| generation(&store, number)).collect();
+                log.damages.extend(middle.into_iter().filter(|found| crate::log::is_lost(&store, &database, found)));
+                log.store = Some(store);
+            }
+            Err(error) => {
+                log.damages.extend(middle);
+                let file = store::file_in(&error, &database).unwrap_or_else(|| database.clone());
+                log.damages.push(Damage { file, ..damaged(error.to_string()) });
+            }
+        }
+        log
+    }
+}
+
+/// A generation whose start cannot be read is taken to have started at 0; reading its entries shows what is wrong.
+fn generation(store: &Store, number: u64) -> Generation {
+    let family = store.cf_handle(&Generation::name(number));
+    let value = family.and_then(|family| store.get_cf(&family, entry::START_KEY.key()).ok().flatten());
+    let start = value.and_then(|value| entry::Start::decode(&value).ok());
+    Generation { number, started_at_s: start.map_or(0, |start| start.started_at_s) }
+}
+
+impl ReadLog {
+    fn read(
+        &self,
+        salvage: bool,
+        visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Replayed, ReplayError> {
+        match &self.store {
+            Some(store) => replay::read(store, &self.generations, salvage, visit, progress),
+            None => Ok(Replayed::default()),
+        }
+    }
+
+    fn inspect(self, shard: u32) -> ShardInspection {
+        let tables = self.store.as_ref().and_then(|store| store.live_files().ok()).unwrap_or_default();
+        let inspect = |generation: &Generation| {
+            let name = Generation::name(generation.number);
+            let own = || tables.iter().filter(|table| table.column_family_name == name);
+            GenerationInspection {
+                generation: *generation,
+                entries: self.store.as_ref().and_then(|store| ends(store, &name)),
+                tables_bytes: own().map(|table| table.size as u64).sum(),
+                tables_count: own().count() as u64,
+            }
+        };
+        let generations = self.generations.iter().map(inspect).collect();
+        ShardInspection {
+            shard,
+            generations,
+            wal_bytes: wal::bytes(&self.database),
+            damages: self.damages,
+            tail: self.tail,
+        }
+    }
+}
+
+/// The first and last entry of a generation, as far as they can be read.
+fn ends(store: &Store, name: &str) -> Option<(Sequence, Sequence)> {
+    let family = store.cf_handle(name)?;
+    let mut entries = store.raw_iterator_cf(&family);
+    entries.seek(entry::START_KEY.next().key());
+    let first = Sequence::from_key(entries.key()?)?;
+    entries.seek_to_last();
+    Some((first, Sequence::from_key(entries.key()?)?))
+}
