@@ -35,12 +35,15 @@ install_missing() {
     for pair in "$@"; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
     done
-    [[ ${#missing[@]} -gt 0 ]] || return 0
-    command -v apt-get >/dev/null ||
-        die "these packages are missing, and there is no apt-get to install them:" "${missing[*]}"
-    say "installing ${missing[*]} (apt-get)"
+    [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
+}
+
+# install_packages PACKAGE... installs Debian or Ubuntu packages.
+install_packages() {
+    command -v apt-get >/dev/null || die "these packages are missing, and there is no apt-get to install them:" "$*"
+    say "installing $* (apt-get)"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # Makes sure of a C compiler and of a Rust toolchain that is new enough.
@@ -62,6 +65,9 @@ need_toolchain() {
             "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y   # needs: apt-get install curl"
     fi
 }
+
+# shellcheck source=scripts/rocksdb.bash
+source "$ROOT/scripts/rocksdb.bash"
 
 # component NAME COMMAND... makes sure of a part of the toolchain that a minimal installation leaves out.
 component() {
