@@ -103,6 +103,15 @@ pub(crate) struct ServeArguments {
     /// How many shards, one thread each; by default one on every core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=limits::SHARDS_COUNT_MAX as i64))]
     shards: Option<u8>,
+    /// Where bindings are kept, instead of persistence.directory; a folder of this node alone.
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Option<PathBuf>,
+    /// What a 200 to a REGISTER survives, instead of persistence.durability.
+    #[arg(long, value_name = "WHAT", value_parser = ["none", "process", "disk"])]
+    durability: Option<String>,
+    /// Gives up what is damaged in the log, and tells it, instead of refusing to start. Copy the data directory before.
+    #[arg(long)]
+    pub(crate) salvage: bool,
     /// The form of log lines.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -121,6 +130,10 @@ impl ServeArguments {
             node.listen.clone_from(&self.listen);
         }
         node.shards = self.shards.or(node.shards);
+        node.data_directory = self.data_dir.clone().or(node.data_directory.take());
+        if let Some(word) = &self.durability {
+            node.durability = config::durability(word);
+        }
         node.log_format = self.log_format.unwrap_or(node.log_format);
         node.log_level = self.log_level.unwrap_or(node.log_level);
     }

@@ -15,8 +15,10 @@ use crate::log::{self, NamedCounts};
 use crate::show;
 use signals::{Signal, Signals};
 use sipfed_proto::{Listener, limits};
-use sipfed_shards::{DataPlane, Options, ShardReport};
+use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 use watch::Watch;
@@ -53,6 +55,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
         listeners: config.node.listen.clone(),
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
+        persistence: persistence(&config, arguments.salvage),
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
@@ -66,6 +69,29 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
         log_report("stopped", &report);
     }
     Ok(())
+}
+
+/// How bindings are kept, as configured.
+fn persistence(config: &Config, salvage: bool) -> Option<PersistenceOptions> {
+    let node = &config.node;
+    let durability = node.durability?;
+    let directory = node.data_directory.clone().unwrap_or_else(usual_directory);
+    Some(PersistenceOptions { directory, durability, on_failure: node.on_disk_failure, salvage })
+}
+
+/// Where bindings are kept unless the configuration says otherwise.
+fn usual_directory() -> PathBuf {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    // systemd names the folder that it made for StateDirectory=.
+    if let Some(directory) = named("STATE_DIRECTORY") {
+        return directory;
+    }
+    // The owner of its own entry in /proc is the user that a process runs as.
+    if std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0) {
+        return PathBuf::from("/var/lib/sipfed");
+    }
+    let state = named("XDG_STATE_HOME").or_else(|| named("HOME").map(|home| home.join(".local/state")));
+    state.map_or_else(|| PathBuf::from("/var/lib/sipfed"), |state| state.join("sipfed"))
 }
 
 /// The core of each shard: the cores that this process may use, each again when there are more shards.
@@ -175,6 +201,8 @@ fn log_report(message: &str, report: &ShardReport) {
         bindings = report.bindings,
         open_transactions = report.open_transactions,
         connections = report.connections,
+        log_entries = report.log.map(|log| log.entries),
+        log_bytes = report.log.map(|log| log.wal_bytes),
         counters = ?NamedCounts(counts),
         "{message}"
     );

@@ -13,8 +13,11 @@ fn free_port() -> u16 {
 
 #[test]
 fn the_commands_that_a_node_prints_register_a_phone_and_call_it() {
+    let data = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("first-call-{}", std::process::id()));
     let mut node = Command::new(env!("CARGO_BIN_EXE_sipfed"))
         .args(["serve", "--hints", "--listen", &format!("udp:127.0.0.1:{}", free_port())])
+        .arg("--data-dir")
+        .arg(&data)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -34,6 +37,7 @@ fn the_commands_that_a_node_prints_register_a_phone_and_call_it() {
     let typed = Command::new("timeout").args(["30", "sh", "-c", &script]).stdin(Stdio::null()).output().unwrap();
     node.kill().unwrap();
     node.wait().unwrap();
+    std::fs::remove_dir_all(data).unwrap();
 
     assert_eq!(commands.len(), 3, "{commands:?}");
     assert_ne!(typed.status.code(), Some(127), "a program is missing: apt-get install sipsak sip-tester");

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long anything may take before its test fails; nothing is waited for that long.
@@ -15,6 +16,7 @@ struct Node {
     child: Child,
     log: BufReader<ChildStderr>,
     udp: SocketAddr,
+    data: PathBuf,
 }
 
 impl Node {
@@ -24,16 +26,19 @@ impl Node {
     }
 
     fn start_with(mut command: Command, arguments: &[&str]) -> Self {
+        let data = data_directory();
         let mut child = command
             .args(["serve", "--log-format", "json", "--shards", "2"])
             .args(["--listen", "udp:127.0.0.1:0", "--listen", "tcp:127.0.0.1:0"])
             .args(arguments)
+            .arg("--data-dir")
+            .arg(&data)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let udp = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut node = Self { child, log, udp };
+        let mut node = Self { child, log, udp, data };
         let ready = node.line("ready");
         let listening = string(&ready, "listening");
         node.udp = listening.split(' ').find_map(|part| part.strip_prefix("udp:")?.parse().ok()).unwrap();
@@ -70,7 +75,15 @@ impl Drop for Node {
         // It has ended already unless the test failed; then there is nobody left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
     }
+}
+
+/// A data directory that nobody else uses.
+fn data_directory() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("lifecycle-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 /// The string in a field of a JSON line; empty when there is none. No value here holds an escaped quote.
@@ -165,7 +178,10 @@ fn an_interrupt_from_the_keyboard_stops_as_well() {
 fn a_second_node_does_not_share_the_address_of_the_first() {
     let node = Node::start(&[]);
     let listen = format!("udp:{}", node.udp);
-    let second = Command::new(env!("CARGO_BIN_EXE_sipfed")).args(["serve", "--listen", &listen]).output().unwrap();
+    let second = Command::new(env!("CARGO_BIN_EXE_sipfed"))
+        .args(["serve", "--durability", "none", "--listen", &listen])
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(second.stderr).unwrap();
     assert_eq!(second.status.code(), Some(4), "{stderr}");
     let expected = format!("  × {listen} is taken: process {} (sipfed) listens there\n", node.child.id());

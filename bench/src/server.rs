@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ struct ChildGuard {
     child: Child,
     /// What it writes: a file without a name, so that nothing is left behind however we end.
     log: Option<File>,
+    /// Its data directory, which goes with it.
+    data: Option<PathBuf>,
 }
 
 impl Drop for ChildGuard {
@@ -45,6 +47,9 @@ impl Drop for ChildGuard {
         // It may have ended already; then there is nothing to kill, and waiting only reaps it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(data) = &self.data {
+            let _ = std::fs::remove_dir_all(data);
+        }
     }
 }
 
@@ -65,16 +70,19 @@ impl Server {
     pub(crate) fn start_daemon(program: &Path, shards: usize, arguments: &[String]) -> Result<Self, Error> {
         let address = free_address()?;
         let log = nameless_file(address.port()).doing("making a file for the daemon's log")?;
+        let data = std::env::temp_dir().join(format!("sipfed-bench-{}-{}", std::process::id(), address.port()));
         let mut command = Command::new(program);
         command
             .arg("serve")
             .args(["--listen", &format!("udp:{address}"), "--listen", &format!("tcp:{address}")])
             .args(["--shards", &shards.to_string()])
+            .arg("--data-dir")
+            .arg(&data)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().doing("sharing the log file")?)
             .stderr(log.try_clone().doing("sharing the log file")?);
-        let mut server = Self::start(command, program, Some(log), |_| Ok(address))?;
+        let mut server = Self::start(command, program, Some((log, data)), |_| Ok(address))?;
         server.wait_until_it_answers()?;
         Ok(server)
     }
@@ -101,12 +109,13 @@ impl Server {
     fn start(
         mut command: Command,
         program: &Path,
-        log: Option<File>,
+        files: Option<(File, PathBuf)>,
         address: impl FnOnce(&mut Child) -> Result<SocketAddr, Error>,
     ) -> Result<Self, Error> {
         sys::die_with_parent(&mut command);
         let child = command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
-        let mut guard = ChildGuard { child, log };
+        let (log, data) = files.unzip();
+        let mut guard = ChildGuard { child, log, data };
         let address = address(&mut guard.child)?;
         let pid = guard.child.id();
         let clock = CpuClock::of_process(pid).doing("finding the CPU clock of a child")?;

@@ -96,6 +96,12 @@ pub enum StartError {
         /// What the kernel said.
         reason: String,
     },
+    /// The data directory, or a log in it, cannot be used.
+    #[error("{reason}")]
+    Persistence {
+        /// What is wrong, where, and what to do.
+        reason: String,
+    },
     /// A shard could not be made for another reason.
     #[error("shard {shard} cannot start ({step}): {reason}")]
     Shard {

@@ -9,6 +9,7 @@
 //! - `udp`: datagrams in batches; `stream`: TCP connections and their framing.
 //! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane;
 //!   `doorbell`: how a shard that is asleep learns of either.
+//! - `persistence`: the shard's end of its log, and how everything comes back from it.
 //! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
 //! - `bind`: the sockets, before any shard runs; `start`: the order of starting and stopping.
 //! - `sys`: the system calls, and all of the crate's `unsafe`.
@@ -21,6 +22,7 @@ mod error;
 mod link;
 mod mesh;
 mod pace;
+mod persistence;
 mod ready;
 mod runtime;
 mod start;
@@ -30,6 +32,7 @@ mod turn;
 mod udp;
 
 pub use error::StartError;
+pub use persistence::{Durability, OnFailure, PersistenceOptions};
 pub use start::DataPlane;
 
 use sipfed_proto::{Counters, Listener, Settings, ShardIndex};
@@ -45,6 +48,8 @@ pub struct Options {
     pub settings: Settings,
     /// Sockets and streams.
     pub sockets: SocketOptions,
+    /// How bindings are kept beyond the life of the node; `None` keeps them in memory alone.
+    pub persistence: Option<PersistenceOptions>,
 }
 
 /// Bounds and waits of sockets and streams.
@@ -81,6 +86,8 @@ pub struct ShardReport {
     pub open_transactions: usize,
     /// Connections it owns.
     pub connections: usize,
+    /// What its log has done, where it keeps one.
+    pub log: Option<sipfed_log::Statistics>,
 }
 
 #[cfg(test)]

@@ -245,7 +245,9 @@ impl ShardLog {
     /// Puts the promises that may leave by now into `out`.
     pub(crate) fn release(&mut self, out: &mut Outbox) {
         let durable = self.log.durable();
-        while let Some(held) = self.held.pop_front_if(|held| held.sequence.is_some_and(|wanted| wanted <= durable)) {
+        let may_leave = |held: &Held| held.sequence.is_some_and(|wanted| wanted <= durable);
+        while self.held.front().is_some_and(may_leave) {
+            let Some(held) = self.held.pop_front() else { return };
             out.push(held.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&held.bytes));
         }
     }

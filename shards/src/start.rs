@@ -12,11 +12,13 @@ use crate::clock::Clock;
 use crate::error::StartError;
 use crate::link::Control;
 use crate::mesh::{Mesh, MeshPort};
+use crate::persistence::PersistenceOptions;
+use crate::persistence::boot::{self, OpenedLogs};
 use crate::runtime::{self, Executor, Unfit};
 use crate::turn::{Parts, ShardRun};
 use crate::{Options, ShardReport, SocketOptions, sys};
 use crossbeam::channel::{self, Receiver, Sender};
-
+use sipfed_log::{DataDirectory, Log};
 use sipfed_proto::{Place, Settings, Shard, ShardIndex, limits};
 use std::io;
 use std::net::SocketAddr;
@@ -31,6 +33,8 @@ pub struct DataPlane {
     mesh: Arc<Mesh>,
     controls: Vec<Arc<Control>>,
     threads: Vec<JoinHandle<Option<ShardReport>>>,
+    /// Held while the shards run, so that no other process takes it.
+    _directory: Option<DataDirectory>,
 }
 
 /// What the thread of one shard is given.
@@ -45,12 +49,13 @@ struct Errand {
     clock: Clock,
     mesh: MeshPort,
     control: Arc<Control>,
+    log: Option<(PersistenceOptions, Log)>,
 }
 
 impl DataPlane {
     /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cores, listeners, mut settings, sockets } = options;
+        let Options { cores, listeners, mut settings, sockets, persistence } = options;
         check(&cores, listeners.len(), &sockets)?;
         let bound = bind::bind(&listeners, cores.len(), &sockets)?;
         settings.own_addresses = bind::own_addresses(&bound.listeners)?;
@@ -63,11 +68,22 @@ impl DataPlane {
             .map(Arc::new)
             .map_err(|source| StartError::Machine { step: "make the shards' bells", source })?;
         let clock = Clock::start();
+        let opened = persistence
+            .as_ref()
+            .map(|options| boot::open(options, cores.len() as u8, secret, &settings, clock, &mesh))
+            .transpose()?;
+        let (directory, mut logs) = match opened {
+            Some(OpenedLogs { directory, logs }) => (Some(directory), logs),
+            None => (None, Vec::new()),
+        };
+        let secret = directory.as_ref().map_or(secret, |directory| *directory.secret());
+        let mut logs = logs.drain(..);
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
             controls: cores.iter().map(|_| Arc::new(Control::new())).collect(),
             threads: Vec::with_capacity(cores.len()),
             mesh,
+            _directory: directory,
         };
         let (ready_to, ready) = channel::bounded(cores.len());
         let (go, go_on) = channel::bounded(cores.len());
@@ -84,6 +100,7 @@ impl DataPlane {
                 clock,
                 mesh: MeshPort::new(Arc::clone(&plane.mesh), shard),
                 control: Arc::clone(&plane.controls[index]),
+                log: persistence.clone().zip(logs.next()),
             };
             let (ready_to, go_on) = (ready_to.clone(), go_on.clone());
             let thread = thread::Builder::new()
@@ -222,9 +239,17 @@ impl Errand {
     fn make(self) -> Result<ShardRun, StartError> {
         let shard = usize::from(self.index.0);
         let place = Place { index: self.index, count: self.shards_count };
+        let now = self.clock.now();
+        let expires_s_max = self.settings.registrar.max_expires_s;
+        let mut machine = Shard::new(self.settings, place, self.secret, now);
+        let log = self
+            .log
+            .map(|(options, log)| boot::restore(&options, &mut machine, log, self.index, expires_s_max, now))
+            .transpose()?;
         let parts = Parts {
             index: self.index,
-            machine: Shard::new(self.settings, place, self.secret, self.clock.now()),
+            machine,
+            log,
             ports: self.ports,
             mesh: self.mesh,
             control: self.control,

@@ -9,10 +9,11 @@
 //! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
 //!    the same moments;
 //! 3. **timers** of the machine and of the connections;
-//! 4. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
+//! 4. **append** what all of that has changed to the shard's log, in one entry (see [`crate::persistence`]);
+//! 5. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
 //!    write, messages for connections of other shards by the mesh. What could not be sent, and connections
 //!    that have ended, go back to the machine, whose answers are sent in the same turn;
-//! 5. **wait**, in one of three ways (see [`ShardRun::wait`]).
+//! 6. **wait**, in one of three ways (see [`ShardRun::wait`]).
 //!
 //! Bounds: every source gives a bounded batch to a turn; the machine bounds its timers; sending goes round
 //! [`SEND_ROUNDS_MAX`] times and leaves the rest to the next turn. While anything is left there is no wait.
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::link::Control;
 use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
+use crate::persistence::ShardLog;
 use crate::ready::Ready;
 use crate::runtime;
 use crate::stream::{News, Step, Streams};
@@ -56,6 +58,7 @@ const CONGESTED_WAIT_NS: u64 = 250_000;
 pub(crate) struct Parts<'a> {
     pub(crate) index: ShardIndex,
     pub(crate) machine: Shard,
+    pub(crate) log: Option<ShardLog>,
     pub(crate) ports: Ports,
     pub(crate) mesh: MeshPort,
     pub(crate) control: Arc<Control>,
@@ -68,6 +71,9 @@ pub(crate) struct ShardRun {
     index: ShardIndex,
     machine: Shard,
     outbox: Outbox,
+    log: Option<ShardLog>,
+    /// Whether the promises of this turn may leave with it.
+    promises_leave: bool,
     news: News,
     /// What the runtime itself counts; added to the machine's when it reports.
     counters: Counters,
@@ -124,7 +130,7 @@ impl Intake<'_> {
 impl ShardRun {
     /// Makes the shard; it runs on the thread that it is made on.
     pub(crate) fn new(parts: Parts<'_>) -> io::Result<Self> {
-        let Parts { index, machine, ports, mesh, control, clock, sockets } = parts;
+        let Parts { index, machine, log, ports, mesh, control, clock, sockets } = parts;
         let epoll = Epoll::new(EVENTS_COUNT_MAX)?;
         epoll.add(mesh.bell(), Interest::READ_EDGE, Ready::Bell.token())?;
         for (index, port) in ports.udp.iter().enumerate() {
@@ -136,6 +142,8 @@ impl ShardRun {
             index,
             machine,
             outbox: Outbox::new(),
+            log,
+            promises_leave: true,
             news: News::default(),
             counters: Counters::default(),
             clock,
@@ -161,7 +169,11 @@ impl ShardRun {
             runtime::yield_if_needed().await;
             self.wait(turn);
         }
-        self.report()
+        let report = self.report();
+        if let Some(log) = self.log {
+            log.close();
+        }
+        report
     }
 
     /// One turn over what the last wait has found ready.
@@ -169,13 +181,24 @@ impl ShardRun {
         let now = self.clock.now();
         let mut turn = Turn::default();
         self.answer_control();
+        if let Some(log) = &mut self.log {
+            log.begin(now, &mut self.machine);
+        }
         self.receive_ready(now, &mut turn);
         self.mesh.dispatch();
         self.receive_parcels(now, &mut turn);
         self.machine.handle_timeout(now, &mut self.outbox);
         self.expire_streams(now);
+        self.append(now);
         self.send(now, &mut turn);
         turn
+    }
+
+    /// Makes durable what the turn has changed, and lets go what waited for that.
+    fn append(&mut self, now: Now) {
+        let Some(log) = &mut self.log else { return };
+        self.promises_leave = log.append(now, &mut self.machine, &mut self.counters);
+        log.release(&mut self.outbox);
     }
 
     fn receive_ready(&mut self, now: Now, turn: &mut Turn) {
@@ -301,6 +324,7 @@ impl ShardRun {
             bindings: self.machine.bindings(),
             open_transactions: self.machine.open_transactions(),
             connections: self.streams.connections_count(),
+            log: self.log.as_ref().map(ShardLog::statistics),
         }
     }
 
@@ -334,6 +358,13 @@ impl ShardRun {
         let Self { epoll, counters, news, streams, mesh, .. } = self;
         for (index, transmit) in self.outbox.transmits().iter().enumerate() {
             let ticket = transmit.ticket;
+            if transmit.is_promise
+                && !self.promises_leave
+                && let Some(log) = &mut self.log
+            {
+                counters.dropped_not_durable += u64::from(!log.hold(transmit.to, self.outbox.bytes(transmit)));
+                continue;
+            }
             let mut step = Step { epoll, now, counters, news };
             match transmit.to {
                 Destination::Udp { remote, local } => match udp::best_port(&self.udp, local, remote) {

@@ -4,8 +4,9 @@ use super::forms;
 use super::key::{Key, Kind, Unit, Wrong};
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
-use sipfed_shards::SocketOptions;
+use sipfed_shards::{Durability, OnFailure, SocketOptions};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// The keys that differ from node to node.
 #[derive(Clone, Debug)]
@@ -28,6 +29,12 @@ pub(crate) struct NodeConfig {
     pub(crate) foreign: Foreign,
     /// Sockets and streams.
     pub(crate) sockets: SocketOptions,
+    /// What a 200 to a REGISTER survives; `None` for nothing.
+    pub(crate) durability: Option<Durability>,
+    /// The data directory; `None` for the usual place.
+    pub(crate) data_directory: Option<PathBuf>,
+    /// What happens while the disk does not follow.
+    pub(crate) on_disk_failure: OnFailure,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -106,6 +113,9 @@ impl Default for NodeConfig {
                 stream_message_bytes_max: limits::MESSAGE_BYTES_MAX,
                 stream_write_bytes_max: 256 << 10,
             },
+            durability: Some(Durability::Process),
+            data_directory: None,
+            on_disk_failure: OnFailure::Refuse,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
@@ -321,6 +331,54 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         },
     },
     Key {
+        section: "persistence",
+        name: "durability",
+        what: "What a 200 to a REGISTER survives: `none` keeps bindings in memory alone, `process` survives the death of \
+               the process, `disk` a loss of power, at the price of a wait for the disk.",
+        kind: Kind::Choice {
+            words: &["none", "process", "disk"],
+            get: |config| match config.durability {
+                None => "none",
+                Some(Durability::Process) => "process",
+                Some(Durability::Disk) => "disk",
+            },
+            set: |config, word| config.durability = durability(word),
+        },
+    },
+    Key {
+        section: "persistence",
+        name: "directory",
+        what: "Where bindings are kept: a folder of this node alone. Left out: what systemd names as its state directory, \
+               else `/var/lib/sipfed` for root and `~/.local/state/sipfed` for others.",
+        kind: Kind::Text {
+            form: "absolute path",
+            get: |config| config.data_directory.as_ref().map(|path| path.display().to_string()),
+            set: |config, text| {
+                if !Path::new(text).is_absolute() {
+                    return Err(Wrong::new("not an absolute path", "begin it with a slash"));
+                }
+                config.data_directory = Some(text.into());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "persistence",
+        name: "on_failure",
+        what: "What happens while the disk is full, has failed or is too slow: `refuse` answers REGISTER with 503, `serve` \
+               accepts it although a restart would forget it. Calls go on.",
+        kind: Kind::Choice {
+            words: &["refuse", "serve"],
+            get: |config| match config.on_disk_failure {
+                OnFailure::Refuse => "refuse",
+                OnFailure::Serve => "serve",
+            },
+            set: |config, word| {
+                config.on_disk_failure = if word == "serve" { OnFailure::Serve } else { OnFailure::Refuse };
+            },
+        },
+    },
+    Key {
         section: "log",
         name: "format",
         what: "`text` is for people and coloured on a terminal; `json` writes one object a line. Both go to stderr.",
@@ -361,6 +419,15 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         },
     },
 ];
+
+/// What a word of `persistence.durability` means; any but the three is the default.
+pub(crate) fn durability(word: &str) -> Option<Durability> {
+    match word {
+        "none" => None,
+        "disk" => Some(Durability::Disk),
+        _ => Some(Durability::Process),
+    }
+}
 
 fn add_listener(config: &mut NodeConfig, text: &str) -> Result<(), Wrong> {
     let listener = forms::listener(text)?;

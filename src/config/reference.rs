@@ -6,7 +6,7 @@ use super::{cluster, node};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 9] = [
+const SECTIONS: [(&str, &str); 10] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -14,6 +14,7 @@ const SECTIONS: [(&str, &str); 9] = [
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections."),
+    ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
     ("log", "What is written, and how."),
     ("stop", "How the node ends."),
 ];

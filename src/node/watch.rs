@@ -46,7 +46,14 @@ mod tests {
     use sipfed_proto::ShardIndex;
 
     fn report(shard: u8, counters: &Counters) -> ShardReport {
-        ShardReport { shard: ShardIndex(shard), counters: *counters, bindings: 0, open_transactions: 0, connections: 0 }
+        ShardReport {
+            shard: ShardIndex(shard),
+            counters: *counters,
+            bindings: 0,
+            open_transactions: 0,
+            connections: 0,
+            log: None,
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -23,11 +23,13 @@ pub(crate) struct Start<'a> {
     pub(crate) at: SocketAddr,
     /// More of the configuration file, without the table `[node]`.
     pub(crate) file: &'a str,
+    /// Its data directory; `None` for one that goes with it.
+    pub(crate) data: Option<&'a Path>,
 }
 
 impl Default for Start<'_> {
     fn default() -> Self {
-        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "" }
+        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "", data: None }
     }
 }
 
@@ -41,6 +43,8 @@ pub(crate) struct Daemon {
     seen: Vec<String>,
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    /// Its own folder.
+    folder: PathBuf,
 }
 
 /// What one shard reported: its gauges and counters by name.
@@ -64,13 +68,16 @@ pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
 impl Daemon {
     /// Starts a daemon and waits for its line `ready`.
     pub(crate) fn start(start: &Start<'_>) -> Self {
-        let Start { shards, at, file } = start;
-        let path = folder().join("sipfed.toml");
+        let Start { shards, at, file, data } = start;
+        let folder = folder();
+        let path = folder.join("sipfed.toml");
         let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"]");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_sipfed"))
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&path)
+            .arg("--data-dir")
+            .arg(data.map_or_else(|| folder.join("data"), Path::to_path_buf))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -82,14 +89,14 @@ impl Daemon {
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let pid = child.id();
-        let mut daemon = Self { child, pid, shards: *shards, log, seen: Vec::new(), udp: nowhere, tcp: nowhere };
+        let mut daemon =
+            Self { child, pid, shards: *shards, log, seen: Vec::new(), udp: nowhere, tcp: nowhere, folder };
         let ready = daemon.line("ready");
         let address = |transport: &str| {
             let (_, rest) = ready.split_once(transport).unwrap_or_else(|| panic!("no {transport} in {ready}"));
             rest.split([' ', '"']).next().unwrap().parse().unwrap()
         };
         (daemon.udp, daemon.tcp) = (address("udp:"), address("tcp:"));
-        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
         daemon
     }
 
@@ -137,6 +144,13 @@ impl Daemon {
         }
     }
 
+    /// Ends the daemon without a warning.
+    #[allow(dead_code, reason = "not every test that plays with a daemon kills it")]
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
     pub(crate) fn stop(mut self) {
         self.signal("TERM");
@@ -156,6 +170,7 @@ impl Drop for Daemon {
         // It has ended already unless the test failed; then there is nobody left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -112,6 +112,12 @@ counters! {
     Work connections_accepted;
     /// Connections opened.
     Work connections_opened;
+    /// Turns whose changes the log did not take at once, since the disk was behind.
+    Dropped log_stalls;
+    /// Turns whose changes the log refused: the disk is full, or has failed.
+    Dropped log_failures;
+    /// Replies to REGISTER requests that waited for the disk among too many.
+    Dropped dropped_not_durable;
     /// Messages to a connection that was gone or could not take more.
     Dropped dropped_flow_gone;
 }

@@ -45,7 +45,11 @@ pub(crate) fn open(
     let identity = Identity { shards_count: shards_count.into(), secret, now_s };
     let mut directory = DataDirectory::open(&options.directory, &identity).map_err(not_kept)?;
     if let Some(resharding) = directory.needs_resharding() {
-        tracing::info!(from = resharding.stored, to = resharding.wanted, "the logs are written for another number of shards");
+        tracing::info!(
+            from = resharding.stored,
+            to = resharding.wanted,
+            "the logs are written for another number of shards"
+        );
         rewrite(options, &mut directory, settings, clock)?;
     }
     let layout = directory.layout();
@@ -79,7 +83,11 @@ fn open_log(
 fn tell(folder: &Path, report: &OpenReport) {
     let log = folder.display().to_string();
     if let Some(cut) = &report.cut {
-        tracing::warn!(log, what = cut.to_string(), "the end of a log was being written when the node died, and is cut");
+        tracing::warn!(
+            log,
+            what = cut.to_string(),
+            "the end of a log was being written when the node died, and is cut"
+        );
     }
     for damage in &report.given_up {
         tracing::error!(log, what = damage.to_string(), "a part of a log is lost");
