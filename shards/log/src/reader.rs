@@ -10,11 +10,12 @@
 //! hold one log open at a time.
 
 use crate::directory::{Lock, manifest_of};
-use crate::log::database;
+use crate::high_water::HighWater;
+use crate::log::{database, holds_entries, is_lost};
 use crate::replay::{self, Entry, Progress, Replayed};
 use crate::store::{self, Store};
 use crate::wal::{self, Scan};
-use crate::{Damage, Generation, Layout, ReadError, ReplayError, Sequence, entry};
+use crate::{Damage, Generation, Layout, Lost, ReadError, ReplayError, Sequence, entry};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -107,10 +108,10 @@ struct ReadLog {
 impl LogReader {
     /// Opens the directory at `path` for reading.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let manifest = manifest_of(path)?;
+        // Refuses what is no data directory before there is a lock to share.
+        manifest_of(path)?;
         let lock = Lock::share(path)?;
-        // It may have been switched before the lock was there.
-        let manifest = if manifest_of(path)? == manifest { manifest } else { manifest_of(path)? };
+        let manifest = manifest_of(path)?;
         let layout = Layout::of(path, &manifest);
         Ok(Self { layout, created_at_s: manifest.created_at_s, _lock: lock })
     }
@@ -163,7 +164,8 @@ impl LogReader {
     }
 
     fn log(&self, shard: u32) -> ReadLog {
-        let database = database(&self.layout.shard_folder(shard));
+        let folder = self.layout.shard_folder(shard);
+        let database = database(&folder);
         let damaged = |reason: String| Damage { file: database.clone(), offset_bytes: None, lost: None, reason };
         let Scan { middle, tail, .. } = match wal::scan(&database) {
             Ok(scan) => scan,
@@ -171,40 +173,71 @@ impl LogReader {
         };
         let mut log =
             ReadLog { store: None, generations: Vec::new(), damages: Vec::new(), tail, database: database.clone() };
-        if !database.join("CURRENT").exists() {
-            // A log that was never opened; or one that has lost it, which has entries.
-            if crate::log::holds_entries(&database) {
-                log.damages.push(damaged("its file CURRENT is missing".to_owned()));
+        let mut last = Sequence(0);
+        if database.join("CURRENT").exists() {
+            let opened =
+                store::open_read_only(&database).and_then(|store| Ok((store::generation_numbers(&database)?, store)));
+            match opened {
+                Ok((numbers, store)) => {
+                    last = log.take(&numbers, &store);
+                    log.damages.extend(middle.into_iter().filter(|found| is_lost(&store, &database, found)));
+                    log.store = Some(store);
+                }
+                Err(error) => {
+                    log.damages.extend(middle);
+                    let file = store::file_in(&error, &database).unwrap_or_else(|| database.clone());
+                    log.damages.push(Damage { file, ..damaged(error.to_string()) });
+                    return log;
+                }
             }
-            return log;
+        } else if holds_entries(&database) {
+            // Without entries it is a log that was never opened.
+            log.damages.push(damaged("its file CURRENT is missing".to_owned()));
         }
-        let opened =
-            store::open_read_only(&database).and_then(|store| Ok((store::generation_numbers(&database)?, store)));
-        match opened {
-            Ok((numbers, store)) => {
-                log.generations = numbers.into_iter().map(|number| generation(&store, number)).collect();
-                log.damages.extend(middle.into_iter().filter(|found| crate::log::is_lost(&store, &database, found)));
-                log.store = Some(store);
-            }
-            Err(error) => {
-                log.damages.extend(middle);
-                let file = store::file_in(&error, &database).unwrap_or_else(|| database.clone());
-                log.damages.push(Damage { file, ..damaged(error.to_string()) });
-            }
-        }
+        log.compare(last, HighWater::read(&folder));
         log
     }
 }
 
-/// A generation whose start cannot be read is taken to have started at 0; reading its entries shows what is wrong.
-fn generation(store: &Store, number: u64) -> Generation {
-    let family = store.cf_handle(&Generation::name(number));
-    let value = family.and_then(|family| store.get_cf(&family, entry::START_KEY.key()).ok().flatten());
-    let start = value.and_then(|value| entry::Start::decode(&value).ok());
-    Generation { number, started_at_s: start.map_or(0, |start| start.started_at_s) }
-}
-
 impl ReadLog {
+    /// Takes note of the generations in `store`, and returns the last sequence that was given. A generation whose start
+    /// cannot be read is taken to have started at 0; reading its entries shows what is wrong.
+    fn take(&mut self, numbers: &[u64], store: &Store) -> Sequence {
+        let mut last = Sequence(0);
+        for number in numbers {
+            let name = Generation::name(*number);
+            let family = store.cf_handle(&name);
+            let value = family.and_then(|family| store.get_cf(&family, entry::START_KEY.key()).ok().flatten());
+            let start = value.and_then(|value| entry::Start::decode(&value).ok());
+            let started_at_s = start.map_or(0, |start| start.started_at_s);
+            self.generations.push(Generation { number: *number, started_at_s });
+            let floor = start.map_or(Sequence(0), |start| start.floor);
+            last = last.max(floor).max(ends(store, &name).map_or(floor, |(_, end)| end));
+        }
+        last
+    }
+
+    /// Compares the `last` entry that there is with the `note` of what had reached the disk.
+    fn compare(&mut self, last: Sequence, note: Result<Option<Sequence>, String>) {
+        let file = self.tail.as_ref().map_or_else(|| self.database.clone(), |tail| tail.file.clone());
+        match note {
+            Ok(Some(note)) if last < note => self.damages.push(Damage {
+                file,
+                offset_bytes: self.tail.as_ref().and_then(|tail| tail.offset_bytes),
+                lost: Some(Lost { first: last.next(), last: Some(note) }),
+                reason: match self.tail.take() {
+                    Some(tail) => tail.reason,
+                    None => "the records are missing at the end, where nothing is left to read".to_owned(),
+                },
+            }),
+            Ok(_) => {}
+            Err(reason) => {
+                let file = self.database.with_file_name(HighWater::FILE);
+                self.damages.push(Damage { file, offset_bytes: None, lost: None, reason });
+            }
+        }
+    }
+
     fn read(
         &self,
         salvage: bool,

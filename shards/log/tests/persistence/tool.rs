@@ -3,7 +3,7 @@
 use crate::child::{self, Player, tell};
 use crate::owner::in_namespace;
 use crate::place::{NOW_S, Opened, Place, cut, files, flip, identity, node, operations, options};
-use sipfed_log::{DataDirectory, Entry, LogReader, Progress, Sequence, Verification};
+use sipfed_log::{DataDirectory, Entry, LogReader, Lost, Progress, Sequence, Verification};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
@@ -134,6 +134,27 @@ fn a_verification_lists_damage_of_tables_and_write_ahead_logs_but_not_a_torn_tai
     let reader = LogReader::open(&path).unwrap();
     assert!(reader.export(false, ignore, &mut |_, _| {}).is_err());
     assert_eq!(reader.export(true, ignore, &mut |_, _| {}).unwrap(), shard.damages);
+}
+
+#[test]
+fn a_verification_misses_what_had_reached_the_disk() {
+    let place = Place::new();
+    let path = directory(&place);
+    let log = path.join("layout-1/shard-0");
+    let file = files(&log, "log").pop().unwrap();
+    // With the last record torn, and without the write-ahead log at all.
+    let torn = Some(file.clone());
+    for (named, first) in [(torn, 150), (None, 101)] {
+        match &named {
+            Some(file) => cut(file, fs::metadata(file).unwrap().len() as usize - 10),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let found = verified(&path);
+        let [damage] = found.shards[0].damages.as_slice() else { panic!("{found:?}") };
+        assert_eq!(damage.file, named.unwrap_or_else(|| log.join("database")));
+        assert_eq!(damage.lost, Some(Lost { first: Sequence(first), last: Some(Sequence(150)) }));
+        assert_eq!((found.shards[0].entries, found.shards[0].tail.is_none()), (first - 1, true));
+    }
 }
 
 #[test]
