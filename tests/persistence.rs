@@ -238,3 +238,94 @@ fn a_second_node_on_the_same_directory_is_refused() {
     node.stop();
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// One REGISTER of a user of its own, repeated until it is answered; the answer. What it has the daemon keep is large,
+/// so that a few thousand of them fill what a log has set aside.
+fn register_anew(node: &Daemon, socket: &UdpSocket, number: u32) -> String {
+    let (local, at, long) = (socket.local_addr().unwrap(), node.udp, "x".repeat(900));
+    let aor = format!("<sip:n{number}@{at}>");
+    let message = format!(
+        "REGISTER sip:{at} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKn{number};rport\r\n\
+         From: {aor};tag=1\r\nTo: {aor}\r\nCall-ID: n{number}\r\nCSeq: 1 REGISTER\r\nMax-Forwards: 70\r\n\
+         Contact: <sip:n{number}@{local};u={long}>;p={long}\r\nPath: <sip:{local};lr;p={long}>\r\n\
+         Supported: path\r\nContent-Length: 0\r\n\r\n"
+    );
+    let end = Instant::now() + PATIENCE;
+    loop {
+        assert!(Instant::now() < end, "n{number} was not answered");
+        socket.send_to(message.as_bytes(), at).unwrap();
+        let mut room = [0; 8192];
+        while let Ok(length) = socket.recv(&mut room) {
+            let answer = std::str::from_utf8(&room[..length]).unwrap();
+            if answer.contains(&format!("Call-ID: n{number}\r\n")) {
+                return answer.to_owned();
+            }
+        }
+    }
+}
+
+/// Writes files into a folder until nothing more fits; they are `filler-0` and so on.
+fn fill(folder: &Path) -> u32 {
+    let mut bytes = 1 << 20;
+    for number in 0.. {
+        let written = std::fs::write(folder.join(format!("filler-{number}")), vec![0; bytes]);
+        match written {
+            Err(_) if bytes == 1 => return number,
+            Err(_) => bytes /= 2,
+            Ok(()) => {}
+        }
+    }
+    unreachable!("a disk has an end")
+}
+
+#[test]
+fn a_full_disk_refuses_registrations_and_recovers_and_loses_nothing() {
+    let folder = folder();
+    let mount = "mount -t tmpfs -o size=96m none \"$1\" && shift && exec \"$@\"";
+    let place = folder.display().to_string();
+    let may_mount = std::process::Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|s| s.success());
+    if !may_mount {
+        assert!(std::env::var_os("CI").is_none(), "nothing is skipped in CI, and no small disk can be made here");
+        println!("skipped: this user may not make a small disk (unshare -m)");
+        return;
+    }
+    let data = folder.join("data");
+    let within = ["unshare", "-m", "sh", "-c", mount, "sh", &place];
+    let node = Daemon::start(&Start { shards: 1, data: Some(&data), within: &within, ..Start::default() });
+    let disk = std::path::PathBuf::from(format!("/proc/{}/root{place}", node.pid));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(register_anew(&node, &socket, 0).starts_with("SIP/2.0 200 "));
+
+    let fillers = fill(&disk);
+    // The log may have some room that it has asked for already.
+    let refused = (1..100_000).find(|&number| {
+        let answer = register_anew(&node, &socket, number);
+        let is_refused = answer.starts_with("SIP/2.0 503 ") && answer.contains("Retry-After: ");
+        assert!(is_refused || answer.starts_with("SIP/2.0 200 "), "{answer}");
+        is_refused
+    });
+    let refused = refused.expect("a full disk refuses");
+    let options = format!(
+        "OPTIONS sip:{at} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKo;rport\r\nFrom: <sip:a@b>;tag=1\r\n\
+         To: <sip:{at}>\r\nCall-ID: o\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
+        at = node.udp,
+        local = socket.local_addr().unwrap()
+    );
+    socket.send_to(options.as_bytes(), node.udp).unwrap();
+    let mut room = [0; 2048];
+    let length = socket.recv(&mut room).expect("everything else goes on");
+    assert!(room[..length].starts_with(b"SIP/2.0 200 "));
+
+    for number in 0..=fillers {
+        let _ = std::fs::remove_file(disk.join(format!("filler-{number}")));
+    }
+    let end = Instant::now() + PATIENCE;
+    while !register_anew(&node, &socket, refused).starts_with("SIP/2.0 200 ") {
+        assert!(Instant::now() < end, "registrations are not taken again");
+    }
+    let log = node.end();
+    let told = |line: &&String| line.contains("the log does not take registrations");
+    assert_eq!(log.iter().filter(told).count(), 1, "told once: {log:#?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}

@@ -25,11 +25,13 @@ pub(crate) struct Start<'a> {
     pub(crate) file: &'a str,
     /// Its data directory; `None` for one that goes with it.
     pub(crate) data: Option<&'a Path>,
+    /// A program and its arguments that become the daemon with `exec`; none for the daemon itself.
+    pub(crate) within: &'a [&'a str],
 }
 
 impl Default for Start<'_> {
     fn default() -> Self {
-        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "", data: None }
+        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "", data: None, within: &[] }
     }
 }
 
@@ -68,12 +70,17 @@ pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
 impl Daemon {
     /// Starts a daemon and waits for its line `ready`.
     pub(crate) fn start(start: &Start<'_>) -> Self {
-        let Start { shards, at, file, data } = start;
+        let Start { shards, at, file, data, within } = start;
         let folder = folder();
         let path = folder.join("sipfed.toml");
         let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"]");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sipfed"))
+        let daemon = env!("CARGO_BIN_EXE_sipfed");
+        let mut command = Command::new(within.first().unwrap_or(&daemon));
+        if !within.is_empty() {
+            command.args(&within[1..]).arg(daemon);
+        }
+        let mut child = command
             .args(["serve", "--log-format", "json", "--config"])
             .arg(&path)
             .arg("--data-dir")
@@ -152,16 +159,22 @@ impl Daemon {
     }
 
     /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(self) {
+        let log = self.end();
+        let wrong = |line: &&String| line.contains("\"level\":\"error\"") || line.contains("panicked");
+        let wrong: Vec<_> = log.iter().filter(wrong).collect();
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// Stops the daemon, which exits with 0; gives its log.
+    pub(crate) fn end(mut self) -> Vec<String> {
         self.signal("TERM");
         for _ in 0..self.shards {
             self.line("stopped");
         }
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
         self.seen.extend(self.log.iter());
-        let wrong = |line: &&String| line.contains("\"level\":\"error\"") || line.contains("panicked");
-        let wrong: Vec<_> = self.seen.iter().filter(wrong).collect();
-        assert!(wrong.is_empty(), "{wrong:#?}");
+        std::mem::take(&mut self.seen)
     }
 }
 
