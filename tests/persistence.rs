@@ -279,7 +279,14 @@ fn fill(folder: &Path) -> u32 {
 }
 
 #[test]
-fn a_full_disk_refuses_registrations_and_recovers_and_loses_nothing() {
+fn a_full_disk_refuses_registrations_and_recovers() {
+    for durability in ["process", "disk"] {
+        let file = format!("[persistence]\ndurability = \"{durability}\"\n");
+        fill_the_disk_of_a_daemon(&file);
+    }
+}
+
+fn fill_the_disk_of_a_daemon(file: &str) {
     let folder = folder();
     let mount = "mount -t tmpfs -o size=96m none \"$1\" && shift && exec \"$@\"";
     let place = folder.display().to_string();
@@ -291,7 +298,7 @@ fn a_full_disk_refuses_registrations_and_recovers_and_loses_nothing() {
     }
     let data = folder.join("data");
     let within = ["unshare", "-m", "sh", "-c", mount, "sh", &place];
-    let node = Daemon::start(&Start { shards: 1, data: Some(&data), within: &within, ..Start::default() });
+    let node = Daemon::start(&Start { shards: 1, data: Some(&data), within: &within, file, ..Start::default() });
     let disk = std::path::PathBuf::from(format!("/proc/{}/root{place}", node.pid));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

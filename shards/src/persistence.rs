@@ -19,7 +19,7 @@
 //! A generation lasts as long as a binding may live; one that ended that long ago holds nothing that is needed and is
 //! dropped as a whole. So the log is never scanned or compacted, and holds three generations at most.
 //!
-//! Bounds: [`HELD_COUNT_MAX`] promises; `pending` is what one turn may change, and what connections that end add to it.
+//! Bounds: [`HELD_COUNT_MAX`] promises; `unsynced` is what is appended between two syncs; `pending` is what one turn may change, and what connections that end add to it.
 
 pub(crate) mod boot;
 
@@ -32,6 +32,8 @@ use std::path::PathBuf;
 const HELD_COUNT_MAX: usize = 65_536;
 /// Milliseconds between two attempts to reopen a log that has failed.
 const REOPEN_INTERVAL_MS: u64 = 1_000;
+/// Milliseconds after which a disk that is behind is worth a line in the log.
+const STALL_TOLD_MS: u128 = 1_000;
 /// Seconds beyond the longest life of a binding that a generation is kept: times are rounded up to seconds.
 const MARGIN_S: u32 = limits::REMOVED_REMEMBERED_S + 2;
 
@@ -87,15 +89,19 @@ pub(crate) struct ShardLog {
     /// The last entry that was appended.
     last: Sequence,
     pending: Vec<u8>,
+    /// Entries that were appended and are not durable yet: what a failed sync loses is appended again.
+    unsynced: VecDeque<(Sequence, Box<[u8]>)>,
     held: VecDeque<Held>,
     trouble: Option<Trouble>,
 }
 
 /// The log does not take what it is given.
 struct Trouble {
+    since: Now,
     /// Whether it has been told to the operator.
     is_told: bool,
-    reopen_at: Now,
+    /// When the log is to be reopened; `None` while it may go on by itself.
+    reopen_at: Option<Now>,
     /// Entries were given up meanwhile.
     has_given_up: bool,
 }
@@ -109,9 +115,19 @@ impl ShardLog {
         restored_until_s: u32,
     ) -> Self {
         let last = log.durable();
-        let (pending, held) = (Vec::new(), VecDeque::new());
-        let (looked_at_s, trouble) = (0, None);
-        Self { shard, log, on_failure, expires_s_max, restored_until_s, looked_at_s, last, pending, held, trouble }
+        Self {
+            shard,
+            log,
+            on_failure,
+            expires_s_max,
+            restored_until_s,
+            looked_at_s: 0,
+            last,
+            pending: Vec::new(),
+            unsynced: VecDeque::new(),
+            held: VecDeque::new(),
+            trouble: None,
+        }
     }
 
     /// The beginning of a turn: takes note of what the log's threads have done, and looks after the generations.
@@ -121,8 +137,8 @@ impl ShardLog {
                 Event::GenerationStarted(generation) => machine.keep_journal(began(generation)),
                 Event::GenerationsDropped(_) => {}
                 Event::Reopened(report) => {
-                    self.last = report.last;
                     machine.keep_journal(began(report.generation));
+                    self.take_back(report.last);
                 }
                 Event::ReopenFailed(error) => self.tell(&error.to_string()),
                 Event::Failed(error) => self.fail(&error, now, machine, &mut Counters::default()),
@@ -132,8 +148,30 @@ impl ShardLog {
             self.looked_at_s = now.unix_s();
             self.look_after_generations(now);
         }
-        if self.trouble.as_ref().is_some_and(|trouble| trouble.is_told && trouble.reopen_at <= now) {
-            self.reopen(now);
+        if let Some(at) = self.trouble.as_mut().and_then(|trouble| trouble.reopen_at.as_mut())
+            && *at <= now
+        {
+            *at = now.plus_ms(REOPEN_INTERVAL_MS);
+            // Busy means that it is under way.
+            let _ = self.log.reopen();
+        }
+    }
+
+    /// The log was reopened and its last entry is `last`: what was appended behind that is gone, and is pending again.
+    fn take_back(&mut self, last: Sequence) {
+        let mut lost = Vec::new();
+        for (_, entry) in self.unsynced.iter().filter(|(sequence, _)| *sequence > last) {
+            lost.extend_from_slice(entry);
+        }
+        lost.append(&mut self.pending);
+        self.pending = lost;
+        self.unsynced.clear();
+        for held in self.held.iter_mut().filter(|held| held.sequence.is_some_and(|wanted| wanted > last)) {
+            held.sequence = None;
+        }
+        self.last = last;
+        if let Some(trouble) = &mut self.trouble {
+            trouble.reopen_at = None;
         }
     }
 
@@ -149,13 +187,6 @@ impl ShardLog {
         if let Some(before) = over.filter(|_| u64::from(self.restored_until_s) <= now_s) {
             let _ = self.log.drop_generations_that_ended(before);
         }
-    }
-
-    fn reopen(&mut self, now: Now) {
-        if let Some(trouble) = &mut self.trouble {
-            trouble.reopen_at = now.plus_ms(REOPEN_INTERVAL_MS);
-        }
-        let _ = self.log.reopen();
     }
 
     /// Appends what the turn has written down; whether its promises may leave at once.
@@ -176,6 +207,9 @@ impl ShardLog {
         match self.log.append(&self.pending) {
             Ok(sequence) => {
                 self.last = sequence;
+                if self.log.durable() < sequence {
+                    self.unsynced.push_back((sequence, self.pending.as_slice().into()));
+                }
                 self.pending.clear();
                 for held in self.held.iter_mut().rev().take_while(|held| held.sequence.is_none()) {
                     held.sequence = Some(sequence);
@@ -202,23 +236,27 @@ impl ShardLog {
         let is_stall = matches!(error, AppendError::Stalled);
         counters.log_stalls += u64::from(is_stall);
         counters.log_failures += u64::from(!is_stall);
-        self.trouble.get_or_insert(Trouble {
-            is_told: false,
-            reopen_at: now.plus_ms(REOPEN_INTERVAL_MS),
-            has_given_up: false,
-        });
+        let trouble =
+            self.trouble.get_or_insert(Trouble { since: now, is_told: false, reopen_at: None, has_given_up: false });
+        let has_lasted = now.since(trouble.since).as_millis() >= STALL_TOLD_MS;
+        if !is_stall && trouble.reopen_at.is_none() {
+            trouble.reopen_at = Some(now.plus_ms(REOPEN_INTERVAL_MS));
+        }
         match self.on_failure {
             OnFailure::Refuse => machine.refuse_changes(true),
             OnFailure::Serve => {
+                trouble.has_given_up = true;
                 self.pending.clear();
-                if let Some(trouble) = &mut self.trouble {
-                    trouble.has_given_up = true;
-                }
             }
         }
-        if !is_stall {
+        if !is_stall || has_lasted {
             self.tell(&error.to_string());
         }
+    }
+
+    /// Whether the log asks for patience, so that it is worth asking again soon.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.trouble.as_ref().is_some_and(|trouble| trouble.reopen_at.is_none())
     }
 
     /// Tells the operator, once for each trouble.
@@ -245,6 +283,9 @@ impl ShardLog {
     /// Puts the promises that may leave by now into `out`.
     pub(crate) fn release(&mut self, out: &mut Outbox) {
         let durable = self.log.durable();
+        while self.unsynced.front().is_some_and(|(sequence, _)| *sequence <= durable) {
+            self.unsynced.pop_front();
+        }
         let may_leave = |held: &Held| held.sequence.is_some_and(|wanted| wanted <= durable);
         while self.held.front().is_some_and(may_leave) {
             let Some(held) = self.held.pop_front() else { return };

@@ -350,7 +350,8 @@ impl ShardRun {
             }
         }
         turn.has_more |= !self.outbox.is_empty();
-        turn.is_congested = !self.mesh.dispatch() || self.udp.iter().any(UdpPort::has_backlog);
+        let is_log_behind = self.log.as_ref().is_some_and(ShardLog::is_behind);
+        turn.is_congested = !self.mesh.dispatch() || is_log_behind || self.udp.iter().any(UdpPort::has_backlog);
     }
 
     /// Gives each message of the outbox to the socket, connection or shard that it goes by, and empties it.
