@@ -15,7 +15,7 @@ mod spelling;
 
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{listener, listener_text};
-pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability};
+pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
 

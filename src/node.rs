@@ -10,7 +10,7 @@ mod signals;
 mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
-use crate::config::{Config, LogFormat};
+use crate::config::{self, Config, LogFormat};
 use crate::log::{self, NamedCounts};
 use crate::show;
 use signals::{Signal, Signals};
@@ -134,6 +134,8 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
         listening = cli::listeners(&listening),
         shards,
         domains = cli::domains(config),
+        durability = config::durability_word(config.node.durability),
+        data = persistence(config, false).map(|kept| kept.directory.display().to_string()),
         start_ms = started.elapsed().as_millis() as u64,
         version = env!("CARGO_PKG_VERSION"),
         "ready"

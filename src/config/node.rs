@@ -337,11 +337,7 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
                the process, `disk` a loss of power, at the price of a wait for the disk.",
         kind: Kind::Choice {
             words: &["none", "process", "disk"],
-            get: |config| match config.durability {
-                None => "none",
-                Some(Durability::Process) => "process",
-                Some(Durability::Disk) => "disk",
-            },
+            get: |config| durability_word(config.durability),
             set: |config, word| config.durability = durability(word),
         },
     },
@@ -419,6 +415,15 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         },
     },
 ];
+
+/// The word of `persistence.durability` for it.
+pub(crate) const fn durability_word(durability: Option<Durability>) -> &'static str {
+    match durability {
+        None => "none",
+        Some(Durability::Process) => "process",
+        Some(Durability::Disk) => "disk",
+    }
+}
 
 /// What a word of `persistence.durability` means; any but the three is the default.
 pub(crate) fn durability(word: &str) -> Option<Durability> {
