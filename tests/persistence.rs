@@ -84,20 +84,24 @@ impl Phones {
         self.socket.send_to(message.as_bytes(), node.udp).unwrap();
     }
 
-    /// Takes one answer in; the user it was for.
+    /// Takes in the next answer to a request that waits for one; the user it is for.
     fn take(&mut self) -> Option<usize> {
-        let mut room = [0; 2048];
-        let length = self.socket.recv(&mut room).ok()?;
-        let answer = std::str::from_utf8(&room[..length]).unwrap();
-        let (user, cseq) = named(answer);
-        let phone = &mut self.all[user];
-        if cseq == phone.cseq
-            && answer.starts_with("SIP/2.0 200 ")
-            && let Some(done) = phone.asked.take()
-        {
-            phone.answered = done;
+        loop {
+            let mut room = [0; 2048];
+            let length = self.socket.recv(&mut room).ok()?;
+            let answer = std::str::from_utf8(&room[..length]).unwrap();
+            let (user, cseq) = named(answer);
+            let phone = &mut self.all[user];
+            // An answer to a fetch that was repeated may still come.
+            if cseq != phone.cseq {
+                continue;
+            }
+            let Some(done) = phone.asked.take() else { continue };
+            if answer.starts_with("SIP/2.0 200 ") {
+                phone.answered = done;
+            }
+            return Some(user);
         }
-        Some(user)
     }
 
     /// Keeps `WINDOW` requests on their way until `count` have been answered and the daemon is killed.
