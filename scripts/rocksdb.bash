@@ -11,11 +11,13 @@ ROCKSDB_FILES_AT_ONCE=45
 
 # The library and headers of clang, with which the bindings to RocksDB are made.
 need_libclang() {
-    if ! ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1; then
+    # Not libclang-cpp.so, which is another library.
+    if ! compgen -G '/usr/lib/llvm-*/lib/libclang[.-][0-9s]*' >/dev/null &&
+        ! compgen -G '/usr/lib/*/libclang[.-][0-9s]*' >/dev/null; then
         install_packages libclang-dev
     fi
     # A libclang without headers of its own finds those of the compiler.
-    if ! ls -d /usr/lib/llvm-*/lib/clang/*/include /usr/lib/clang/*/include >/dev/null 2>&1; then
+    if ! compgen -G '/usr/lib/llvm-*/lib/clang/*/include' >/dev/null && ! compgen -G '/usr/lib/clang/*/include' >/dev/null; then
         BINDGEN_EXTRA_CLANG_ARGS="-isystem $(gcc -print-file-name=include)"
         export BINDGEN_EXTRA_CLANG_ARGS
     fi
