@@ -316,7 +316,7 @@ impl ShardRun {
     }
 
     fn report(&self) -> ShardReport {
-        let mut counters = *self.machine.counters();
+        let mut counters = self.machine.counters();
         counters.add(&self.counters);
         ShardReport {
             shard: self.index,

@@ -66,6 +66,14 @@ counters! {
     Work retransmissions_sent;
     /// Client transactions that timed out.
     Work branches_timed_out;
+    /// Bindings written down whole for the log: new ones, and each once a generation.
+    Work journal_bindings;
+    /// Bytes of these.
+    Work journal_binding_bytes;
+    /// Refreshes written down for the log.
+    Work journal_refreshes;
+    /// Bytes of these.
+    Work journal_refresh_bytes;
     /// Keep-alives (RFC 5626 §3.5.1, §4.4.1 and bare CRLF) seen.
     Work keepalives;
     /// Requests refused with 400: they break the grammar or miss a header field.

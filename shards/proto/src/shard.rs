@@ -264,8 +264,15 @@ impl Shard {
     }
 
     /// What happened so far.
-    pub fn counters(&self) -> &Counters {
-        &self.core.counters
+    pub fn counters(&self) -> Counters {
+        let tally = self.core.location.journal.tally();
+        Counters {
+            journal_bindings: tally.bindings,
+            journal_binding_bytes: tally.binding_bytes,
+            journal_refreshes: tally.refreshes,
+            journal_refresh_bytes: tally.refresh_bytes,
+            ..self.core.counters
+        }
     }
 
     /// For what the runtime drops or refuses itself.

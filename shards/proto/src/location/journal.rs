@@ -46,6 +46,16 @@ pub(crate) struct Journal {
     /// Seconds since the Unix epoch.
     generation_began_at_s: u32,
     bytes: Vec<u8>,
+    tally: Tally,
+}
+
+/// How many entries of a kind were written down, and their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) bindings: u64,
+    pub(crate) binding_bytes: u64,
+    pub(crate) refreshes: u64,
+    pub(crate) refresh_bytes: u64,
 }
 
 /// One entry, read.
@@ -106,6 +116,11 @@ impl Journal {
         &self.bytes
     }
 
+    /// What was written down since the start.
+    pub(crate) fn tally(&self) -> Tally {
+        self.tally
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
     }
@@ -127,6 +142,13 @@ impl Journal {
         // A record with all of its bindings is shorter than that (`limits::AOR_RECORD_BYTES_MAX`).
         let len = (self.bytes.len() - start - HEAD_BYTES) as u16;
         self.bytes[start + 1..start + 3].copy_from_slice(&len.to_le_bytes());
+        let (count, bytes) = match kind {
+            BOUND => (&mut self.tally.bindings, &mut self.tally.binding_bytes),
+            REFRESHED | REFRESHED_ANEW => (&mut self.tally.refreshes, &mut self.tally.refresh_bytes),
+            _ => return,
+        };
+        *count += 1;
+        *bytes += u64::from(len) + HEAD_BYTES as u64;
     }
 
     pub(super) fn bound(&mut self, hash: AorHash, aor: &[u8], binding: &Binding<'_>, local: SocketAddr) {

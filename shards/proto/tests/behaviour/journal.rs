@@ -202,6 +202,9 @@ fn a_refresh_is_written_down_in_a_few_dozen_bytes() {
     node.pass(1_000);
     assert_eq!(written(&mut node, &register("a", "<sip:a@h>;expires=600", 4)), whole);
     assert_eq!(written(&mut node, &register("a", "<sip:a@h>;expires=600", 5)), 35);
+    let counters = node.shard.counters();
+    assert_eq!((counters.journal_bindings, counters.journal_binding_bytes), (2, 2 * whole as u64));
+    assert_eq!((counters.journal_refreshes, counters.journal_refresh_bytes), (3, 35 + 43 + 35));
 }
 
 #[test]
