@@ -25,7 +25,7 @@ mod manifest;
 
 pub use error::DirectoryError;
 pub(crate) use lock::Lock;
-pub(crate) use manifest::Manifest;
+pub(crate) use manifest::{FORMAT, Manifest};
 
 pub(crate) use durable_file::sync_folder;
 use durable_file::told;

@@ -130,6 +130,21 @@ pub enum ReadError {
     /// The directory is refused.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// There is nothing at the path.
+    #[error("there is no directory {}; name the data directory of a node", path.display())]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No node has made the directory, or its manifest is lost.
+    #[error(
+        "{} is not the data directory of a node: it has no file `manifest`; name another, or restore the file if it was",
+        path.display()
+    )]
+    NoManifest {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A log cannot be opened.
     #[error("the log of shard {shard} cannot be read: {}", told(damages))]
     Damaged {

@@ -9,13 +9,16 @@
 //! directory's lock, so several may read at once, and a node does not start meanwhile. All calls wait for the disk, and
 //! hold one log open at a time.
 
-use crate::directory::{Lock, manifest_of};
+use crate::damage::Damages;
+use crate::directory::{FORMAT, Lock, manifest_of};
 use crate::high_water::HighWater;
 use crate::log::{database, holds_entries, is_lost};
-use crate::replay::{self, Entry, Progress, Replayed};
+use crate::replay::{self, Entry, Progress, Replayed, Tables};
 use crate::store::{self, Store};
 use crate::wal::{self, Scan};
-use crate::{Damage, Generation, Layout, Lost, ReadError, ReplayError, Sequence, entry};
+use crate::{Damage, DirectoryError, Generation, Layout, Lost, ReadError, ReplayError, Sequence, entry};
+use std::fs;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +33,8 @@ pub struct LogReader {
 /// What is in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
+    /// The format that it is written in.
+    pub format: u64,
     /// When it was made, in seconds since 1970.
     pub created_at_s: u64,
     /// The current layout.
@@ -109,29 +114,50 @@ impl LogReader {
     /// Opens the directory at `path` for reading.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         // Refuses what is no data directory before there is a lock to share.
-        manifest_of(path)?;
-        let lock = Lock::share(path)?;
-        let manifest = manifest_of(path)?;
+        manifest_of(path).map_err(|error| refused(path, error))?;
+        let lock = Lock::share(path).map_err(|error| refused(path, error))?;
+        let manifest = manifest_of(path).map_err(|error| refused(path, error))?;
         let layout = Layout::of(path, &manifest);
         Ok(Self { layout, created_at_s: manifest.created_at_s, _lock: lock })
+    }
+
+    /// The current set of logs.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// What generations, sequences, sizes and ages there are. Reads write-ahead logs, and of tables only their ends.
     pub fn inspect(&self) -> Inspection {
         let shards = (0..self.layout.shards_count).map(|shard| self.log(shard).inspect(shard)).collect();
-        Inspection { created_at_s: self.created_at_s, layout: self.layout.clone(), shards }
+        Inspection { format: FORMAT, created_at_s: self.created_at_s, layout: self.layout.clone(), shards }
     }
 
-    /// Reads and checks everything. `progress` is called now and then with the shard.
-    pub fn verify(&self, progress: &mut dyn FnMut(u32, Progress)) -> Result<Verification, ReadError> {
+    /// Reads and checks everything. `check` says what is wrong with the operations of an entry, which mean nothing here.
+    /// `progress` is called now and then with the shard.
+    pub fn verify(
+        &self,
+        check: &mut dyn FnMut(Entry<'_>) -> Result<(), String>,
+        progress: &mut dyn FnMut(u32, Progress),
+    ) -> Result<Verification, ReadError> {
         let mut verification = Verification::default();
         for shard in 0..self.layout.shards_count {
             let mut log = self.log(shard);
-            let mut nothing = |_: Entry<'_>| ControlFlow::Continue(());
-            let read = log.read(true, &mut nothing, &mut |at| progress(shard, at));
+            let tables = log.tables();
+            let (mut refused, mut refused_count) = (Damages::default(), 0);
+            let mut visit = |entry: Entry<'_>| {
+                if let Err(reason) = check(entry) {
+                    let file = tables.file_of(&entry).unwrap_or_else(|| log.database.clone());
+                    let lost = Some(Lost { first: entry.sequence, last: Some(entry.sequence) });
+                    refused.add(Damage { file, offset_bytes: None, lost, reason });
+                    refused_count += 1;
+                }
+                ControlFlow::Continue(())
+            };
+            let read = log.read(true, &mut visit, &mut |at| progress(shard, at));
             let replayed = read.map_err(|source| ReadError::Replay { shard, source })?;
             log.damages.extend(replayed.damages);
-            let Replayed { entries, bytes, .. } = replayed;
+            log.damages.extend(refused.0);
+            let (entries, bytes) = (replayed.entries - refused_count, replayed.bytes);
             let ReadLog { damages, tail, .. } = log;
             verification.shards.push(ShardVerification { shard, entries, bytes, damages, tail });
         }
@@ -199,11 +225,27 @@ impl LogReader {
     }
 }
 
+/// Says of a directory that is no node's what is so of it: that it is not there, or has no manifest.
+fn refused(path: &Path, error: DirectoryError) -> ReadError {
+    match (error, fs::metadata(path)) {
+        (DirectoryError::Foreign { path }, Ok(_)) => ReadError::NoManifest { path },
+        (DirectoryError::Foreign { path }, Err(found)) if found.kind() == io::ErrorKind::NotFound => {
+            ReadError::Missing { path }
+        }
+        (error, _) => error.into(),
+    }
+}
+
 impl ReadLog {
+    fn tables(&self) -> Tables {
+        self.store.as_ref().map_or_else(Tables::default, Tables::of)
+    }
+
     /// Takes note of the generations in `store`, and returns the last sequence that was given. A generation whose start
     /// cannot be read is taken to have started at 0; reading its entries shows what is wrong.
     fn take(&mut self, numbers: &[u64], store: &Store) -> Sequence {
         let mut last = Sequence(0);
+        let tables = Tables::of(store);
         for number in numbers {
             let name = Generation::name(*number);
             let family = store.cf_handle(&name);
@@ -212,7 +254,7 @@ impl ReadLog {
             let started_at_s = start.map_or(0, |start| start.started_at_s);
             self.generations.push(Generation { number: *number, started_at_s });
             let floor = start.map_or(Sequence(0), |start| start.floor);
-            last = last.max(floor).max(ends(store, &name).map_or(floor, |(_, end)| end));
+            last = last.max(floor).max(ends(store, &name, &tables).map_or(floor, |(_, end)| end));
         }
         last
     }
@@ -251,13 +293,13 @@ impl ReadLog {
     }
 
     fn inspect(self, shard: u32) -> ShardInspection {
-        let tables = self.store.as_ref().and_then(|store| store.live_files().ok()).unwrap_or_default();
+        let tables = self.tables();
         let inspect = |generation: &Generation| {
             let name = Generation::name(generation.number);
-            let own = || tables.iter().filter(|table| table.column_family_name == name);
+            let own = || tables.of_generation(&name);
             GenerationInspection {
                 generation: *generation,
-                entries: self.store.as_ref().and_then(|store| ends(store, &name)),
+                entries: self.store.as_ref().and_then(|store| ends(store, &name, &tables)),
                 tables_bytes: own().map(|table| table.size as u64).sum(),
                 tables_count: own().count() as u64,
             }
@@ -273,8 +315,14 @@ impl ReadLog {
     }
 }
 
-/// The first and last entry of a generation, as far as they can be read.
-fn ends(store: &Store, name: &str) -> Option<(Sequence, Sequence)> {
+/// The first and last entry of a generation: those that can be read, and those that `tables` say to hold, so that what
+/// is in a table and cannot be read is not taken for missing.
+fn ends(store: &Store, name: &str, tables: &Tables) -> Option<(Sequence, Sequence)> {
+    let held = tables.of_generation(name).filter_map(replay::range);
+    held.chain(readable_ends(store, name)).reduce(|(first, last), (low, high)| (first.min(low), last.max(high)))
+}
+
+fn readable_ends(store: &Store, name: &str) -> Option<(Sequence, Sequence)> {
     let family = store.cf_handle(name)?;
     let mut entries = store.raw_iterator_cf(&family);
     entries.seek(entry::START_KEY.next().key());

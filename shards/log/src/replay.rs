@@ -229,9 +229,36 @@ impl Reading<'_> {
     }
 }
 
+/// The tables of a log, to tell what is in which of them.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    folder: PathBuf,
+    files: Vec<LiveFile>,
+}
+
+impl Tables {
+    /// Those of `store`; none when they cannot be listed, which reading them tells better.
+    pub(crate) fn of(store: &Store) -> Self {
+        Self { folder: store.path().to_path_buf(), files: store.live_files().unwrap_or_default() }
+    }
+
+    /// Those of the generation `name`.
+    pub(crate) fn of_generation(&self, name: &str) -> impl Iterator<Item = &LiveFile> {
+        self.files.iter().filter(move |file| file.column_family_name == name)
+    }
+
+    /// The file that `entry` is in; `None` for one that is in no table yet.
+    pub(crate) fn file_of(&self, entry: &Entry<'_>) -> Option<PathBuf> {
+        let name = Generation::name(entry.generation.number);
+        let is_within = |(low, high)| low <= entry.sequence && entry.sequence <= high;
+        let file = self.of_generation(&name).find(|file| range(file).is_some_and(is_within))?;
+        Some(self.folder.join(file.name.trim_start_matches('/')))
+    }
+}
+
 /// The first and last entry of a table. The first is reckoned from the last, since the record of the generation's start
 /// stands before it under the key 0.
-fn range(table: &LiveFile) -> Option<(Sequence, Sequence)> {
+pub(crate) fn range(table: &LiveFile) -> Option<(Sequence, Sequence)> {
     let low = Sequence::from_key(table.start_key.as_deref()?)?;
     let high = Sequence::from_key(table.end_key.as_deref()?)?;
     if low != entry::START_KEY {

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 /// The format that is written, and the newest that is read.
-const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 1;
 
 /// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// The child: verifies a directory.
 pub(crate) fn verify(folder: &Path) {
-    let found = LogReader::open(folder).unwrap().verify(&mut |_, _| {}).unwrap();
+    let found = LogReader::open(folder).unwrap().verify(&mut |_| Ok(()), &mut |_, _| {}).unwrap();
     tell(found.is_whole());
 }
 
@@ -32,7 +32,7 @@ fn directory(place: &Place) -> PathBuf {
 }
 
 fn verified(path: &Path) -> Verification {
-    LogReader::open(path).unwrap().verify(&mut |_, _| {}).unwrap()
+    LogReader::open(path).unwrap().verify(&mut |_| Ok(()), &mut |_, _| {}).unwrap()
 }
 
 /// All files with what is in them.
@@ -54,7 +54,7 @@ fn an_inspection_shows_generations_sequences_sizes_and_ages() {
     let place = Place::new();
     let path = directory(&place);
     let found = LogReader::open(&path).unwrap().inspect();
-    assert_eq!((found.created_at_s, found.layout.number, found.shards.len()), (NOW_S, 1, 2));
+    assert_eq!((found.format, found.created_at_s, found.layout.number, found.shards.len()), (1, NOW_S, 1, 2));
     let [first, second] = found.shards[0].generations.as_slice() else { panic!("{found:?}") };
     assert_eq!((first.generation.number, first.generation.started_at_s), (1, NOW_S));
     assert_eq!(first.entries, Some((Sequence(1), Sequence(100))));
@@ -72,7 +72,7 @@ fn a_reading_changes_nothing() {
     let before = contents(&path);
     let reader = LogReader::open(&path).unwrap();
     reader.inspect();
-    assert!(reader.verify(&mut |_, _| {}).unwrap().is_whole());
+    assert!(reader.verify(&mut |_| Ok(()), &mut |_, _| {}).unwrap().is_whole());
     drop(reader);
     assert_eq!(contents(&path), before);
 }
@@ -155,6 +155,43 @@ fn a_verification_misses_what_had_reached_the_disk() {
         assert_eq!(damage.lost, Some(Lost { first: Sequence(first), last: Some(Sequence(150)) }));
         assert_eq!((found.shards[0].entries, found.shards[0].tail.is_none()), (first - 1, true));
     }
+}
+
+#[test]
+fn what_a_table_holds_and_nobody_can_read_is_damaged_and_not_missing() {
+    let place = Place::new();
+    let path = place.at("node");
+    let (directory, mut opened) = node(&path);
+    opened.append(3);
+    opened.log.close().unwrap();
+    drop(Opened::new(&directory.layout().shard_folder(0), options()));
+    drop(directory);
+    let table = files(&path.join("layout-1/shard-0"), "sst").pop().unwrap();
+    flip(&table, 1_000);
+    let reader = LogReader::open(&path).unwrap();
+    let found = &reader.inspect().shards[0];
+    assert_eq!(found.generations[0].entries, Some((Sequence(1), Sequence(3))));
+    assert!(found.damages.is_empty(), "tables are not read through: {found:?}");
+    let found = verified(&path);
+    let [damage] = found.shards[0].damages.as_slice() else { panic!("{found:?}") };
+    assert_eq!((&damage.file, damage.lost), (&table, Some(Lost { first: Sequence(1), last: Some(Sequence(3)) })));
+}
+
+#[test]
+fn a_verification_names_entries_whose_operations_are_refused() {
+    let place = Place::new();
+    let path = directory(&place);
+    let mut check = |entry: Entry<'_>| match entry.sequence.0 {
+        7 | 8 | 120 => Err("means nothing".to_owned()),
+        _ => Ok(()),
+    };
+    let found = LogReader::open(&path).unwrap().verify(&mut check, &mut |_, _| {}).unwrap();
+    let log = path.join("layout-1/shard-0");
+    let table = files(&log, "sst").pop().unwrap();
+    let told: Vec<_> = found.shards[0].damages.iter().map(|damage| (damage.file.clone(), damage.lost)).collect();
+    let lost = |first, last| Some(Lost { first: Sequence(first), last: Some(Sequence(last)) });
+    assert_eq!(told, [(table, lost(7, 8)), (log.join("database"), lost(120, 120))]);
+    assert_eq!((found.is_whole(), found.shards[0].entries), (false, 147));
 }
 
 #[test]
