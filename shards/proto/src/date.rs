@@ -1,4 +1,4 @@
-//! Date (RFC 3261 §20.17): GMT, written at most once a second.
+//! Times as text: Date (RFC 3261 §20.17), which is GMT and written at most once a second, and RFC 3339.
 
 use crate::time::Now;
 
@@ -50,6 +50,14 @@ fn write(second: u64) -> [u8; 29] {
     text
 }
 
+/// A time in seconds since the Unix epoch as RFC 3339 has it: `2010-11-13T23:29:00Z`.
+pub fn rfc3339(unix_s: u64) -> String {
+    let (days, in_day) = (unix_s / 86_400, unix_s % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
 /// Year, month and day of a count of days since 1970-01-01 in the Gregorian calendar, by eras of 400 years that
 /// begin in March, so that the leap day is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {
@@ -66,6 +74,13 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc3339_5_6_times() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(1_289_690_940), "2010-11-13T23:29:00Z");
+        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
+    }
 
     #[test]
     fn rfc3261_20_17_dates() {

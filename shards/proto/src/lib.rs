@@ -15,6 +15,7 @@
 //! - [`outbox`]: what a turn sends.
 //! - [`settings`]: what configuration decides, as valid types; [`limits`]: every bound, on one page.
 //! - [`counters`]: what happened, as plain integers; `reject`: refusals as SIP responses.
+//! - [`view`]: what a shard knows and a journal says, for tools.
 //! - `wheel`: deadlines of everything in a shard.
 //! - `steer`: which shard handles which message.
 //! - `location`: the bindings and their one door, `apply`.
@@ -41,9 +42,11 @@ mod slab;
 mod steer;
 mod time;
 mod transaction;
+pub mod view;
 mod wheel;
 
 pub use counters::Counters;
+pub use date::rfc3339;
 pub use hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 pub use location::journal::BadEntry;
 pub use outbox::{Outbox, Ticket, Transmit};

@@ -22,5 +22,5 @@ mod record;
 mod table;
 
 pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
-pub(crate) use record::{Binding, Record};
+pub(crate) use record::{Binding, BindingFlags, Record};
 pub(crate) use table::{AorKey, Location, RecordId};

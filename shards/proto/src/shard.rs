@@ -17,6 +17,7 @@ use crate::steer::Glance;
 use crate::time::Now;
 use crate::transaction::client::ClientTransactions;
 use crate::transaction::server::{self, ServerTransactions};
+use crate::view::BindingView;
 use crate::wheel::{Due, Wheel};
 use sipfed_sip::{Index, Message, Method, ScanError, scan};
 use std::sync::Arc;
@@ -261,6 +262,12 @@ impl Shard {
     /// How many bindings are held.
     pub fn bindings(&self) -> usize {
         self.core.location.bindings()
+    }
+
+    /// The bindings that can be called at `now`, in no order that means anything; nothing is changed. Those that were
+    /// removed and are only remembered are not among them, though [`Shard::bindings`] counts them.
+    pub fn live_bindings(&self, now: Now) -> impl Iterator<Item = BindingView<'_>> {
+        self.core.location.live(now.unix_s())
     }
 
     /// What happened so far.

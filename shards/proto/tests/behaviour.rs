@@ -13,4 +13,5 @@ mod behaviour {
     mod register;
     mod steering;
     mod stream;
+    mod view;
 }

@@ -9,6 +9,7 @@ use crate::hop::FlowToken;
 use crate::keys::AorHash;
 use crate::slab::Slab;
 use crate::time::Now;
+use crate::view::BindingView;
 use crate::wheel::{Due, TimerId, Wheel};
 use hashbrown::{HashMap, HashTable};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -263,6 +264,15 @@ impl Location {
             }
         }
         None
+    }
+
+    /// The bindings that can be called, in the order of their records.
+    pub(crate) fn live(&self, now_s: u32) -> impl Iterator<Item = BindingView<'_>> {
+        let records = (0..self.records.end()).filter_map(|id| self.records.get(id));
+        records.flat_map(move |Slot { record, .. }| {
+            let live = record.bindings().filter(move |binding| binding.is_live(now_s));
+            live.map(|binding| BindingView::new(record.aor(), &binding, self.locals.address(binding.local())))
+        })
     }
 
     /// When the last binding ends, in seconds since the Unix epoch; 0 when there is none.
