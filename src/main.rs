@@ -7,6 +7,7 @@
 
 mod cli;
 mod config;
+mod data_directory;
 mod log;
 mod node;
 mod show;

@@ -11,14 +11,13 @@ mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
 use crate::config::{self, Config, LogFormat};
+use crate::data_directory;
 use crate::log::{self, NamedCounts};
 use crate::show;
 use signals::{Signal, Signals};
 use sipfed_proto::{Listener, limits};
 use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
 use std::io::IsTerminal;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 use watch::Watch;
@@ -75,23 +74,8 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
 fn persistence(config: &Config, salvage: bool) -> Option<PersistenceOptions> {
     let node = &config.node;
     let durability = node.durability?;
-    let directory = node.data_directory.clone().unwrap_or_else(usual_directory);
+    let directory = node.data_directory.clone().unwrap_or_else(data_directory::usual);
     Some(PersistenceOptions { directory, durability, on_failure: node.on_disk_failure, salvage })
-}
-
-/// Where bindings are kept unless the configuration says otherwise.
-fn usual_directory() -> PathBuf {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // systemd names the folder that it made for StateDirectory=.
-    if let Some(directory) = named("STATE_DIRECTORY") {
-        return directory;
-    }
-    // The owner of its own entry in /proc is the user that a process runs as.
-    if std::fs::metadata("/proc/self").is_ok_and(|entry| entry.uid() == 0) {
-        return PathBuf::from("/var/lib/sipfed");
-    }
-    let state = named("XDG_STATE_HOME").or_else(|| named("HOME").map(|home| home.join(".local/state")));
-    state.map_or_else(|| PathBuf::from("/var/lib/sipfed"), |state| state.join("sipfed"))
 }
 
 /// The core of each shard: the cores that this process may use, each again when there are more shards.
