@@ -193,7 +193,7 @@ impl LogReader {
         let folder = self.layout.shard_folder(shard);
         let database = database(&folder);
         let damaged = |reason: String| Damage { file: database.clone(), offset_bytes: None, lost: None, reason };
-        let Scan { middle, tail, .. } = match wal::scan(&database) {
+        let Scan { last: in_wal, middle, tail } = match wal::scan(&database) {
             Ok(scan) => scan,
             Err(error) => Scan { middle: vec![damaged(error.to_string())], ..Scan::default() },
         };
@@ -220,7 +220,7 @@ impl LogReader {
             // Without entries it is a log that was never opened.
             log.damages.push(damaged("its file CURRENT is missing".to_owned()));
         }
-        log.compare(last, HighWater::read(&folder));
+        log.compare(last, in_wal.unwrap_or_default(), HighWater::read(&folder));
         log
     }
 }
@@ -259,25 +259,34 @@ impl ReadLog {
         last
     }
 
-    /// Compares the `last` entry that there is with the `note` of what had reached the disk.
-    fn compare(&mut self, last: Sequence, note: Result<Option<Sequence>, String>) {
-        let file = self.tail.as_ref().map_or_else(|| self.database.clone(), |tail| tail.file.clone());
-        match note {
-            Ok(Some(note)) if last < note => self.damages.push(Damage {
-                file,
-                offset_bytes: self.tail.as_ref().and_then(|tail| tail.offset_bytes),
-                lost: Some(Lost { first: last.next(), last: Some(note) }),
-                reason: match self.tail.take() {
-                    Some(tail) => tail.reason,
-                    None => "the records are missing at the end, where nothing is left to read".to_owned(),
-                },
-            }),
-            Ok(_) => {}
-            Err(reason) => {
-                let file = self.database.with_file_name(HighWater::FILE);
-                self.damages.push(Damage { file, offset_bytes: None, lost: None, reason });
-            }
+    /// Compares the `last` entry that there is with the last one `in_wal`, and with the `note` of what had reached the disk.
+    fn compare(&mut self, last: Sequence, in_wal: Sequence, note: Result<Option<Sequence>, String>) {
+        let note = note.unwrap_or_else(|reason| {
+            let file = self.database.with_file_name(HighWater::FILE);
+            self.damages.push(Damage { file, offset_bytes: None, lost: None, reason });
+            None
+        });
+        let (first, wanted) = (last.next(), in_wal.max(note.unwrap_or_default()));
+        if last >= wanted {
+            return;
         }
+        // What was being written at the end had reached the disk.
+        let tail = self.tail.take_if(|_| wanted > in_wal);
+        // RocksDB reads a write-ahead log up to the first damage, so that what stands behind is lost by it.
+        let is_cause = |lost: &&mut Lost| lost.first == first;
+        if let Some(cause) = self.damages.iter_mut().filter_map(|damage| damage.lost.as_mut()).find(is_cause) {
+            cause.last = Some(wanted);
+            return;
+        }
+        self.damages.push(Damage {
+            file: tail.as_ref().map_or_else(|| self.database.clone(), |tail| tail.file.clone()),
+            offset_bytes: tail.as_ref().and_then(|tail| tail.offset_bytes),
+            lost: Some(Lost { first, last: Some(wanted) }),
+            reason: tail.map_or_else(
+                || "the records are missing at the end, where nothing is left to read".to_owned(),
+                |tail| tail.reason,
+            ),
+        });
     }
 
     fn read(

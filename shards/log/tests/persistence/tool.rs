@@ -118,6 +118,10 @@ fn a_verification_lists_damage_of_tables_and_write_ahead_logs_but_not_a_torn_tai
     let damage = &found.shards[0].damages[0];
     assert_eq!(damage.file, file);
     assert!(damage.lost.is_some_and(|lost| (40..120).contains(&lost.first.0)), "{damage}");
+    // All that stands behind it is lost by it, since a start cuts there.
+    let [shard] = found.shards.as_slice() else { panic!("{found:?}") };
+    assert_eq!((shard.damages.len(), damage.lost.unwrap().first.0), (1, shard.entries + 1));
+    assert_eq!(damage.lost.unwrap().last, Some(Sequence(299)));
 
     opened.log.close().unwrap();
     drop(Opened::new(&directory.layout().shard_folder(0), options()));
