@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the commands that are done at once.
 
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
+use crate::log_tool::{self, LogCommand};
 use crate::show;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use sipfed_proto::{Listener, limits};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub(crate) enum Exit {
     /// All was done.
     Done = 0,
-    /// The node could not start, for a reason that no check foresaw.
+    /// The node could not start, for a reason that no check foresaw; or a log could not be read.
     Failed = 1,
     /// The configuration file cannot be read or is not valid. The command line itself ends with 2 (clap).
     BadConfiguration = 3,
@@ -21,6 +22,8 @@ pub(crate) enum Exit {
     UnfitHost = 4,
     /// A second signal ended the node before it had drained.
     Cut = 5,
+    /// A part of the log is lost.
+    DamagedLog = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -32,11 +35,12 @@ impl From<Exit> for ExitCode {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; a node that was asked to stop has drained and stopped
-  1  the node could not start
+  1  the node could not start, or the data directory is in use, missing, or no node's
   2  the command line is wrong
   3  the configuration file cannot be read or is not valid
   4  the host lacks something; the message names the command that mends it
-  5  a second signal ended the node before it had drained";
+  5  a second signal ended the node before it had drained
+  6  the log is damaged; `sipfed log verify` names file, record and reason";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -77,6 +81,13 @@ pub(crate) enum Command {
     Check {
         /// The file to check.
         file: PathBuf,
+    },
+    /// Shows, checks and prints the log of a node that does not run.
+    #[command(after_help = log_tool::EXAMPLES)]
+    Log {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: LogCommand,
     },
     /// Prints a configuration file that names every key with its default.
     #[command(after_help = "Example:\n  sipfed defaults > sipfed.toml")]

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod data_directory;
 mod log;
+mod log_tool;
 mod node;
 mod show;
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => node::serve(&arguments),
         Command::Check { file } => cli::check(&file),
+        Command::Log { command } => log_tool::run(&command),
         Command::Defaults => cli::defaults(),
         Command::Version => cli::version(),
         Command::Completions { shell } => cli::completions(shell),
