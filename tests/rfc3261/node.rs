@@ -228,7 +228,7 @@ impl Node {
         self.now = end;
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.shard.counters()
     }
 
