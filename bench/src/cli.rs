@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::register_message::Instance;
 use crate::report::{Document, Machine, Report, cores_count};
 use crate::scenario;
-use crate::server::Server;
+use crate::server::{End, Server};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +34,11 @@ enum Scenario {
     Call(#[command(flatten)] CallArgs),
     /// The pure shard alone, in this process: nanoseconds and allocations per refresh.
     Machine(#[command(flatten)] MachineArgs),
-    /// Every scenario, beside its targets.
+    /// What durability costs: CPU per REGISTER without, with `process` and with `disk`, and bytes written.
+    Durability(#[command(flatten)] DurabilityArgs),
+    /// How fast a killed daemon comes back with all bindings.
+    Boot(#[command(flatten)] BootArgs),
+    /// Every scenario that takes seconds, beside its targets; with --smoke every scenario.
     All(#[command(flatten)] AllArgs),
     /// A yardstick: answers each datagram with its own beginning. Started by the other scenarios.
     Echo(#[command(flatten)] EchoArgs),
@@ -75,16 +79,31 @@ pub(crate) struct ServerArgs {
 impl ServerArgs {
     /// Starts or attaches the server under measurement.
     pub(crate) fn open(&self) -> Result<Server, Error> {
-        if let Some(target) = self.target {
-            return Server::attach(target, &self.pids);
+        match self.target {
+            Some(target) => Server::attach(target, &self.pids),
+            None => self.start(&[]),
         }
+    }
+
+    /// Starts a daemon that keeps what `durability` says, and logs for us to read. One that runs already is refused:
+    /// what it keeps and how it was started is not ours to change.
+    pub(crate) fn start_with(&self, durability: &str) -> Result<Server, Error> {
+        if self.target.is_some() {
+            return Err(Error::Options("this scenario starts its daemons itself: leave --target out"));
+        }
+        self.start(&["--log-format", "json", "--durability", durability])
+    }
+
+    fn start(&self, arguments: &[&str]) -> Result<Server, Error> {
         let program = match &self.daemon {
             Some(program) => program.clone(),
             None => std::env::current_exe()
                 .map_err(|source| Error::System { doing: "finding this executable", source })?
                 .with_file_name("sipfed"),
         };
-        Server::start_daemon(&program, self.shards(), &self.daemon_args)
+        let arguments: Vec<String> =
+            arguments.iter().map(ToString::to_string).chain(self.daemon_args.iter().cloned()).collect();
+        Server::start_daemon(&program, self.shards(), &arguments)
     }
 
     /// Shards of the daemon.
@@ -213,6 +232,46 @@ pub(crate) struct MachineArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct DurabilityArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Addresses of record.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(64..=50_000_000))]
+    pub(crate) aors: u32,
+    /// Requests a second of the open loop.
+    #[arg(long, value_name = "N", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// Outstanding requests of the closed loop.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) window: u32,
+    /// Rounds of refreshes; each measures all daemons in turn.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BootArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Bindings, each of its own address of record.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(64..=20_000_000))]
+    pub(crate) bindings: u32,
+    /// Refreshes of each binding before the daemon ends.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) refreshes: u32,
+    /// How the daemon ends.
+    #[arg(long, value_enum, default_value_t = End::Kill)]
+    pub(crate) end: End,
+    /// Starts; the daemon is ended before each.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
 struct AllArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -249,6 +308,8 @@ impl Cli {
             Scenario::Memory(args) => (vec![scenario::memory::run(&args)?], args.server.json),
             Scenario::Call(args) => (vec![scenario::call::run(&args)?], args.server.json),
             Scenario::Machine(args) => (vec![scenario::machine::run(&args)?], args.json),
+            Scenario::Durability(args) => (vec![scenario::durability::run(&args)?], args.server.json),
+            Scenario::Boot(args) => (vec![scenario::boot::run(&args)?], args.server.json),
             Scenario::All(args) => (args.run()?, args.server.json),
             Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
         };
@@ -265,7 +326,7 @@ impl AllArgs {
         let rounds = self.rounds;
         let smoke = self.server.smoke;
         let (aors, window, iterations, calls) = (100_000, 512, 500_000, 50_000);
-        Ok(vec![
+        let mut reports = vec![
             scenario::machine::run(&MachineArgs { aors, iterations, calls, rounds, phone, smoke, json: false })?,
             scenario::register::run(&RegisterArgs { server: server(), phone, aors, rate: 30_000, window, rounds })?,
             scenario::latency::run(&LatencyArgs { server: server(), aors, window, rounds })?,
@@ -279,7 +340,16 @@ impl AllArgs {
                 rounds,
             })?,
             scenario::memory::run(&MemoryArgs { server: server(), phone, bindings: self.bindings })?,
-        ])
+        ];
+        // Minutes by default: they are asked for by name.
+        if smoke {
+            let (server, rate) = (server(), 30_000);
+            let args = DurabilityArgs { server: server.clone(), phone, aors, rate, window, rounds };
+            reports.push(scenario::durability::run(&args)?);
+            let (bindings, refreshes, end) = (self.bindings, 1, End::Kill);
+            reports.push(scenario::boot::run(&BootArgs { server, phone, bindings, refreshes, end, rounds })?);
+        }
+        Ok(reports)
     }
 }
 
@@ -298,6 +368,15 @@ mod tests {
         assert!(Cli::try_parse_from(["sipfed-bench", "register", "--target", "127.0.0.1:5060"]).is_err());
         let attached = ["sipfed-bench", "register", "--target", "127.0.0.1:5060", "--pid", "12,13"];
         assert!(Cli::try_parse_from(attached).is_ok());
+    }
+
+    #[test]
+    fn a_daemon_that_runs_already_is_neither_ended_nor_given_another_durability() {
+        let attached = ["sipfed-bench", "boot", "--target", "127.0.0.1:5060", "--pid", "12"];
+        let Cli { scenario: Scenario::Boot(args) } = Cli::parse_from(attached) else {
+            panic!("boot was asked for");
+        };
+        assert!(matches!(args.server.start_with("process"), Err(Error::Options(_))));
     }
 
     #[test]

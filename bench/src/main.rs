@@ -3,9 +3,10 @@
 //! It measures and reports, and never fails because something was slow.
 //!
 //! - [`cli`]: scenarios and their options; [`scenario`]: one file each.
-//! - [`server`]: the process under measurement; [`echo`]: the yardsticks beside it.
+//! - [`server`]: the process under measurement, and how it is ended and started again; [`echo`]: the yardsticks beside it.
 //! - [`sockets`], [`pace`], [`resend`], [`latency`]: how load is offered and timed.
-//! - [`register_message`], [`register_load`]: phones that register; [`call_message`], [`call_load`]: phones
+//! - [`register_message`], [`register_load`]: phones that register; [`fetch`]: who asks what is
+//!   registered; [`call_message`], [`call_load`]: phones
 //!   that call. [`template`], [`branch`], [`answer`], [`lines`]: what the hot path writes and reads.
 //! - [`phase`], [`report`], [`target`]: figures and what they should be.
 //! - [`sys`]: the only unsafe code.
@@ -18,6 +19,7 @@ mod call_message;
 mod cli;
 mod echo;
 mod error;
+mod fetch;
 mod latency;
 mod lines;
 mod pace;

@@ -163,8 +163,18 @@ fn request(server: SocketAddr, domain: &str, instance: Instance) -> Result<rsip:
     headers.push(rsip::headers::Allow::new(ALLOW).into());
     headers.push(rsip::headers::Supported::new("path, replaces, 100rel").into());
     headers.push(rsip::headers::ContentLength::default().into());
-    let uri = Uri::try_from(format!("sip:{domain}").as_str()).map_err(|e| Error::Template(e.to_string()))?;
-    Ok(rsip::Request { method: Method::Register, uri, version: Version::V2, headers, body: Vec::new() })
+    Ok(rsip::Request {
+        method: Method::Register,
+        uri: domain_uri(domain)?,
+        version: Version::V2,
+        headers,
+        body: Vec::new(),
+    })
+}
+
+/// The Request-URI of a REGISTER (RFC 3261 §10.2).
+pub(crate) fn domain_uri(domain: &str) -> Result<Uri, Error> {
+    Uri::try_from(format!("sip:{domain}").as_str()).map_err(|error| Error::Template(error.to_string()))
 }
 
 /// Decodes a 200 with rsip and compares it with the request it answers (RFC 3261 §10.3 step 8).
@@ -184,7 +194,7 @@ pub(crate) fn check_answer(answer: &[u8], registration: &Registration) -> Result
     if !response.to_header().is_ok_and(|to| to.value().contains(";tag=")) {
         return Err(wrong("its To has no tag".to_owned()));
     }
-    check_contact(&response, registration, &digits).map_err(wrong)
+    check_contact(&response, registration.port, &digits).map_err(wrong)
 }
 
 fn typed_or<'a, H: ToTypedHeader<'a> + Clone>(
@@ -194,14 +204,14 @@ fn typed_or<'a, H: ToTypedHeader<'a> + Clone>(
     header.and_then(|header| header.clone().into_typed()).map_err(|error| wrong(error.to_string()))
 }
 
-/// A phone has one binding here, so the first Contact must be its own, with the time that is left.
-fn check_contact(response: &rsip::Response, registration: &Registration, digits: &str) -> Result<(), String> {
+/// A phone has one binding here, so the first Contact must be its own, with its `port` and the time that is left.
+pub(crate) fn check_contact(response: &rsip::Response, port: u16, digits: &str) -> Result<(), String> {
     let contact = response
         .headers()
         .iter()
         .find_map(|header| if let Header::Contact(contact) = header { Some(contact.value()) } else { None })
         .ok_or("it lists no Contact")?;
-    if !contact.contains(&format!("sip:c-{digits}@")) || !contact.contains(&format!(":{}", registration.port)) {
+    if !contact.contains(&format!("sip:c-{digits}@")) || !contact.contains(&format!(":{port}")) {
         return Err("its Contact is not the one that was registered".to_owned());
     }
     let seconds: u32 = contact

@@ -61,7 +61,7 @@ impl Figure {
     /// The figure with what it should be.
     pub(crate) fn against(mut self, target: Option<Target>) -> Self {
         self.target = target;
-        self.met = target.map(|target| self.samples > 0 && self.value <= target.at_most);
+        self.met = target.map(|target| self.samples > 0 && target.is_met_by(self.value));
         self
     }
 }
@@ -104,7 +104,11 @@ impl Report {
             };
             let target = match (figure.target, figure.met) {
                 (Some(target), Some(met)) => {
-                    format!("target <= {} {}", number(target.at_most), if met { "met" } else { "NOT met" })
+                    let (sign, bound) = match target {
+                        Target::AtMost(bound) => ("<=", bound),
+                        Target::AtLeast(bound) => (">=", bound),
+                    };
+                    format!("target {sign} {} {}", number(bound), if met { "met" } else { "NOT met" })
                 }
                 _ => String::new(),
             };
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_target_is_met_or_not_and_never_by_nothing() {
-        let target = Some(Target { at_most: 2.0 });
+        let target = Some(Target::AtMost(2.0));
         assert_eq!(Figure::new("x", "µs", &[2.0]).against(target).met, Some(true));
         assert_eq!(Figure::new("x", "µs", &[2.1]).against(target).met, Some(false));
         assert_eq!(Figure::new("x", "µs", &[]).against(target).met, Some(false));
@@ -210,13 +214,22 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_is_a_least_is_met_by_more() {
+        let target = Some(Target::AtLeast(2.0));
+        assert_eq!(Figure::new("x", "1/s", &[2.0]).against(target).met, Some(true));
+        assert_eq!(Figure::new("x", "1/s", &[1.9]).against(target).met, Some(false));
+        assert_eq!(Figure::new("x", "1/s", &[]).against(target).met, Some(false));
+    }
+
+    #[test]
     fn a_report_names_its_figures_in_table_and_json() {
         let mut report = Report::new("register");
         report.set("AoRs", 100);
-        report.add(Figure::new("refresh", "µs", &[3.0, 4.0]).against(Some(Target { at_most: 12.0 })));
+        report.add(Figure::new("refresh", "µs", &[3.0, 4.0]).against(Some(Target::AtMost(12.0))));
         let document = Document { machine: Machine::this(), reports: vec![report] };
         assert!(document.to_table().contains("target <= 12.00 met"), "{}", document.to_table());
         let json: serde_json::Value = serde_json::from_str(&document.to_json()).unwrap();
         assert_eq!(json["reports"][0]["figures"][0]["met"], true);
+        assert_eq!(json["reports"][0]["figures"][0]["target"]["at_most"], 12.0);
     }
 }

@@ -1,6 +1,8 @@
 //! The scenarios, one file each. Each takes its options and gives a report.
 
+pub(crate) mod boot;
 pub(crate) mod call;
+pub(crate) mod durability;
 pub(crate) mod latency;
 pub(crate) mod machine;
 mod machine_call;
@@ -19,6 +21,10 @@ pub(crate) enum Range {
     Memory,
     /// [`call`].
     Call,
+    /// [`durability`].
+    Durability,
+    /// [`boot`].
+    Boot,
 }
 
 impl Range {
@@ -29,6 +35,8 @@ impl Range {
             Self::Latency => 200_000_000,
             Self::Memory => 400_000_000,
             Self::Call => 600_000_000,
+            Self::Durability => 700_000_000,
+            Self::Boot => 900_000_000,
         }
     }
 }

@@ -4,15 +4,25 @@
 //! which the kernel keeps in nanoseconds; `/proc/PID/stat` counts in ticks of 10 ms. Another process's clock
 //! is brought up to date when its threads leave the CPU or at a tick, so it is read when the server has been
 //! idle for a moment. What we start dies with us: killed when dropped, and by the kernel if we are killed.
+//!
+//! - [`again`]: a daemon that is ended and started over what it has kept.
+//! - [`daemon_log`]: what a daemon that logs JSON says of itself.
+
+mod again;
+mod daemon_log;
+
+pub(crate) use again::End;
+pub(crate) use daemon_log::LogTotals;
 
 use crate::echo::{Mode, READY};
 use crate::error::{Doing, Error};
 use crate::sys::{self, CpuClock};
+use again::Launch;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -31,15 +41,13 @@ pub(crate) struct Server {
     pids: Vec<u32>,
     clocks: Vec<CpuClock>,
     child: Option<ChildGuard>,
+    /// How it was started, if it is a daemon of ours. Dropped after the child, which still writes to its files.
+    launch: Option<Launch>,
 }
 
 /// A child process that does not outlive its owner.
 struct ChildGuard {
     child: Child,
-    /// What it writes: a file without a name, so that nothing is left behind however we end.
-    log: Option<File>,
-    /// Its data directory, which goes with it.
-    data: Option<PathBuf>,
 }
 
 impl Drop for ChildGuard {
@@ -47,9 +55,6 @@ impl Drop for ChildGuard {
         // It may have ended already; then there is nothing to kill, and waiting only reaps it.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(data) = &self.data {
-            let _ = std::fs::remove_dir_all(data);
-        }
     }
 }
 
@@ -61,7 +66,7 @@ impl Server {
         }
         let clocks = pids.iter().map(|&pid| CpuClock::of_process(pid)).collect::<Result<_, _>>();
         let clocks = clocks.doing("finding the CPU clock of --pid")?;
-        let mut server = Self { address, pids: pids.to_vec(), clocks, child: None };
+        let mut server = Self { address, pids: pids.to_vec(), clocks, child: None, launch: None };
         server.wait_until_it_answers()?;
         Ok(server)
     }
@@ -69,20 +74,9 @@ impl Server {
     /// Starts `program serve` on a free port of 127.0.0.1, with `shards` shards and `arguments` behind.
     pub(crate) fn start_daemon(program: &Path, shards: usize, arguments: &[String]) -> Result<Self, Error> {
         let address = free_address()?;
-        let log = nameless_file(address.port()).doing("making a file for the daemon's log")?;
-        let data = std::env::temp_dir().join(format!("sipfed-bench-{}-{}", std::process::id(), address.port()));
-        let mut command = Command::new(program);
-        command
-            .arg("serve")
-            .args(["--listen", &format!("udp:{address}"), "--listen", &format!("tcp:{address}")])
-            .args(["--shards", &shards.to_string()])
-            .arg("--data-dir")
-            .arg(&data)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().doing("sharing the log file")?)
-            .stderr(log.try_clone().doing("sharing the log file")?);
-        let mut server = Self::start(command, program, Some((log, data)), |_| Ok(address))?;
+        let launch = Launch::new(program, address, shards, arguments)?;
+        let child = Self::spawn(launch.command()?, program)?;
+        let mut server = Self { launch: Some(launch), ..Self::of_child(child, address)? };
         server.wait_until_it_answers()?;
         Ok(server)
     }
@@ -97,29 +91,24 @@ impl Server {
             .args(["--reply-bytes", &reply_bytes.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
-        Self::start(command, &program, None, |child| {
-            let output = child.stdout.take().expect("the output is piped");
-            let mut line = String::new();
-            BufReader::new(output).read_line(&mut line).doing("waiting for the echo server")?;
-            let address = line.trim().strip_prefix(READY).and_then(|address| address.parse().ok());
-            address.ok_or(Error::Options("the echo server did not start"))
-        })
+        let mut guard = Self::spawn(command, &program)?;
+        let output = guard.child.stdout.take().expect("the output is piped");
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line).doing("waiting for the echo server")?;
+        let address = line.trim().strip_prefix(READY).and_then(|address| address.parse().ok());
+        Self::of_child(guard, address.ok_or(Error::Options("the echo server did not start"))?)
     }
 
-    fn start(
-        mut command: Command,
-        program: &Path,
-        files: Option<(File, PathBuf)>,
-        address: impl FnOnce(&mut Child) -> Result<SocketAddr, Error>,
-    ) -> Result<Self, Error> {
+    fn spawn(mut command: Command, program: &Path) -> Result<ChildGuard, Error> {
         sys::die_with_parent(&mut command);
         let child = command.spawn().map_err(|source| Error::Start { program: program.to_owned(), source })?;
-        let (log, data) = files.unzip();
-        let mut guard = ChildGuard { child, log, data };
-        let address = address(&mut guard.child)?;
+        Ok(ChildGuard { child })
+    }
+
+    fn of_child(guard: ChildGuard, address: SocketAddr) -> Result<Self, Error> {
         let pid = guard.child.id();
         let clock = CpuClock::of_process(pid).doing("finding the CPU clock of a child")?;
-        Ok(Self { address, pids: vec![pid], clocks: vec![clock], child: Some(guard) })
+        Ok(Self { address, pids: vec![pid], clocks: vec![clock], child: Some(guard), launch: None })
     }
 
     /// Where it listens.
@@ -183,19 +172,11 @@ impl Server {
     }
 
     fn log_tail(&self) -> String {
-        let log = self.child.as_ref().and_then(|guard| guard.log.as_ref());
-        let text = log.and_then(|log| tail(log).ok()).unwrap_or_default();
+        let text = self.launch.as_ref().and_then(|launch| tail(&launch.log).ok()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = &lines[lines.len().saturating_sub(LOG_LINES_COUNT)..];
         if tail.is_empty() { String::new() } else { format!("\nits log ends with:\n{}", tail.join("\n")) }
     }
-}
-
-fn nameless_file(port: u16) -> io::Result<File> {
-    let path = std::env::temp_dir().join(format!("sipfed-bench-{}-{port}.log", std::process::id()));
-    let file = File::options().read(true).append(true).create_new(true).open(&path)?;
-    std::fs::remove_file(path)?;
-    Ok(file)
 }
 
 fn tail(log: &File) -> io::Result<String> {

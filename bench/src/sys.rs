@@ -65,6 +65,13 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Sends `signal` to process `pid`.
+pub(crate) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
+    // SAFETY: the call takes two numbers and no pointer.
+    let code = unsafe { libc::kill(pid as libc::pid_t, signal) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Bytes of a datagram that a batch can hold.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 2048;
 /// Datagrams of one batch.

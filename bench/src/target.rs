@@ -2,28 +2,45 @@
 
 use serde::Serialize;
 
-/// A bound that a figure should keep.
+/// A bound that a figure should keep, in the figure's own unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Target {
-    /// The figure should be at most this, in its own unit.
-    pub(crate) at_most: f64,
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Target {
+    /// The figure should be this or less.
+    AtMost(f64),
+    /// The figure should be this or more.
+    AtLeast(f64),
 }
 
-const fn at_most(at_most: f64) -> Target {
-    Target { at_most }
+impl Target {
+    /// Whether `value` keeps it.
+    pub(crate) fn is_met_by(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(bound) => value <= bound,
+            Self::AtLeast(bound) => value >= bound,
+        }
+    }
 }
 
 /// CPU per refresh at saturation, as a multiple of the recvfrom echo's.
-pub(crate) const REFRESH_SATURATED_RATIO: Option<Target> = Some(at_most(1.4));
+pub(crate) const REFRESH_SATURATED_RATIO: Option<Target> = Some(Target::AtMost(1.4));
 /// CPU per refresh at 30,000 a second, microseconds.
-pub(crate) const REFRESH_PACED_US: Option<Target> = Some(at_most(12.0));
+pub(crate) const REFRESH_PACED_US: Option<Target> = Some(Target::AtMost(12.0));
 /// The pure machine's share of a refresh, nanoseconds.
-pub(crate) const MACHINE_REFRESH_NS: Option<Target> = Some(at_most(800.0));
+pub(crate) const MACHINE_REFRESH_NS: Option<Target> = Some(Target::AtMost(800.0));
 /// Allocations of the pure machine per refresh.
-pub(crate) const MACHINE_REFRESH_ALLOCATIONS: Option<Target> = Some(at_most(0.0));
+pub(crate) const MACHINE_REFRESH_ALLOCATIONS: Option<Target> = Some(Target::AtMost(0.0));
 /// CPU per completed call at 1,200 calls a second, microseconds.
-pub(crate) const CALL_US: Option<Target> = Some(at_most(70.0));
+pub(crate) const CALL_US: Option<Target> = Some(Target::AtMost(70.0));
 /// Resident memory per binding, bytes.
-pub(crate) const BINDING_BYTES: Option<Target> = Some(at_most(500.0));
+pub(crate) const BINDING_BYTES: Option<Target> = Some(Target::AtMost(500.0));
 /// 99 of 100 REGISTERs at half of the highest rate, microseconds.
-pub(crate) const HALF_LOAD_P99_US: Option<Target> = Some(at_most(1000.0));
+pub(crate) const HALF_LOAD_P99_US: Option<Target> = Some(Target::AtMost(1000.0));
+/// CPU per refresh with `process` durability, as a multiple of the same without any.
+pub(crate) const REFRESH_PROCESS_RATIO: Option<Target> = Some(Target::AtMost(1.5));
+/// 99 of 100 REGISTERs at half of the highest rate with `process` durability, microseconds.
+pub(crate) const DURABLE_HALF_LOAD_P99_US: Option<Target> = Some(Target::AtMost(2000.0));
+/// Bindings that one core brings back in a second.
+pub(crate) const BOOT_BINDINGS_PER_S: Option<Target> = Some(Target::AtLeast(1_000_000.0));
+/// Resident memory after a start, as a multiple of that before the end.
+pub(crate) const BOOT_RESIDENT_RATIO: Option<Target> = Some(Target::AtMost(1.5));

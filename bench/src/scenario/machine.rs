@@ -11,7 +11,7 @@ use crate::branch::Branch;
 use crate::cli::MachineArgs;
 use crate::error::Error;
 use crate::register_load::coprime_stride;
-use crate::register_message::{CSEQ_FIRST, RegisterTemplate, Registration, check_answer};
+use crate::register_message::{CSEQ_FIRST, Instance, RegisterTemplate, Registration, check_answer};
 use crate::report::{Figure, Report};
 use crate::sys::{BATCH_COUNT_MAX, allocations_count};
 use crate::target;
@@ -98,6 +98,27 @@ pub(crate) fn run(args: &MachineArgs) -> Result<Report, Error> {
     report.add(Figure::new("call, pure shard", "ns", &per_call(|stretch| stretch.ns)));
     report.add(Figure::new("call, allocations", "per call", &per_call(|stretch| stretch.allocations)));
     Ok(report)
+}
+
+/// Bytes that one request makes the shard write down for its log.
+pub(super) struct OperationBytes {
+    pub(super) new: f64,
+    pub(super) refresh: f64,
+}
+
+/// What the pure shard writes down for a new binding and for its refresh.
+pub(super) fn operation_bytes(instance: Instance) -> Result<OperationBytes, Error> {
+    let aors = BATCH_COUNT_MAX as u32;
+    let mut machine = Machine::new(aors, RegisterTemplate::new(LOCAL, &LOCAL.to_string(), instance)?);
+    // A generation that began before all of them: a refresh need not write its binding whole.
+    machine.shard.keep_journal(Now::from_unix_ms(START_UNIX_MS - 1000));
+    let mut bytes_of_pass = || -> Result<f64, Error> {
+        machine.stretch(u64::from(aors))?;
+        let bytes = machine.shard.journal().len();
+        machine.shard.clear_journal();
+        Ok(bytes as f64 / f64::from(aors))
+    };
+    Ok(OperationBytes { new: bytes_of_pass()?, refresh: bytes_of_pass()? })
 }
 
 impl Machine {

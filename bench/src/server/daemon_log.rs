@@ -1,0 +1,110 @@
+//! What a daemon that logs JSON says of itself: that it is ready, and what its shards have written.
+
+use super::Server;
+use crate::error::{Doing, Error};
+use crate::sys;
+use serde_json::Value;
+use std::ops::Sub;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// How long a daemon may take to report.
+const REPORT_S_MAX: u64 = 10;
+const REPORT_POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What the logs of all shards have taken since the daemon was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogTotals {
+    /// Appends.
+    pub(crate) entries: u64,
+    /// Bytes in the write-ahead log, framing included, as the daemon reckons them.
+    pub(crate) bytes: u64,
+}
+
+impl Sub for LogTotals {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self { entries: self.entries - before.entries, bytes: self.bytes - before.bytes }
+    }
+}
+
+impl Server {
+    /// Bytes that the daemon has logged so far: what to give to [`Self::log_since`].
+    pub(super) fn log_bytes(&self) -> Result<u64, Error> {
+        Ok(self.launch()?.log.metadata().doing("reading the size of the daemon's log")?.len())
+    }
+
+    /// The whole lines that the daemon has logged after its first `bytes` bytes, as far as they are JSON.
+    pub(super) fn log_since(&self, bytes: u64) -> Result<Vec<Value>, Error> {
+        let mut text = vec![0; self.log_bytes()?.saturating_sub(bytes) as usize];
+        self.launch()?.log.read_exact_at(&mut text, bytes).doing("reading the daemon's log")?;
+        let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        Ok(lines(&text[..whole]))
+    }
+
+    /// Asks the daemon for a report and adds up what its shards' logs have taken; a daemon without logs has taken nothing.
+    pub(crate) fn log_totals(&self, shards: usize) -> Result<LogTotals, Error> {
+        let log_bytes = self.log_bytes()?;
+        let asked = Instant::now();
+        for &pid in &self.pids {
+            sys::signal(pid, libc::SIGUSR1).doing("asking the daemon for a report")?;
+        }
+        while asked.elapsed() < Duration::from_secs(REPORT_S_MAX) {
+            let lines = self.log_since(log_bytes)?;
+            let reports: Vec<&Value> = lines.iter().filter(|line| line["message"] == "report").collect();
+            if reports.len() >= shards {
+                return Ok(totals(&reports));
+            }
+            std::thread::sleep(REPORT_POLL_INTERVAL);
+        }
+        Err(Error::Options("the daemon did not report on SIGUSR1"))
+    }
+
+    /// Bytes that the daemon's process has written since it was started: handed to the kernel (`wchar`, which counts files
+    /// and the few bytes by which threads wake each other, but no sockets), and on their way to a disk (`write_bytes`).
+    pub(crate) fn written_bytes(&self) -> Result<(u64, u64), Error> {
+        let (mut handed, mut disk) = (0, 0);
+        for pid in &self.pids {
+            let text = std::fs::read_to_string(format!("/proc/{pid}/io")).doing("reading what the daemon wrote")?;
+            handed += counter(&text, "wchar: ");
+            disk += counter(&text, "write_bytes: ");
+        }
+        Ok((handed, disk))
+    }
+}
+
+fn lines(text: &[u8]) -> Vec<Value> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+fn totals(reports: &[&Value]) -> LogTotals {
+    let sum = |field: &str| reports.iter().filter_map(|report| report[field].as_u64()).sum();
+    LogTotals { entries: sum("log_entries"), bytes: sum("log_bytes") }
+}
+
+fn counter(io: &str, name: &str) -> u64 {
+    io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_logs_of_all_shards_are_added_up() {
+        let text = b"{\"message\":\"report\",\"shard\":0,\"log_entries\":2,\"log_bytes\":140}\n\
+                     what a library writes\n\
+                     {\"message\":\"report\",\"shard\":1,\"log_entries\":3,\"log_bytes\":150}\n";
+        let lines = lines(text);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(totals(&lines.iter().collect::<Vec<_>>()), LogTotals { entries: 5, bytes: 290 });
+        assert_eq!(totals(&[&serde_json::json!({"message": "report", "shard": 0})]), LogTotals::default());
+    }
+
+    #[test]
+    fn counters_of_a_process_are_read_by_their_whole_names() {
+        let io = "rchar: 1\nwchar: 22\nread_bytes: 3\nwrite_bytes: 4096\ncancelled_write_bytes: 5\n";
+        assert_eq!((counter(io, "wchar: "), counter(io, "write_bytes: "), counter(io, "none: ")), (22, 4096, 0));
+    }
+}
