@@ -106,8 +106,14 @@ pub(crate) fn generation_numbers(path: &Path) -> Result<Vec<u64>, Error> {
 }
 
 /// Lets all databases of the process share `count` threads for writing buffers to disk; they never become fewer.
+///
+/// They get the processor when nobody else wants it: a buffer has time until three others are full, and the shards have
+/// phones that wait.
 pub(crate) fn share_flush_threads(count: u32) -> Result<(), Error> {
-    Env::new()?.set_high_priority_background_threads(count.max(1) as i32);
+    let mut environment = Env::new()?;
+    environment.set_high_priority_background_threads(count.max(1) as i32);
+    environment.lower_high_priority_thread_pool_cpu_priority();
+    environment.lower_thread_pool_cpu_priority();
     Ok(())
 }
 
