@@ -72,12 +72,12 @@ impl DataPlane {
             .as_ref()
             .map(|options| boot::open(options, cores.len() as u8, secret, &settings, clock, &mesh))
             .transpose()?;
-        let (directory, mut logs) = match opened {
+        let (directory, logs) = match opened {
             Some(OpenedLogs { directory, logs }) => (Some(directory), logs),
             None => (None, Vec::new()),
         };
         let secret = directory.as_ref().map_or(secret, |directory| *directory.secret());
-        let mut logs = logs.drain(..);
+        let mut logs = logs.into_iter();
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
             controls: cores.iter().map(|_| Arc::new(Control::new())).collect(),

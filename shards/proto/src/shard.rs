@@ -141,12 +141,10 @@ impl Shard {
             return Verdict::Belongs(owner);
         }
         let Some(message) = core.scan(bytes, index) else { return Verdict::Handled };
-        if glanced.is_none() {
-            let owner = core.owner(&message);
-            if owner != core.place.index {
-                core.counters.steered_out += 1;
-                return Verdict::Belongs(owner);
-            }
+        let owner = glanced.unwrap_or_else(|| core.owner(&message));
+        if owner != core.place.index {
+            core.counters.steered_out += 1;
+            return Verdict::Belongs(owner);
         }
         core.handle(&message, glance.aor, source, now, out);
         Verdict::Handled

@@ -124,7 +124,7 @@ impl Location {
     pub(crate) fn apply(&mut self, key: AorKey<'_>, op: &Op<'_>, wheel: &mut Wheel, counters: &mut Counters) {
         match (op, self.find(key).map(|(id, _)| id)) {
             (Op::Refresh(refresh), Some(id)) => self.refresh(id, refresh),
-            (Op::Bind(bind), found) => self.bind(key, found, bind, wheel, counters),
+            (Op::Bind(bind), found) => _ = self.bind(key, found, bind, wheel, counters),
             (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
             (Op::LoseFlow { contact_id }, Some(id)) => {
                 if self.record_mut(id).mark_flow_lost(*contact_id) {
@@ -155,6 +155,7 @@ impl Location {
         }
     }
 
+    /// Makes or replaces a binding; gives the record that has it.
     fn bind(
         &mut self,
         key: AorKey<'_>,
@@ -162,7 +163,7 @@ impl Location {
         bind: &Bind<'_>,
         wheel: &mut Wheel,
         counters: &mut Counters,
-    ) {
+    ) -> RecordId {
         let mut packed = std::mem::take(&mut self.scratch);
         Record::begin(&mut packed, key.hash, key.aor);
         let mut replaced = None;
@@ -202,6 +203,7 @@ impl Location {
             }
         }
         self.rearm(id, wheel);
+        id
     }
 
     fn unbind(&mut self, id: RecordId, unbind: &Unbind, wheel: &mut Wheel, counters: &mut Counters) {
@@ -266,10 +268,14 @@ impl Location {
         None
     }
 
+    /// All records, in the order of their numbers.
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        (0..self.records.end()).filter_map(|id| self.get(RecordId(id)))
+    }
+
     /// The bindings that can be called, in the order of their records.
     pub(crate) fn live(&self, now_s: u32) -> impl Iterator<Item = BindingView<'_>> {
-        let records = (0..self.records.end()).filter_map(|id| self.records.get(id));
-        records.flat_map(move |Slot { record, .. }| {
+        self.records().flat_map(move |record| {
             let live = record.bindings().filter(move |binding| binding.is_live(now_s));
             live.map(|binding| BindingView::new(record.aor(), &binding, self.locals.address(binding.local())))
         })
@@ -277,8 +283,7 @@ impl Location {
 
     /// When the last binding ends, in seconds since the Unix epoch; 0 when there is none.
     pub(crate) fn last_expiry_s(&self) -> u32 {
-        let records = (0..self.records.end()).filter_map(|id| self.records.get(id));
-        records.flat_map(|slot| slot.record.bindings()).map(|b| b.expires_at_s()).max().unwrap_or(0)
+        self.records().flat_map(Record::bindings).map(|b| b.expires_at_s()).max().unwrap_or(0)
     }
 
     /// Does again what an entry of a journal says; whether there was something to do. Of connections nothing is left.
@@ -291,10 +296,8 @@ impl Location {
         match (entry.change, found) {
             (Change::Bound { aor, local, binding }, found) => {
                 let bind = binding.restored(self.locals.number(local));
-                self.bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel, counters);
-                if bind.transport.is_reliable()
-                    && let Some((id, _)) = self.find_by_hash(entry.aor)
-                {
+                let id = self.bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel, counters);
+                if bind.transport.is_reliable() {
                     self.record_mut(id).mark_flow_lost(bind.contact_id);
                 }
                 true
