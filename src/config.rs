@@ -70,6 +70,7 @@ impl Config {
                 retry_after_s: cluster.retry_after_s,
             },
             timers: cluster.timers,
+            directory: None,
         }
     }
 }

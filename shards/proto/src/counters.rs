@@ -60,6 +60,16 @@ counters! {
     Work requests_proxied;
     /// Branches that requests were forked into.
     Work branches_created;
+    /// Of these, branches to other homes of the AoR.
+    Work branches_to_homes;
+    /// Requests that came from another node of the federation and were looked up here alone.
+    Work requests_from_peers;
+    /// Requests that waited for the directory.
+    Work lookups_asked;
+    /// Of these, requests that joined a question which was open already.
+    Work lookups_joined;
+    /// Lookups that did without a question, since a moment ago nobody else had the AoR.
+    Work lookups_remembered;
     /// Retransmissions that a server transaction absorbed.
     Work retransmissions_absorbed;
     /// Retransmissions that a client transaction sent.
@@ -90,6 +100,14 @@ counters! {
     Refused refused_draining;
     /// Requests that ran in a loop (482, 483) or had no breadth left (440).
     Refused refused_loop;
+    /// Lookups that the directory did not answer in time: the request went on with what was known.
+    Refused lookups_unanswered;
+    /// Requests answered 480 with Retry-After since nobody could say whose home the AoR is.
+    Refused refused_unknown_home;
+    /// Homes named by the directory that no request can be sent to.
+    Dropped homes_unusable;
+    /// Changes that were not noted for the directory for want of room; a reconcile mends them.
+    Dropped home_changes_forgotten;
     /// Messages that are not SIP, or too broken to answer.
     Dropped dropped_unparsable;
     /// Responses whose branch is not, or no longer, known here (RFC 6026 §7).

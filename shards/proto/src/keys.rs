@@ -6,7 +6,7 @@
 use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 
 /// Bytes of the parts that [`Keys::transaction`] hashes at once; those of usual requests have a third.
 const PARTS_BYTES_MAX: usize = 1024;
@@ -15,13 +15,39 @@ const PARTS_BYTES_MAX: usize = 1024;
 pub(crate) const BRANCH_COOKIE: &[u8] = b"z9hG4bK";
 
 /// A canonical AoR's hash: decides its shard and its place in the tables there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AorHash(pub(crate) u64);
+
+impl Hash for AorHash {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
 
 impl AorHash {
     /// The shard that owns it, of `count`: its upper half scaled to the count.
     pub(crate) fn shard(self, count: u8) -> u8 {
         (((self.0 >> 32) * u64::from(count)) >> 32) as u8
+    }
+}
+
+/// For tables by numbers that no sender chooses, such as flow tokens and keyed hashes: mixing their bits is enough.
+#[derive(Debug, Default)]
+pub(crate) struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &b in bytes {
+            self.write_u64(u64::from(b));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     }
 }
 

@@ -22,10 +22,12 @@
 //! - `registrar`: RFC 3261 §10.3 on top of it.
 //! - `transaction`: the four machines of RFC 3261 §17 as tables.
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
+//! - [`directory`]: which AoRs are at home here, and where others are.
 #![forbid(unsafe_code)]
 
 pub mod counters;
 mod date;
+pub mod directory;
 pub mod hop;
 mod keys;
 pub mod limits;

@@ -40,6 +40,12 @@ pub const CHALLENGES_BYTES_MAX: usize = 16_384;
 pub const MAX_BREADTH: u32 = 60;
 /// Hops granted to a request without Max-Forwards (RFC 3261 §16.6 step 3).
 pub const MAX_FORWARDS_DEFAULT: u32 = 70;
+/// AoRs of one shard whose row in the directory is waiting to be changed.
+pub const HOME_CHANGES_COUNT_MAX: usize = 262_144;
+/// Questions of one shard to the directory that are open at a time.
+pub const QUESTIONS_COUNT_MAX: usize = 65_536;
+/// Answers of the directory that one shard remembers, of each kind.
+pub const ANSWERS_COUNT_MAX: usize = 65_536;
 /// Seconds named in Retry-After when a limit is reached.
 pub const RETRY_AFTER_S: u32 = 5;
 

@@ -15,11 +15,13 @@
 //! - [`allowed`]: what of a URI may stand in a request (§16.6 steps 2 and 6).
 //! - [`forward`]: validation, the copies that go on (§16.3, §16.6) and ACK.
 //! - [`context`]: the response context and the best response (§16.7).
+//! - [`elsewhere`]: the other homes of an AoR, as the directory says them.
 //! - [`outcome`]: what branches come to; CANCEL (§16.10); timers.
 
 mod allowed;
 mod context;
 mod domain;
+mod elsewhere;
 mod forward;
 mod next_hop;
 mod outcome;

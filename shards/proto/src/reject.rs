@@ -93,6 +93,14 @@ impl<'a> Rejection<'a> {
         Self { extra: Extra::Allow, ..Self::new(405, "Method Not Allowed") }
     }
 
+    /// Status and reason, where these are all there is to say.
+    pub(crate) fn phrase(&self) -> Option<(u16, &'static str)> {
+        match self.reason {
+            Reason::Phrase(phrase) => Some((self.status, phrase)),
+            Reason::Fault(_) => None,
+        }
+    }
+
     /// 420 when `field` has an option tag that is not among `supported`.
     pub(crate) fn check_required(
         message: Message<'a>,

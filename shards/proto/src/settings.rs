@@ -29,6 +29,38 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// RFC 3261 §17 timers.
     pub timers: TimerSettings,
+    /// The federation's; `None` for a node that stands alone.
+    pub directory: Option<DirectorySettings>,
+}
+
+/// How a node takes part in a federation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorySettings {
+    /// `address` or `address:port` under which the other nodes reach this one, as it is published.
+    pub home: String,
+    /// The homes of the other nodes: a request from one of these addresses is looked up here alone.
+    pub peers: Vec<String>,
+    /// Milliseconds that a request waits for the homes of its AoR; then it goes on with what is known.
+    pub lookup_deadline_ms: u32,
+    /// Milliseconds for which it is believed that nobody else has an AoR; 0 asks each time.
+    pub negative_cache_ms: u32,
+    /// Seconds for which the homes of an AoR are remembered, for use while the store does not answer; 0 for not at all.
+    pub stale_cache_s: u32,
+    /// How many peers a request is sent to while the store does not answer and nothing is remembered; 0 for none.
+    pub ask_peers_max: u8,
+}
+
+impl Default for DirectorySettings {
+    fn default() -> Self {
+        Self {
+            home: String::new(),
+            peers: Vec::new(),
+            lookup_deadline_ms: 200,
+            negative_cache_ms: 1000,
+            stale_cache_s: 3600,
+            ask_peers_max: 8,
+        }
+    }
 }
 
 /// RFC 3261 §10.3.
@@ -174,6 +206,7 @@ impl Default for Settings {
             registrar: RegistrarSettings::default(),
             proxy: ProxySettings::default(),
             timers: TimerSettings::default(),
+            directory: None,
         }
     }
 }

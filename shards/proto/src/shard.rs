@@ -2,6 +2,7 @@
 
 use crate::counters::Counters;
 use crate::date::Date;
+use crate::directory::{Answer, Change, Directory, Pass, Question, Walk};
 use crate::hop::{FlowToken, ShardIndex, Source};
 use crate::keys::{AorHash, Keys};
 use crate::limits;
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     pub(crate) servers: ServerTransactions,
     pub(crate) clients: ClientTransactions,
     pub(crate) date: Date,
+    pub(crate) directory: Option<Directory>,
     pub(crate) scratch: Scratch,
     pub(crate) is_draining: bool,
     pub(crate) is_refusing_changes: bool,
@@ -90,6 +92,7 @@ impl Shard {
             place,
             keys: Keys::new(secret, place.index.0),
             domains: Domains::new(&settings),
+            directory: settings.directory.as_ref().map(Directory::new),
             settings,
             counters: Counters::default(),
             wheel: Wheel::new(now),
@@ -235,6 +238,52 @@ impl Shard {
         Ok(done)
     }
 
+    /// From now on it is noted which AoRs come to have a binding here and which have none any more. To be called once
+    /// everything is restored: what the directory says of that is for a reconcile to compare.
+    pub fn keep_homes(&mut self) {
+        self.core.location.changes.keep();
+    }
+
+    /// The next AoR whose row in the directory may have to change, with what it is to say now.
+    pub fn next_change(&mut self) -> Option<Change> {
+        let location = &mut self.core.location;
+        let (hash, aor) = location.changes.take()?;
+        Some(Change { aor, is_home: location.is_home(hash) })
+    }
+
+    /// How many AoRs [`Shard::next_change`] has to give.
+    pub fn changes_count(&self) -> usize {
+        self.core.location.changes.len()
+    }
+
+    /// The directory says of these AoRs that they are at home here: those of this shard are marked as seen in `pass`, or
+    /// become changes when they are not at home. AoRs of other shards are passed over.
+    pub fn compare<'a>(&mut self, aors: impl Iterator<Item = &'a [u8]>, pass: Pass) {
+        let core = &mut self.core;
+        for aor in aors {
+            let hash = core.keys.aor(aor);
+            if core.owner_of(hash) == core.place.index {
+                core.location.compare(AorKey { hash, aor }, pass);
+            }
+        }
+    }
+
+    /// Makes changes of the AoRs that `walk` asks for, from the record with the number `from` on, looking at `count`
+    /// records; gives the number to go on from, and `None` when there is none left.
+    pub fn walk(&mut self, walk: Walk, from: u32, count: u32) -> Option<u32> {
+        self.core.location.walk(walk, from, count)
+    }
+
+    /// The next question for the directory. Each is to be answered once by [`Shard::handle_answer`].
+    pub fn next_question(&mut self) -> Option<Question> {
+        self.core.directory.as_mut().and_then(Directory::next_question)
+    }
+
+    /// Takes in what the directory says to the question of that id.
+    pub fn handle_answer(&mut self, id: u64, answer: Answer<'_>, now: Now, out: &mut Outbox) {
+        self.core.directory_answered(AorHash(id), answer, now, out);
+    }
+
     /// Whether REGISTER requests are answered 503 with Retry-After, since what they change could not be made durable.
     pub fn refuse_changes(&mut self, is_refusing: bool) {
         self.core.is_refusing_changes = is_refusing;
@@ -276,6 +325,7 @@ impl Shard {
             journal_binding_bytes: tally.binding_bytes,
             journal_refreshes: tally.refreshes,
             journal_refresh_bytes: tally.refresh_bytes,
+            home_changes_forgotten: self.core.location.changes.forgotten(),
             ..self.core.counters
         }
     }

@@ -9,6 +9,7 @@
 
 use crate::slab::Slab;
 use crate::time::Now;
+use std::num::NonZeroU32;
 
 /// Milliseconds of one tick.
 pub(crate) const TICK_MS: u64 = 4;
@@ -23,7 +24,18 @@ const MOVING: u16 = (LEVELS_COUNT * SLOTS_COUNT) as u16;
 
 /// An entry of the wheel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    // One more than the number, so that `None` costs nothing in the millions of records that may have a timer.
+    fn of(id: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(id))
+    }
+
+    fn id(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 /// What has become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +89,14 @@ impl Wheel {
         let deadline = at.unix_ms().div_ceil(TICK_MS).clamp(self.tick, self.tick + u64::from(u32::MAX >> 1));
         let id = self.entries.insert(Entry { due, deadline: deadline as u32, next: NONE, prev: NONE, place: MOVING });
         self.link(id, deadline);
-        TimerId(id)
+        TimerId::of(id)
     }
 
     /// The deadline is off. It must not have fired.
     pub(crate) fn cancel(&mut self, timer: TimerId) {
-        debug_assert!(self.entries.get(timer.0).is_some(), "a timer was cancelled after it fired");
-        self.unlink(timer.0);
-        self.entries.remove(timer.0);
+        debug_assert!(self.entries.get(timer.id()).is_some(), "a timer was cancelled after it fired");
+        self.unlink(timer.id());
+        self.entries.remove(timer.id());
     }
 
     /// When there is something to do; a time in the past when there is now.

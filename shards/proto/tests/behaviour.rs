@@ -4,6 +4,7 @@ mod behaviour {
     mod call;
     mod dialog;
     mod failure;
+    mod federation;
     mod fork;
     mod gruu;
     mod journal;

@@ -100,6 +100,11 @@ impl Record {
         out.extend_from_slice(aor);
     }
 
+    /// Whether one of its bindings is more than remembered.
+    pub(crate) fn is_home(&self) -> bool {
+        self.bindings().any(|binding| !binding.flags().removed())
+    }
+
     /// Copies the packed binding at `range` of this record to `out`.
     pub(super) fn push_packed(out: &mut Vec<u8>, binding: &Binding<'_>) {
         out.extend_from_slice(binding.fixed);

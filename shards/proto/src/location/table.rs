@@ -5,14 +5,16 @@ use super::local_addresses::LocalAddresses;
 use super::op::{Bind, Cause, Op, Refresh, Unbind};
 use super::record::{Binding, Record};
 use crate::counters::Counters;
+use crate::directory::changes::Changes;
+use crate::directory::{Pass, Walk};
 use crate::hop::FlowToken;
-use crate::keys::AorHash;
+use crate::keys::{AorHash, NumberHasher};
 use crate::slab::Slab;
 use crate::time::Now;
 use crate::view::BindingView;
 use crate::wheel::{Due, TimerId, Wheel};
 use hashbrown::{HashMap, HashTable};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 
 /// Index tables; each holds its share of the AoRs.
 const SEGMENTS_COUNT: usize = 256;
@@ -32,6 +34,8 @@ pub(crate) struct AorKey<'a> {
 struct Slot {
     record: Record,
     timer: Option<TimerId>,
+    /// The reconcile that was last shown the record's row; 0 for none.
+    seen: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,33 +51,15 @@ pub(crate) struct Location {
     index: Box<[HashTable<IndexEntry>]>,
     records: Slab<Slot>,
     /// Records that have bindings on a connection, by connection.
-    flows: HashMap<u64, Vec<u32>, BuildHasherDefault<FlowHasher>>,
+    flows: HashMap<u64, Vec<u32>, BuildHasherDefault<NumberHasher>>,
     bindings: usize,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
     pub(crate) journal: Journal,
+    /// What is noted for the directory.
+    pub(crate) changes: Changes,
     scratch: Vec<u8>,
-}
-
-/// Flow tokens are our own numbers, never a sender's: mixing their bits is enough.
-#[derive(Debug, Default)]
-struct FlowHasher(u64);
-
-impl Hasher for FlowHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &b in bytes {
-            self.write_u64(u64::from(b));
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
-    }
 }
 
 impl Location {
@@ -85,6 +71,7 @@ impl Location {
             bindings: 0,
             locals: LocalAddresses::default(),
             journal: Journal::default(),
+            changes: Changes::default(),
             scratch: Vec::new(),
         }
     }
@@ -167,6 +154,7 @@ impl Location {
         let mut packed = std::mem::take(&mut self.scratch);
         Record::begin(&mut packed, key.hash, key.aor);
         let mut replaced = None;
+        let was_home = found.is_some_and(|id| self.record(id).is_home());
         if let Some(id) = found {
             for binding in self.record(id).bindings() {
                 if binding.contact_id() == bind.contact_id {
@@ -192,6 +180,9 @@ impl Location {
             }
             None => self.insert(key.hash, record),
         };
+        if !was_home {
+            self.changes.note(key.hash, key.aor);
+        }
         self.write_bound(id, bind.contact_id);
         if let Some((flow, _)) = replaced {
             self.forget_flow(id, flow);
@@ -213,6 +204,7 @@ impl Location {
                     counters.bindings_removed += 1;
                     let aor = self.record(id).hash();
                     self.journal.removed(aor, unbind.contact_id, cseq, branch_hash, until_s);
+                    self.note_if_gone(id);
                     self.rearm(id, wheel);
                 }
                 return;
@@ -319,7 +311,7 @@ impl Location {
     }
 
     fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
-        let id = self.records.insert(Slot { record, timer: None });
+        let id = self.records.insert(Slot { record, timer: None, seen: 0 });
         let (segment, hash) = place(hash);
         self.index[segment].insert_unique(spread(hash), IndexEntry { hash, id }, |e| spread(e.hash));
         RecordId(id)
@@ -340,12 +332,18 @@ impl Location {
                 left += 1;
             }
         }
-        if let Some((flow, _)) = found {
+        if let Some((flow, was_live)) = found {
             self.bindings -= 1;
-            if left == 0 {
-                self.drop_record(id, hash, wheel);
-            } else {
+            if left > 0 {
                 *self.record_mut(id) = Record::finish(&packed);
+                if was_live {
+                    self.note_if_gone(id);
+                }
+            } else {
+                if was_live {
+                    self.note(id);
+                }
+                self.drop_record(id, hash, wheel);
             }
             self.forget_flow(id, flow);
         }
@@ -361,6 +359,51 @@ impl Location {
         if let Some(Slot { timer: Some(timer), .. }) = self.records.remove(id.0) {
             wheel.cancel(timer);
         }
+    }
+
+    /// The row of the record's AoR in the directory may have to change.
+    fn note(&mut self, id: RecordId) {
+        let Self { records, changes, .. } = self;
+        if let Some(slot) = records.get(id.0) {
+            changes.note(slot.record.hash(), slot.record.aor());
+        }
+    }
+
+    /// One of the record's bindings has gone: was it the last?
+    fn note_if_gone(&mut self, id: RecordId) {
+        if self.changes.is_kept() && !self.record(id).is_home() {
+            self.note(id);
+        }
+    }
+
+    /// Whether the AoR has a binding here, as the directory is to say it.
+    pub(crate) fn is_home(&self, aor: AorHash) -> bool {
+        self.find_by_hash(aor).is_some_and(|(_, record)| record.is_home())
+    }
+
+    /// The directory has a row which says that the AoR is at home here: marked as seen, or noted when it is wrong.
+    pub(crate) fn compare(&mut self, key: AorKey<'_>, pass: Pass) {
+        match self.find(key).filter(|(_, record)| record.is_home()).map(|(id, _)| id) {
+            Some(id) => self.records.get_mut(id.0).expect("the record was found").seen = pass.0.get(),
+            None => self.changes.note(key.hash, key.aor),
+        }
+    }
+
+    /// Notes AoRs from the record with the number `from` on, `count` records at most; gives the number to go on from,
+    /// and `None` when there is none left.
+    pub(crate) fn walk(&mut self, walk: Walk, from: u32, count: u32) -> Option<u32> {
+        let end = from.saturating_add(count).min(self.records.end());
+        for id in from..end {
+            let Some(slot) = self.records.get(id) else { continue };
+            let is_wanted = match walk {
+                Walk::All => true,
+                Walk::Unseen(pass) => slot.seen != pass.0.get(),
+            };
+            if is_wanted && slot.record.is_home() {
+                self.changes.note(slot.record.hash(), slot.record.aor());
+            }
+        }
+        (end < self.records.end()).then_some(end)
     }
 
     /// The record no longer has a binding on `flow`, unless another of its bindings has.

@@ -2,6 +2,7 @@
 
 use super::target::Target;
 use crate::hop::Source;
+use crate::keys::AorHash;
 use crate::limits;
 use crate::time::Now;
 use crate::transaction::client::ClientId;
@@ -30,6 +31,12 @@ pub(crate) struct Context {
     challenges: Vec<u8>,
     /// Whether no further branch is to be started: a CANCEL, a 2xx or a 6xx has come.
     pub(super) is_closed: bool,
+    /// What is not known yet of other homes of the AoR; `None` where nobody is asked.
+    pub(super) elsewhere: Option<Waiting>,
+    /// What has become of other homes of the AoR.
+    pub(super) homes: Homes,
+    /// What is said when no branch comes of the request.
+    pub(super) refusal: Option<(u16, &'static str)>,
     /// When the next q group is tried although this one rings.
     pub(super) next_group_at: Option<Now>,
     /// When a non-INVITE request is answered 100 (RFC 4320 §4.1).
@@ -44,6 +51,25 @@ pub(super) struct Open {
     pub(super) client: ClientId,
     /// The breadth that it was given.
     pub(super) breadth: u32,
+}
+
+/// What has become of other homes of an AoR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Homes {
+    /// None has been tried.
+    Untried,
+    /// All that there are were tried, and answer.
+    Tried,
+    /// Nobody could say which there are, or one of them does not answer: a 404 would be a guess.
+    Unsure,
+}
+
+/// A request that waits for the directory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) aor: AorHash,
+    /// Then it goes on with what is known.
+    pub(super) until: Now,
 }
 
 /// The response that would be sent if all branches had ended.
@@ -71,6 +97,9 @@ impl Context {
             best: None,
             challenges: Vec::new(),
             is_closed: false,
+            elsewhere: None,
+            homes: Homes::Untried,
+            refusal: None,
             next_group_at: None,
             trying_at: None,
             forget_at: None,
@@ -78,12 +107,13 @@ impl Context {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Now> {
-        [self.next_group_at, self.trying_at, self.forget_at].into_iter().flatten().min()
+        let until = self.elsewhere.as_ref().map(|waiting| waiting.until);
+        [self.next_group_at, self.trying_at, self.forget_at, until].into_iter().flatten().min()
     }
 
     /// Whether every branch has ended and none is to follow.
     pub(super) fn is_done(&self) -> bool {
-        self.open.is_empty() && (self.is_closed || self.targets.is_empty())
+        self.open.is_empty() && (self.is_closed || self.targets.is_empty() && self.elsewhere.is_none())
     }
 
     /// A branch has come to its end, and its breadth is free again.

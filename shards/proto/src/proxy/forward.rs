@@ -46,7 +46,7 @@ impl Core {
         let mut context = Box::new(Context::new(request.message.bytes(), request.source, tag, is_invite));
         context.loop_hash = loop_hash;
         context.breadth = breadth;
-        context.targets = targets.into();
+        context.targets = targets.here.into();
         if !is_invite {
             context.trying_at = Some(now.plus_ms(self.settings.timers.non_invite_trying_ms()));
         }
@@ -63,6 +63,10 @@ impl Core {
                 compose::end(buffer);
             });
         }
+        if let Some(elsewhere) = targets.elsewhere {
+            self.ask_directory(id, elsewhere, now);
+        }
+        // Phones at home here ring at once; other homes join them when they are known.
         self.start_group(id, request, &routed, now, out);
         Ok(())
     }
@@ -119,6 +123,7 @@ impl Core {
         let count = same.min(context.breadth as usize);
         let more = context.targets.len() > count;
         context.next_group_at = (more && context.is_invite).then(|| now.plus_ms(serial_group_ms));
+        let more = more || context.elsewhere.is_some();
         if count == 0 {
             return self.rearm_server(id);
         }
@@ -126,29 +131,46 @@ impl Core {
         context.breadth -= breadth * count as u32;
         context.started.reserve_exact(count);
         context.open.reserve_exact(count);
-        let loop_hash = context.loop_hash;
-        let is_invite = request.method == Method::Invite;
         for _ in 0..count {
             let next = self.servers.context_mut(id).and_then(|context| context.targets.pop_front());
             let Some(target) = &next else { break };
-            let client = self.reserve_client(target.to, Some(id), is_invite);
-            if let Some(context) = self.servers.context_mut(id) {
-                context.open.push(Open { client, breadth });
-                context.started.push(client);
-            }
-            let branch = Branch { client: Some(client), stateless: 0, loop_hash };
-            let mut bytes = std::mem::take(&mut self.scratch.forward);
-            bytes.clear();
-            self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
-            self.start_client(client, &bytes, now, out);
-            self.scratch.forward = bytes;
-            self.counters.branches_created += 1;
+            self.start_branch(id, request, routed, target, breadth, now, out);
         }
         self.rearm_server(id);
     }
 
+    /// Starts one branch, with the breadth that is its own.
+    #[allow(clippy::too_many_arguments, reason = "a branch is made of all of these, and they are borrowed apart")]
+    pub(super) fn start_branch(
+        &mut self,
+        id: u32,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+        target: &Target,
+        breadth: u32,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        let client = self.reserve_client(target.to, Some(id), request.method == Method::Invite);
+        let Some(context) = self.servers.context_mut(id) else { return };
+        context.open.push(Open { client, breadth });
+        context.started.push(client);
+        let branch = Branch { client: Some(client), stateless: 0, loop_hash: context.loop_hash };
+        let mut bytes = std::mem::take(&mut self.scratch.forward);
+        bytes.clear();
+        self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
+        self.start_client(client, &bytes, now, out);
+        self.scratch.forward = bytes;
+        self.counters.branches_created += 1;
+    }
+
     /// Starts the next q group from the request as it was kept.
     pub(super) fn start_next_group(&mut self, id: u32, now: Now, out: &mut Outbox) {
+        self.with_request(id, |core, request, routed| core.start_group(id, request, routed, now, out));
+    }
+
+    /// Does something with the request of a context as it was kept.
+    pub(super) fn with_request(&mut self, id: u32, go_on: impl FnOnce(&mut Self, &Request<'_>, &Routed<'_>)) {
         let Some(context) = self.servers.context_mut(id) else { return };
         let (bytes, source) = (std::mem::take(&mut context.request), context.source);
         let mut index = std::mem::take(&mut self.scratch.request_index);
@@ -157,7 +179,7 @@ impl Core {
             if let Some(Ok(request)) = message.method().map(|m| Request::parse(message, m, &source))
                 && let Ok(routed) = self.take_own_routes(&request)
             {
-                self.start_group(id, &request, &routed, now, out);
+                go_on(self, &request, &routed);
             }
         }
         self.scratch.request_index = index;
@@ -223,7 +245,7 @@ impl Core {
         }
         let target = self.take_own_routes(request).and_then(|routed| {
             let targets = self.targets(request, &routed, now)?;
-            Ok((routed, targets.into_iter().next()))
+            Ok((routed, targets.here.into_iter().next()))
         });
         let Ok((routed, Some(target))) = target else {
             self.counters.dropped_stray_ack += 1;

@@ -1,6 +1,6 @@
 //! What branches come to (RFC 3261 §16.7 to §16.10).
 
-use super::context::Context;
+use super::context::{Context, Homes};
 use crate::outbox::{Outbox, Ticket};
 use crate::reject::Rejection;
 use crate::request::{self, Request};
@@ -47,6 +47,10 @@ impl Core {
             return;
         }
         context.end(client);
+        // A home that does not answer may have the AoR although others do not.
+        if context.homes == Homes::Tried && (status == 408 || (500..600).contains(&status)) {
+            context.homes = Homes::Unsure;
+        }
         if status < 300 {
             self.branch_succeeded(id, status, response, answered, now, out);
             return;
@@ -103,6 +107,7 @@ impl Core {
     fn close_context(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.is_closed = true;
+        context.elsewhere = None;
         context.targets.clear();
         context.next_group_at = None;
         if context.is_invite {
@@ -122,11 +127,11 @@ impl Core {
     }
 
     /// After a branch has failed: the next group, or the best response when there is none.
-    fn go_on(&mut self, id: u32, now: Now, out: &mut Outbox) {
+    pub(super) fn go_on(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         if context.is_done() {
             self.respond_best(id, now, out);
-        } else if context.open.is_empty() {
+        } else if context.open.is_empty() && !context.targets.is_empty() {
             self.start_next_group(id, now, out);
         } else {
             self.rearm_server(id);
@@ -136,7 +141,9 @@ impl Core {
     /// §16.7 steps 6 and 9.
     fn respond_best(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
-        let Some(best) = context.take_best() else { return };
+        let Some(best) = context.take_best().filter(|best| best.status != 404 || context.homes != Homes::Unsure) else {
+            return self.respond_refusal(id, now, out);
+        };
         if best.status == 408 && !context.is_invite {
             if best.bytes.is_empty() {
                 // RFC 4320 §4.2: too late to be of use; the sender has given up by itself.
@@ -172,7 +179,20 @@ impl Core {
     }
 
     /// A final response that we make ourselves.
-    fn respond_own(&mut self, id: u32, status: u16, reason: &str, now: Now, out: &mut Outbox) {
+    pub(super) fn respond_own(&mut self, id: u32, status: u16, reason: &str, now: Now, out: &mut Outbox) {
+        self.respond_own_with(id, status, reason, None, now, out);
+    }
+
+    /// The same with a Retry-After.
+    pub(super) fn respond_own_with(
+        &mut self,
+        id: u32,
+        status: u16,
+        reason: &str,
+        retry_after_s: Option<u32>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
         let Some(context) = self.servers.context_mut(id) else { return };
         let (bytes, source, tag) = (std::mem::take(&mut context.request), context.source, context.tag);
         let mut index = std::mem::take(&mut self.scratch.request_index);
@@ -180,6 +200,9 @@ impl Core {
             let stamp = message.top_via().map(|via| request::stamp(&via, &source)).unwrap_or_default();
             self.server_respond(id, status, now, out, |buffer| {
                 compose::reply(buffer, &message, status, reason, &tag, stamp);
+                if let Some(s) = retry_after_s {
+                    compose::header_number(buffer, "Retry-After", s);
+                }
                 compose::end(buffer);
             });
         }
@@ -216,6 +239,10 @@ impl Core {
         let Some(server) = self.servers.get_mut(id) else { return };
         let answered = server.is_answered();
         let Some(context) = server.context.as_deref_mut() else { return };
+        if context.elsewhere.is_some_and(|waiting| waiting.until <= now) {
+            self.homes_unknown(id, now, out);
+        }
+        let Some(context) = self.servers.context_mut(id) else { return };
         let due = |at: &mut Option<Now>| at.take_if(|at| *at <= now).is_some();
         if due(&mut context.trying_at) && !answered {
             self.respond_trying(id, now, out);

@@ -1,5 +1,6 @@
 //! Whom a request goes to (RFC 3261 §16.5).
 
+use super::elsewhere::Elsewhere;
 use super::next_hop::{NoWay, reaches};
 use super::route::Routed;
 use crate::hop::{Destination, Ends, Transport};
@@ -26,14 +27,40 @@ pub(crate) struct Target {
     pub(super) q_milli: u16,
 }
 
+/// Whom a request goes to: never nobody.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    /// The most wanted first.
+    pub(super) here: Vec<Target>,
+    /// Where the directory is to be asked who else.
+    pub(super) elsewhere: Option<Elsewhere>,
+}
+
 impl Core {
-    /// The targets, the most wanted first; never none.
+    /// The targets of a request.
     pub(super) fn targets(
         &mut self,
         request: &Request<'_>,
         routed: &Routed<'_>,
         now: Now,
-    ) -> Result<Vec<Target>, Rejection<'static>> {
+    ) -> Result<Targets, Rejection<'static>> {
+        match &routed.uri {
+            _ if routed.flow.is_some() || routed.next.is_some() => {}
+            Uri::Sip(uri) if uri.scheme != sipfed_sip::Scheme::Sips && self.is_ours(uri) => {
+                return self.targets_of_aor(request, Some(uri), &[], now);
+            }
+            Uri::Tel(_) => {
+                let mut number = Vec::new();
+                routed.uri.write_tel_digits(&mut number);
+                return self.targets_of_aor(request, None, &number, now);
+            }
+            _ => {}
+        }
+        Ok(Targets { here: self.targets_by_route(request, routed)?, elsewhere: None })
+    }
+
+    /// The targets of a request that no AoR of ours is asked for.
+    fn targets_by_route(&self, request: &Request<'_>, routed: &Routed<'_>) -> Result<Vec<Target>, Rejection<'static>> {
         if let Some(flow) = routed.flow {
             return Ok(vec![self.target_over_flow(request, routed, flow)]);
         }
@@ -47,7 +74,6 @@ impl Core {
             Uri::Sip(uri) if uri.scheme == sipfed_sip::Scheme::Sips => {
                 Err(Rejection::new(416, "Unsupported URI Scheme (no TLS here)"))
             }
-            Uri::Sip(uri) if self.is_ours(uri) => self.targets_of_aor(request, Some(uri), &[], now),
             Uri::Sip(_) => match self.settings.proxy.foreign {
                 Foreign::Relay(transport, remote) if !request.is_in_dialog() => {
                     self.target_relayed(request, routed.uri_bytes, transport, remote)
@@ -57,12 +83,7 @@ impl Core {
                     self.target_at(request, routed.uri_bytes, &routed.uri)
                 }
             },
-            Uri::Tel(_) => {
-                let mut number = Vec::new();
-                routed.uri.write_tel_digits(&mut number);
-                self.targets_of_aor(request, None, &number, now)
-            }
-            Uri::Other(_) => Err(Rejection::new(416, "Unsupported URI Scheme")),
+            Uri::Tel(_) | Uri::Other(_) => Err(Rejection::new(416, "Unsupported URI Scheme")),
         }
     }
 
@@ -120,7 +141,7 @@ impl Core {
         uri: Option<&SipUri<'_>>,
         number: &[u8],
         now: Now,
-    ) -> Result<Vec<Target>, Rejection<'static>> {
+    ) -> Result<Targets, Rejection<'static>> {
         let mut aor = std::mem::take(&mut self.scratch.aor);
         aor.clear();
         let found = if let Some(uri) = uri {
@@ -133,11 +154,12 @@ impl Core {
             let key = AorKey { hash: self.keys.aor(&aor), aor: &aor };
             self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, now)
         };
+        let targets = self.and_elsewhere(request, uri, &aor, found, now);
         self.scratch.aor = aor;
-        let mut targets = found?;
+        let mut targets = targets?;
         // The most wanted first; among equals the order of the bindings, which is that of their making.
-        targets.sort_by_key(|target| std::cmp::Reverse(target.q_milli));
-        targets.truncate(limits::BRANCHES_COUNT_MAX);
+        targets.here.sort_by_key(|target| std::cmp::Reverse(target.q_milli));
+        targets.here.truncate(limits::BRANCHES_COUNT_MAX);
         Ok(targets)
     }
 

@@ -1,5 +1,6 @@
 //! A shard with phones around it: what it is sent, what it sends, and a clock that only the test moves.
 
+use sipfed_proto::directory::Answer;
 use sipfed_proto::settings::Settings;
 use sipfed_proto::{
     Destination, FlowToken, Listener, Now, Outbox, Place, Shard, ShardIndex, Source, Ticket, Transport, Verdict,
@@ -115,6 +116,12 @@ impl Node {
     /// Says that a message could not be sent.
     pub(super) fn fail(&mut self, sent: &Sent) -> Vec<Sent> {
         self.shard.handle_transmit_failed(sent.ticket, self.now, &mut self.out);
+        self.take()
+    }
+
+    /// Answers a question to the directory.
+    pub(super) fn answer(&mut self, id: u64, answer: Answer<'_>) -> Vec<Sent> {
+        self.shard.handle_answer(id, answer, self.now, &mut self.out);
         self.take()
     }
 
