@@ -55,6 +55,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
         persistence: persistence(&config, arguments.salvage),
+        directory: None,
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 

@@ -8,7 +8,7 @@
 //! - `turn`: one turn of a shard; `pace`: how long it waits for the next one.
 //! - `udp`: datagrams in batches; `stream`: TCP connections and their framing.
 //! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane;
-//!   `doorbell`: how a shard that is asleep learns of either.
+//!   `directory`: what crosses to whoever keeps the global directory; `doorbell`: how a shard that is asleep learns of either.
 //! - `persistence`: the shard's end of its log, and how everything comes back from it.
 //! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
 //! - `bind`: the sockets, before any shard runs; `start`: the order of starting and stopping.
@@ -17,6 +17,7 @@
 
 mod bind;
 mod clock;
+mod directory;
 mod doorbell;
 mod error;
 mod link;
@@ -31,6 +32,7 @@ mod sys;
 mod turn;
 mod udp;
 
+pub use directory::{DirectoryLink, News, Order, Wake};
 pub use error::StartError;
 pub use persistence::{Durability, OnFailure, PersistenceOptions};
 pub use start::DataPlane;
@@ -50,6 +52,8 @@ pub struct Options {
     pub sockets: SocketOptions,
     /// How bindings are kept beyond the life of the node; `None` keeps them in memory alone.
     pub persistence: Option<PersistenceOptions>,
+    /// How the keeper of the global directory is woken; `None` where there is none.
+    pub directory: Option<Wake>,
 }
 
 /// Bounds and waits of sockets and streams.

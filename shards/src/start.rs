@@ -9,6 +9,7 @@
 
 use crate::bind::{self, Ports};
 use crate::clock::Clock;
+use crate::directory::{DirectoryLink, DirectoryPort};
 use crate::error::StartError;
 use crate::link::Control;
 use crate::mesh::{Mesh, MeshPort};
@@ -32,9 +33,10 @@ pub struct DataPlane {
     listening: Vec<SocketAddr>,
     mesh: Arc<Mesh>,
     controls: Vec<Arc<Control>>,
+    directory: Option<Arc<DirectoryLink>>,
     threads: Vec<JoinHandle<Option<ShardReport>>>,
     /// Held while the shards run, so that no other process takes it.
-    _directory: Option<DataDirectory>,
+    _data: Option<DataDirectory>,
 }
 
 /// What the thread of one shard is given.
@@ -49,13 +51,14 @@ struct Errand {
     clock: Clock,
     mesh: MeshPort,
     control: Arc<Control>,
+    directory: Option<DirectoryPort>,
     log: Option<(PersistenceOptions, Log)>,
 }
 
 impl DataPlane {
     /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cores, listeners, mut settings, sockets, persistence } = options;
+        let Options { cores, listeners, mut settings, sockets, persistence, directory } = options;
         check(&cores, listeners.len(), &sockets)?;
         let bound = bind::bind(&listeners, cores.len(), &sockets)?;
         settings.own_addresses = bind::own_addresses(&bound.listeners)?;
@@ -72,18 +75,20 @@ impl DataPlane {
             .as_ref()
             .map(|options| boot::open(options, cores.len() as u8, secret, &settings, clock, &mesh))
             .transpose()?;
-        let (directory, logs) = match opened {
+        let (data, logs) = match opened {
             Some(OpenedLogs { directory, logs }) => (Some(directory), logs),
             None => (None, Vec::new()),
         };
-        let secret = directory.as_ref().map_or(secret, |directory| *directory.secret());
+        let secret = data.as_ref().map_or(secret, |data| *data.secret());
+        let directory = directory.map(|wake| Arc::new(DirectoryLink::new(Arc::clone(&mesh), cores.len(), wake)));
         let mut logs = logs.into_iter();
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
             controls: cores.iter().map(|_| Arc::new(Control::new())).collect(),
             threads: Vec::with_capacity(cores.len()),
             mesh,
-            _directory: directory,
+            _data: data,
+            directory,
         };
         let (ready_to, ready) = channel::bounded(cores.len());
         let (go, go_on) = channel::bounded(cores.len());
@@ -100,6 +105,7 @@ impl DataPlane {
                 clock,
                 mesh: MeshPort::new(Arc::clone(&plane.mesh), shard),
                 control: Arc::clone(&plane.controls[index]),
+                directory: plane.directory().map(|link| DirectoryPort::new(link, shard)),
                 log: persistence.clone().zip(logs.next()),
             };
             let (ready_to, go_on) = (ready_to.clone(), go_on.clone());
@@ -122,6 +128,11 @@ impl DataPlane {
     /// The bound addresses, ports filled in.
     pub fn listening(&self) -> &[SocketAddr] {
         &self.listening
+    }
+
+    /// The keeper of the global directory's end of its queues, where [`Options::directory`] asked for them.
+    pub fn directory(&self) -> Option<Arc<DirectoryLink>> {
+        self.directory.clone()
     }
 
     fn ring_all(&self) {
@@ -246,6 +257,9 @@ impl Errand {
             .log
             .map(|(options, log)| boot::restore(&options, &mut machine, log, self.index, expires_s_max, now))
             .transpose()?;
+        if self.directory.is_some() {
+            machine.keep_homes();
+        }
         let parts = Parts {
             index: self.index,
             machine,
@@ -253,6 +267,7 @@ impl Errand {
             ports: self.ports,
             mesh: self.mesh,
             control: self.control,
+            directory: self.directory,
             clock: self.clock,
             sockets: &self.sockets,
         };

@@ -28,7 +28,7 @@ fn listener(transport: Transport, addr: &str) -> Listener {
 /// Options of a node for the domain example.com on two shards.
 fn options(listeners: Vec<Listener>) -> Options {
     let settings = Settings { domains: vec!["example.com".to_owned()], ..Settings::default() };
-    Options { cores: vec![0, 0], listeners, settings, sockets: socket_options(), persistence: None }
+    Options { cores: vec![0, 0], listeners, settings, sockets: socket_options(), persistence: None, directory: None }
 }
 
 fn udp_plane() -> (DataPlane, SocketAddr) {

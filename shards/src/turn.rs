@@ -8,11 +8,12 @@
 //!    which it is put into a parcel;
 //! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
 //!    the same moments;
-//! 3. **timers** of the machine and of the connections;
+//! 3. **obey** what the control plane says of the global directory, then **timers** of the machine and of the connections;
 //! 4. **append** what all of that has changed to the shard's log, in one entry (see [`crate::persistence`]);
 //! 5. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
 //!    write, messages for connections of other shards by the mesh. What could not be sent, and connections
-//!    that have ended, go back to the machine, whose answers are sent in the same turn;
+//!    that have ended, go back to the machine, whose answers are sent in the same turn; then **tell** the control
+//!    plane what there is to ask and to publish;
 //! 6. **wait**, in one of three ways (see [`ShardRun::wait`]).
 //!
 //! Bounds: every source gives a bounded batch to a turn; the machine bounds its timers; sending goes round
@@ -21,6 +22,7 @@
 use crate::ShardReport;
 use crate::bind::Ports;
 use crate::clock::Clock;
+use crate::directory::DirectoryPort;
 use crate::link::Control;
 use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
@@ -62,6 +64,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) ports: Ports,
     pub(crate) mesh: MeshPort,
     pub(crate) control: Arc<Control>,
+    pub(crate) directory: Option<DirectoryPort>,
     pub(crate) clock: Clock,
     pub(crate) sockets: &'a SocketOptions,
 }
@@ -91,6 +94,7 @@ pub(crate) struct ShardRun {
     streams: Streams,
     mesh: MeshPort,
     control: Arc<Control>,
+    directory: Option<DirectoryPort>,
     is_draining: bool,
 }
 
@@ -130,7 +134,7 @@ impl Intake<'_> {
 impl ShardRun {
     /// Makes the shard; it runs on the thread that it is made on.
     pub(crate) fn new(parts: Parts<'_>) -> io::Result<Self> {
-        let Parts { index, machine, log, ports, mesh, control, clock, sockets } = parts;
+        let Parts { index, machine, log, ports, mesh, control, directory, clock, sockets } = parts;
         let epoll = Epoll::new(EVENTS_COUNT_MAX)?;
         epoll.add(mesh.bell(), Interest::READ_EDGE, Ready::Bell.token())?;
         for (index, port) in ports.udp.iter().enumerate() {
@@ -158,6 +162,7 @@ impl ShardRun {
             goes_to_udp: false,
             mesh,
             control,
+            directory,
             is_draining: false,
         })
     }
@@ -187,10 +192,16 @@ impl ShardRun {
         self.receive_ready(now, &mut turn);
         self.mesh.dispatch();
         self.receive_parcels(now, &mut turn);
+        if let Some(directory) = &mut self.directory {
+            turn.has_more |= directory.obey(&mut self.machine, now, &mut self.outbox);
+        }
         self.machine.handle_timeout(now, &mut self.outbox);
         self.expire_streams(now);
         self.append(now);
         self.send(now, &mut turn);
+        if let Some(directory) = &mut self.directory {
+            directory.tell(&mut self.machine);
+        }
         turn
     }
 
@@ -438,8 +449,9 @@ impl ShardRun {
             }
             return self.look(at_ns);
         }
-        let (mesh, control) = (&self.mesh, &self.control);
-        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining)) {
+        let Self { mesh, control, directory, .. } = &*self;
+        let is_obeyed = || directory.as_ref().is_none_or(DirectoryPort::is_idle);
+        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining) && is_obeyed()) {
             return self.look(now_ns);
         }
         self.goes_to_udp = false;

@@ -1,0 +1,284 @@
+//! Between the shards and whoever keeps the global directory, in the control plane.
+//!
+//! From a shard: questions, changes, and that a task is done. To a shard: answers and tasks. One bounded queue for each
+//! of these, for each shard. Who has put something in wakes the other side: a shard by its bell, the control plane by
+//! the function that it has given. Neither ever waits for the other. A shard that finds its queue full keeps what it has
+//! (see `sipfed_proto::directory`), and is rung when there is room again; the control plane keeps what a shard does not
+//! take at once.
+//!
+//! Bounds: [`QUESTIONS_COUNT_MAX`], [`CHANGES_COUNT_MAX`] and [`ORDERS_COUNT_MAX`] for each shard, and one task at a time.
+
+use crate::mesh::Mesh;
+use crossbeam::queue::ArrayQueue;
+use sipfed_proto::directory::{Answer, Change, Pass, Question, Walk};
+use sipfed_proto::{Now, Outbox, Shard, ShardIndex};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Questions of one shard that wait to be taken by the control plane.
+const QUESTIONS_COUNT_MAX: usize = 4096;
+/// Changes of one shard that wait to be taken by the control plane.
+const CHANGES_COUNT_MAX: usize = 4096;
+/// Answers and tasks that wait to be taken by one shard.
+const ORDERS_COUNT_MAX: usize = 4096;
+/// Answers and tasks that a shard takes in one turn.
+const ORDERS_PER_TURN_MAX: usize = 256;
+
+/// What the control plane has for a shard.
+#[derive(Debug)]
+pub enum Order {
+    /// The homes of the AoR that the question of this id asked for; `None` where nobody can say.
+    Answer {
+        /// That of the question.
+        id: u64,
+        /// Each as `address` or `address:port`.
+        homes: Option<Box<[Box<str>]>>,
+    },
+    /// A page of AoRs that the directory says are at home at this node; those of other shards are passed over.
+    Compare {
+        /// The reconcile that it belongs to.
+        pass: Pass,
+        /// The AoRs.
+        aors: Arc<[Box<[u8]>]>,
+    },
+    /// To make changes of some AoRs that are at home here.
+    Walk {
+        /// Of which.
+        walk: Walk,
+        /// The number that the walk before has given; 0 to begin.
+        from: u32,
+        /// How many AoRs to look at.
+        count: u32,
+    },
+}
+
+/// What a shard has for the control plane, apart from questions.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// A row may have to change.
+    Change(Change),
+    /// A task is done and all that came of it has been told; a walk goes on from this number.
+    Done(Option<u32>),
+}
+
+/// How the control plane is woken when a shard has something for it.
+#[derive(Clone)]
+pub struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl Wake {
+    /// Wakes by calling `wake`, on the thread of a shard: it must not block.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wake))
+    }
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+/// The queues of one shard.
+#[derive(Debug)]
+struct Queues {
+    questions: ArrayQueue<Question>,
+    news: ArrayQueue<News>,
+    orders: ArrayQueue<Order>,
+}
+
+/// The queues of all shards; the control plane's end, which is for any one thread.
+#[derive(Debug)]
+pub struct DirectoryLink {
+    queues: Box<[Queues]>,
+    mesh: Arc<Mesh>,
+    wake: Wake,
+    /// Whether the control plane was woken and has not begun to look yet.
+    is_awake: AtomicBool,
+}
+
+impl DirectoryLink {
+    pub(crate) fn new(mesh: Arc<Mesh>, shards_count: usize, wake: Wake) -> Self {
+        let queues = |_| Queues {
+            questions: ArrayQueue::new(QUESTIONS_COUNT_MAX),
+            news: ArrayQueue::new(CHANGES_COUNT_MAX),
+            orders: ArrayQueue::new(ORDERS_COUNT_MAX),
+        };
+        Self { queues: (0..shards_count).map(queues).collect(), mesh, wake, is_awake: AtomicBool::new(false) }
+    }
+
+    /// To be called before all queues are looked into: whatever comes from now on wakes again.
+    ///
+    /// A shard puts something in and then raises the flag; this takes the flag down and then looks. Both are one
+    /// read-modify-write of the flag, so whoever is second sees what the other did before: what was put in is found,
+    /// or the flag was down and the shard wakes.
+    pub fn look(&self) {
+        self.is_awake.swap(false, Ordering::AcqRel);
+    }
+
+    fn wake(&self) {
+        if !self.is_awake.swap(true, Ordering::AcqRel) {
+            (self.wake.0)();
+        }
+    }
+
+    /// How many shards there are.
+    pub fn shards_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    /// The next question of a shard.
+    pub fn take_question(&self, shard: usize) -> Option<Question> {
+        self.take(shard, &self.queues[shard].questions)
+    }
+
+    /// The next news of a shard.
+    pub fn take_news(&self, shard: usize) -> Option<News> {
+        self.take(shard, &self.queues[shard].news)
+    }
+
+    fn take<T>(&self, shard: usize, queue: &ArrayQueue<T>) -> Option<T> {
+        let was_full = queue.is_full();
+        let taken = queue.pop();
+        if was_full {
+            // The shard may have more than there was room for.
+            self.ring(shard);
+        }
+        taken
+    }
+
+    /// Gives a shard an order; gives it back when there is no room. The shard does not notice before it is rung.
+    pub fn put(&self, shard: usize, order: Order) -> Result<(), Order> {
+        self.queues[shard].orders.push(order)
+    }
+
+    /// Has a shard look after its orders.
+    pub fn ring(&self, shard: usize) {
+        self.mesh.bell(ShardIndex(shard as u8)).ring();
+    }
+}
+
+/// One shard's end.
+#[derive(Debug)]
+pub(crate) struct DirectoryPort {
+    link: Arc<DirectoryLink>,
+    shard: usize,
+    /// A task that is done while what came of it has not all been told.
+    done: Option<News>,
+}
+
+impl DirectoryPort {
+    pub(crate) fn new(link: Arc<DirectoryLink>, shard: ShardIndex) -> Self {
+        Self { link, shard: usize::from(shard.0), done: None }
+    }
+
+    /// Whether there is no order.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.link.queues[self.shard].orders.is_empty()
+    }
+
+    /// Carries out what has been ordered; whether more is left.
+    pub(crate) fn obey(&mut self, machine: &mut Shard, now: Now, out: &mut Outbox) -> bool {
+        let orders = &self.link.queues[self.shard].orders;
+        for _ in 0..ORDERS_PER_TURN_MAX {
+            let Some(order) = orders.pop() else { return false };
+            match order {
+                Order::Answer { id, homes } => {
+                    let answer = homes.as_deref().map_or(Answer::Unknown, Answer::Homes);
+                    machine.handle_answer(id, answer, now, out);
+                }
+                Order::Compare { pass, aors } => {
+                    machine.compare(aors.iter().map(|aor| &**aor), pass);
+                    self.done = Some(News::Done(None));
+                }
+                Order::Walk { walk, from, count } => self.done = Some(News::Done(machine.walk(walk, from, count))),
+            }
+        }
+        !orders.is_empty()
+    }
+
+    /// Tells what the machine has to ask and to say, as far as there is room.
+    pub(crate) fn tell(&mut self, machine: &mut Shard) {
+        let Queues { questions, news, .. } = &self.link.queues[self.shard];
+        let mut has_told = false;
+        while !questions.is_full()
+            && let Some(question) = machine.next_question()
+        {
+            // This is the only one who puts something in.
+            let _ = questions.push(question);
+            has_told = true;
+        }
+        while !news.is_full()
+            && let Some(change) = machine.next_change()
+        {
+            let _ = news.push(News::Change(change));
+            has_told = true;
+        }
+        if machine.changes_count() == 0
+            && let Some(done) = self.done.take()
+        {
+            self.done = news.push(done).err();
+            has_told = true;
+        }
+        if has_told {
+            self.link.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sipfed_proto::{Place, Settings};
+
+    fn machine() -> Shard {
+        let place = Place { index: ShardIndex(0), count: 1 };
+        let mut machine = Shard::new(Arc::new(Settings::default()), place, [1; 32], Now::from_unix_ms(1_000_000));
+        machine.keep_homes();
+        machine
+    }
+
+    fn aors(range: std::ops::Range<u32>) -> Arc<[Box<[u8]>]> {
+        range.map(|n| format!("user{n}@example.com").into_bytes().into_boxed_slice()).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_when_there_is_room_and_a_task_is_done_after_all_of_it() {
+        use std::sync::atomic::AtomicU32;
+        let woken = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&woken);
+        let wake = Wake::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        let link = Arc::new(DirectoryLink::new(Arc::new(Mesh::new(1).unwrap()), 1, wake));
+        let mut port = DirectoryPort::new(Arc::clone(&link), ShardIndex(0));
+        let (mut machine, mut out) = (machine(), Outbox::new());
+        let count = CHANGES_COUNT_MAX as u32 + 10;
+        let pass = Pass(std::num::NonZeroU8::MIN);
+        assert!(port.is_idle());
+        link.put(0, Order::Compare { pass, aors: aors(0..count) }).unwrap();
+        assert!(!port.is_idle());
+        assert!(!port.obey(&mut machine, Now::from_unix_ms(1_000_000), &mut out));
+        let mut told = 0;
+        loop {
+            port.tell(&mut machine);
+            match link.take_news(0).unwrap() {
+                News::Change(change) => {
+                    told += 1;
+                    assert!(!change.is_home);
+                }
+                News::Done(next) => {
+                    assert_eq!((told, next), (count, None));
+                    break;
+                }
+            }
+        }
+        assert_eq!(link.take_news(0), None);
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "it has not looked since");
+        link.look();
+        port.tell(&mut machine);
+        assert_eq!(woken.load(Ordering::Relaxed), 1, "there is nothing new");
+        link.put(0, Order::Compare { pass, aors: aors(0..1) }).unwrap();
+        port.obey(&mut machine, Now::from_unix_ms(1_000_000), &mut out);
+        port.tell(&mut machine);
+        assert_eq!(woken.load(Ordering::Relaxed), 2);
+    }
+}
