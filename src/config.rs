@@ -18,6 +18,7 @@ pub(crate) use forms::{listener, listener_text};
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
+pub(crate) use spelling::nearest;
 
 use reader::Places;
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};

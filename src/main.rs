@@ -8,6 +8,7 @@
 mod cli;
 mod config;
 mod data_directory;
+mod directory;
 mod log;
 mod log_tool;
 mod node;

@@ -1,0 +1,33 @@
+//! The global directory: in which node an address of record (AoR) is at home, for all nodes of a federation.
+//!
+//! Each node publishes rows (AoR, home) of its own AoRs in a store that all of them share, and asks it where the AoRs
+//! of others are. A *home* is the address under which other nodes reach a node. The store is Cassandra or MongoDB,
+//! in a schema of this project or in that of OpenSIPS, so that both can stand in one federation; or it is a map in
+//! memory, for tests and for a node alone.
+//!
+//! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
+//! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
+
+#![allow(dead_code, reason = "the advertiser and the locator, which call all of this, are not there yet")]
+
+pub(crate) mod cassandra;
+#[cfg(test)]
+mod contract;
+pub(crate) mod memory;
+pub(crate) mod mongodb;
+pub(crate) mod store;
+pub(crate) mod url;
+
+#[allow(unused_imports, reason = "the advertiser and the locator, which call all of this, are not there yet")]
+pub(crate) use store::{
+    Change, Epoch, Inspection, PageToken, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
+};
+pub(crate) use url::{StoreUrl, UrlError};
+
+/// Chooses the library that does the cryptography of TLS, for the whole process; calling it again is harmless.
+///
+/// Without a choice rustls would guess, and would panic should a dependency ever bring a second library along.
+pub(crate) fn choose_cryptography() {
+    // It fails where one was chosen already, which is then kept.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
