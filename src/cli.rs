@@ -171,7 +171,7 @@ pub(crate) fn read_config(path: &Path) -> Result<Config, Exit> {
     })?;
     Config::parse(&text).map_err(|problems| {
         let count = problems.len();
-        let file = Arc::new(File { name: name.clone(), text });
+        let file = Arc::new(File::new(name.clone(), &text));
         for problem in problems {
             show::diagnostic(&problem.in_file(&file));
         }

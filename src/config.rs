@@ -76,6 +76,9 @@ impl Config {
     }
 }
 
+/// A shorter lease would end before a node that restarts has taken it anew.
+const LEASE_S_MIN: u32 = 60;
+
 /// Values that are valid one by one and contradict each other.
 fn conflicts(config: &Config, places: &Places) -> Vec<Problem> {
     let Config { cluster, node } = config;
@@ -123,7 +126,33 @@ fn conflicts(config: &Config, places: &Places) -> Vec<Problem> {
             );
         }
     }
+    directory_conflicts(config, &mut found);
     found.problems
+}
+
+fn directory_conflicts(Config { cluster, node }: &Config, found: &mut Conflicts<'_>) {
+    let directory = &cluster.directory;
+    if directory.url.is_some() && node.home.is_none() {
+        found.add(
+            "directory.url is given without directory.home, so there is nothing to publish",
+            &[("directory.url", "needs a home")],
+            "add home = \"ADDRESS\" below [directory], the address under which other nodes reach this one; or remove url",
+        );
+    }
+    if let Some(home) = node.home.filter(|home| directory.peers.iter().any(|peer| peer.is_same(*home))) {
+        found.add(
+            &format!("directory.peers names {home}, which is this node itself"),
+            &[("directory.peers", "the other nodes only"), ("directory.home", "this node")],
+            "remove it from directory.peers: what comes from a peer is never looked up elsewhere",
+        );
+    }
+    if (1..LEASE_S_MIN).contains(&directory.lease_s) {
+        found.add(
+            "directory.lease_s is too small",
+            &[("directory.lease_s", "0, or 60 to 2592000 seconds")],
+            "write 60 or more, or 0 for rows without end; the default is 86400",
+        );
+    }
 }
 
 struct Conflicts<'p> {
@@ -325,6 +354,37 @@ mod tests {
         assert!(only("[domains]\nown_addresses_are_domains = false\n").0.contains("it has no domain"));
         let relay = "[node]\nlisten = [\"udp:0.0.0.0:5060\"]\n[proxy]\nforeign = \"udp:[2001:db8::1]:5060\"\n";
         assert!(only(relay).0.contains("UDP and IPv6"));
+    }
+
+    #[test]
+    fn a_directory_needs_a_home_that_is_no_peer() {
+        let url = "url = \"cassandra://10.0.0.5/opensips.userlocation\"\n";
+        let config =
+            Config::parse(&format!("[directory]\n{url}home = \"10.0.0.1\"\npeers = [\"10.0.0.2\"]\n")).unwrap();
+        let directory = config.cluster.directory;
+        assert_eq!(directory.url.unwrap().to_string(), "cassandra://10.0.0.5:9042/opensips.userlocation");
+        assert_eq!(config.node.home.unwrap().to_string(), "10.0.0.1");
+
+        assert!(only(&format!("[directory]\n{url}")).0.contains("without directory.home"));
+        let (what, label, _) = only("[directory]\nhome = \"10.0.0.1\"\npeers = [\"10.0.0.2\", \"10.0.0.1:5060\"]\n");
+        assert_eq!(
+            (&*what, &*label),
+            ("directory.peers names 10.0.0.1, which is this node itself", "the other nodes only")
+        );
+        assert!(only("[directory]\npeers = [\"10.0.0.1\", \"10.0.0.1:5060\"]\n").1.contains("twice"));
+        assert_eq!(only("[directory]\nlease_s = 59\n").1, "0, or 60 to 2592000 seconds");
+        assert!(Config::parse("[directory]\nlease_s = 60\n").is_ok());
+        assert!(only("[directory]\nurl = \"casandra://h/k.t\"\n").2.contains("did you mean cassandra://"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = "[directory]\nurl = \"cassandra://user:sesame@h:0/k.t\" # mine\n";
+        let (what, ..) = only(text);
+        assert_eq!(what, "directory.url cannot be \"cassandra://***********@h:0/k.t\"");
+        let file = File::new("x", text);
+        assert_eq!(file.text.len(), text.len());
+        assert!(file.text.contains("@h:0/k.t\" # mine") && !file.text.contains("sesame"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What has to be equal on every node of a cluster: what a phone may notice when another node answers it.
 
-use super::forms;
+use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
+use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
 use sipfed_proto::settings::{LostFlow, Overflow, RegistrarSettings, TimerSettings};
 
@@ -25,6 +26,59 @@ pub(crate) struct ClusterConfig {
     pub(crate) retry_after_s: u32,
     /// RFC 3261 §17.
     pub(crate) timers: TimerSettings,
+    /// The directory of the federation.
+    pub(crate) directory: DirectoryConfig,
+}
+
+/// Where nodes publish whose home they are, and how the homes of others are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DirectoryConfig {
+    /// The store; `None` for a node that stands alone.
+    pub(crate) url: Option<StoreUrl>,
+    /// How its rows look.
+    pub(crate) schema: Schema,
+    /// Whether tables and indexes that are missing are made.
+    pub(crate) create: bool,
+    /// The other nodes; what comes from them is looked up locally only.
+    pub(crate) peers: Vec<SipAddress>,
+    /// Milliseconds that a request waits for the store.
+    pub(crate) lookup_deadline_ms: u32,
+    /// Milliseconds that an answer without a home is kept.
+    pub(crate) negative_cache_ms: u32,
+    /// Seconds that the last known homes serve while the store does not answer.
+    pub(crate) stale_cache_s: u32,
+    /// How many peers are asked directly while the store does not answer.
+    pub(crate) ask_peers_max: u8,
+    /// Seconds after which a row ends unless it is written again; 0 for never.
+    pub(crate) lease_s: u32,
+    /// Seconds between two comparisons of this node's rows with its bindings; 0 for none.
+    pub(crate) reconcile_interval_s: u32,
+    /// Rows a second that a comparison reads.
+    pub(crate) reconcile_rows_per_s: u32,
+    /// Milliseconds that one request to the store may take.
+    pub(crate) timeout_ms: u32,
+    /// Changes that wait for the store.
+    pub(crate) pending_max: u32,
+}
+
+impl Default for DirectoryConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            schema: Schema::Native,
+            create: true,
+            peers: Vec::new(),
+            lookup_deadline_ms: 200,
+            negative_cache_ms: 1000,
+            stale_cache_s: 3600,
+            ask_peers_max: 8,
+            lease_s: 86_400,
+            reconcile_interval_s: 21_600,
+            reconcile_rows_per_s: 20_000,
+            timeout_ms: 2000,
+            pending_max: 1_000_000,
+        }
+    }
 }
 
 impl Default for ClusterConfig {
@@ -40,9 +94,13 @@ impl Default for ClusterConfig {
             serial_group_s: proxy.serial_group_s,
             retry_after_s: proxy.retry_after_s,
             timers,
+            directory: DirectoryConfig::default(),
         }
     }
 }
+
+/// Other nodes that a file may name: as many as a cluster of OpenSIPS has.
+const PEERS_COUNT_MAX: usize = 128;
 
 /// Domains that a file may name.
 const DOMAINS_COUNT_MAX: usize = 1024;
@@ -249,7 +307,173 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
             set: |config, value| config.timers.t4_ms = value as u32,
         },
     },
+    Key {
+        section: "directory",
+        name: "url",
+        what: "The store that all nodes share: Cassandra, MongoDB, or `memory:` for a trial. Left out: this node stands \
+               alone, nothing is published or asked.",
+        kind: Kind::Text {
+            form: "\"cassandra://host:9042/keyspace.table\" or \"mongodb://host:27017/database.collection\"",
+            get: |config| config.directory.url.as_ref().map(ToString::to_string),
+            set: |config, text| {
+                config.directory.url = Some(text.parse().map_err(|UrlError { what, right }| Wrong { what, right })?);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "directory",
+        name: "schema",
+        what: "How rows look: `native` keeps when each was written; `opensips` is exactly OpenSIPS's, for a federation \
+               with it. A table has one of the two.",
+        kind: Kind::Choice {
+            words: &["native", "opensips"],
+            get: |config| config.directory.schema.word(),
+            set: |config, word| {
+                config.directory.schema = if word == "opensips" { Schema::OpenSips } else { Schema::Native };
+            },
+        },
+    },
+    Key {
+        section: "directory",
+        name: "create",
+        what: "Whether keyspace, tables and indexes that are missing are made at the start; otherwise they are asked for.",
+        kind: Kind::Flag {
+            get: |config| config.directory.create,
+            set: |config, value| config.directory.create = value,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "peers",
+        what: "The other nodes, by the addresses under which they are reached (OpenSIPS's `sip_addr`): what comes from \
+               these addresses is looked up locally only.",
+        kind: Kind::List {
+            form: "\"address\" or \"address:port\"",
+            count_max: PEERS_COUNT_MAX,
+            get: |config| config.directory.peers.iter().map(ToString::to_string).collect(),
+            clear: |config| config.directory.peers.clear(),
+            add: add_peer,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "lookup_deadline_ms",
+        what: "How long a request waits for the store before what is known without it has to do.",
+        kind: Kind::Number {
+            min: 10,
+            max: 5000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.directory.lookup_deadline_ms.into()),
+            set: |config, value| config.directory.lookup_deadline_ms = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "negative_cache_ms",
+        what: "How long it is remembered that an AoR has no home elsewhere; 0 asks every time.",
+        kind: Kind::Number {
+            min: 0,
+            max: 60_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.directory.negative_cache_ms.into()),
+            set: |config, value| config.directory.negative_cache_ms = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "stale_cache_s",
+        what: "How old the homes last heard of may be while the store does not answer; 0 for not at all.",
+        kind: Kind::Number {
+            min: 0,
+            max: 86_400,
+            unit: Unit::Seconds,
+            get: |config| Some(config.directory.stale_cache_s.into()),
+            set: |config, value| config.directory.stale_cache_s = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "ask_peers_max",
+        what: "How many peers are asked directly for an AoR while the store does not answer; 0 for none.",
+        kind: Kind::Number {
+            min: 0,
+            max: 64,
+            unit: Unit::Things,
+            get: |config| Some(config.directory.ask_peers_max.into()),
+            set: |config, value| config.directory.ask_peers_max = value as u8,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "lease_s",
+        what: "After this time a row ends unless it is written again, so that those of a node that is gone do not stay; 0 for never, else at least 60. OpenSIPS's schema in MongoDB has no leases.",
+        kind: Kind::Number {
+            min: 0,
+            max: 2_592_000,
+            unit: Unit::Seconds,
+            get: |config| Some(config.directory.lease_s.into()),
+            set: |config, value| config.directory.lease_s = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "reconcile_interval_s",
+        what: "How often the rows of this node are compared with its bindings, and mended; 0 for never.",
+        kind: Kind::Number {
+            min: 0,
+            max: 604_800,
+            unit: Unit::Seconds,
+            get: |config| Some(config.directory.reconcile_interval_s.into()),
+            set: |config, value| config.directory.reconcile_interval_s = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "reconcile_rows_per_s",
+        what: "How many rows a second that reads at most, to spare the store.",
+        kind: Kind::Number {
+            min: 100,
+            max: 1_000_000,
+            unit: Unit::Things,
+            get: |config| Some(config.directory.reconcile_rows_per_s.into()),
+            set: |config, value| config.directory.reconcile_rows_per_s = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "timeout_ms",
+        what: "How long one request to the store may take.",
+        kind: Kind::Number {
+            min: 100,
+            max: 60_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.directory.timeout_ms.into()),
+            set: |config, value| config.directory.timeout_ms = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "pending_max",
+        what: "Changes that may wait for the store; beyond that the next comparison publishes them.",
+        kind: Kind::Number {
+            min: 1000,
+            max: 10_000_000,
+            unit: Unit::Things,
+            get: |config| Some(config.directory.pending_max.into()),
+            set: |config, value| config.directory.pending_max = value as u32,
+        },
+    },
 ];
+
+fn add_peer(config: &mut ClusterConfig, text: &str) -> Result<(), Wrong> {
+    let peer = forms::sip_address(text)?;
+    if config.directory.peers.iter().any(|known| known.is_same(peer)) {
+        return Err(Wrong::new("this address stands here twice", "remove one of the two"));
+    }
+    config.directory.peers.push(peer);
+    Ok(())
+}
 
 fn add_domain(config: &mut ClusterConfig, text: &str) -> Result<(), Wrong> {
     let domain = forms::domain(text)?;

@@ -1,6 +1,6 @@
 //! What is this node's own: its addresses, its sizes, its logs.
 
-use super::forms;
+use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
@@ -35,6 +35,8 @@ pub(crate) struct NodeConfig {
     pub(crate) data_directory: Option<PathBuf>,
     /// What happens while the disk does not follow.
     pub(crate) on_disk_failure: OnFailure,
+    /// Under which other nodes reach this one, as it is published.
+    pub(crate) home: Option<SipAddress>,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -116,6 +118,7 @@ impl Default for NodeConfig {
             durability: Some(Durability::Process),
             data_directory: None,
             on_disk_failure: OnFailure::Refuse,
+            home: None,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
@@ -371,6 +374,20 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
             },
             set: |config, word| {
                 config.on_disk_failure = if word == "serve" { OnFailure::Serve } else { OnFailure::Refuse };
+            },
+        },
+    },
+    Key {
+        section: "directory",
+        name: "home",
+        what: "The address under which other nodes reach this one, as it is published (OpenSIPS's `sip_addr`). Without a \
+               port, 5060 is meant.",
+        kind: Kind::Text {
+            form: "\"address\" or \"address:port\"",
+            get: |config| config.home.as_ref().map(ToString::to_string),
+            set: |config, text| {
+                config.home = Some(forms::sip_address(text)?);
+                Ok(())
             },
         },
     },

@@ -66,12 +66,34 @@ impl SourceCode for File {
 }
 
 impl File {
+    /// What is shown of it has no passwords.
+    pub(crate) fn new(name: impl Into<String>, text: &str) -> Self {
+        Self { name: name.into(), text: without_passwords(text) }
+    }
+
     fn whole_lines(&self, span: SourceSpan) -> SourceSpan {
         let (start, end) = (span.offset(), span.offset() + span.len());
         let from = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let to = self.text[end..].find('\n').map_or(self.text.len(), |newline| end + newline);
         (from..to).into()
     }
+}
+
+/// The text with asterisks for what may be user and password of a URL: on each line, what is between `://` and the last
+/// `@`, since a password that is not encoded may hold anything. Every other byte keeps its place.
+pub(super) fn without_passwords(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match (line.find("://"), line.rfind('@')) {
+            (Some(scheme), Some(at)) if scheme + 3 < at => {
+                shown.push_str(&line[..scheme + 3]);
+                shown.extend(std::iter::repeat_n('*', at - scheme - 3));
+                shown.push_str(&line[at..]);
+            }
+            _ => shown.push_str(line),
+        }
+    }
+    shown
 }
 
 /// A [`Problem`] that can be shown with the lines it stands in.

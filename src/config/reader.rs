@@ -1,7 +1,7 @@
 //! Reads a file against the tables of keys and collects everything that is wrong with it.
 
 use super::key::{Key, Kind, Unit, Wrong};
-use super::problem::Problem;
+use super::problem::{Problem, without_passwords};
 use super::spelling;
 use super::{Config, cluster, node};
 use std::collections::{HashMap, HashSet};
@@ -148,7 +148,7 @@ impl Reader<'_> {
 
     fn accept<C: Default>(&mut self, key: &Key<C>, value: &Spanned<DeValue<'_>>, read: Result<(), Wrong>) {
         if let Err(wrong) = read {
-            let found = &self.text[value.span()];
+            let found = without_passwords(&self.text[value.span()]);
             let what = format!("{} cannot be {found}", key.path());
             self.problems.push(Problem::new(what, value.span(), wrong.what, wrong.right));
         }
@@ -162,7 +162,7 @@ impl Reader<'_> {
     /// A single string where a list should be is shown as that list.
     fn as_list(&self, value: &Spanned<DeValue<'_>>) -> String {
         if value.get_ref().is_str() {
-            format!("write a list: [{}]", &self.text[value.span()])
+            format!("write a list: [{}]", without_passwords(&self.text[value.span()]))
         } else {
             "write a list of strings in square brackets".to_owned()
         }

@@ -6,7 +6,7 @@ use super::{cluster, node};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 10] = [
+const SECTIONS: [(&str, &str); 11] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -15,6 +15,7 @@ const SECTIONS: [(&str, &str); 10] = [
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections."),
     ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
+    ("directory", "Where nodes publish whose home they are, and find the homes of others."),
     ("log", "What is written, and how."),
     ("stop", "How the node ends."),
 ];
@@ -113,6 +114,8 @@ This page is made from the tables in `src/config/cluster.rs` and `src/config/nod
 - `node.listen` names at least one address, and none of them twice.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
 - A next hop `udp:…` in `proxy.foreign` needs a UDP listener of its address family in `node.listen`.
+- `directory.url` needs `directory.home`, and `directory.peers` does not name that home.
+- `directory.lease_s` is 0, or at least 60.
 ";
 
     fn rows<C: Default>(section: &str, keys: &[Key<C>], scope: &str, page: &mut String) {
