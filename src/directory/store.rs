@@ -326,4 +326,20 @@ mod tests {
         fn check<T: Send + Sync + Clone + 'static>() {}
         check::<Store>();
     }
+
+    #[test]
+    fn a_request_can_be_handed_to_another_thread() {
+        fn check(_: &impl Send) {}
+        let (url, options) = (StoreUrl::Memory, StoreOptions::default());
+        check(&Store::connect(&url, &options));
+        let store = Store::Memory(MemoryStore::new(&options));
+        check(&store.write("192.0.2.1", &[], 0));
+        check(&store.homes("alice@example.com"));
+        check(&store.scan(None, None, 1));
+        check(&store.delete_rows(&[]));
+        check(&store.epochs());
+        check(&store.set_epoch("192.0.2.1", 0, 0));
+        check(&store.sweep("192.0.2.1", 0));
+        check(&store.inspect());
+    }
 }
