@@ -5,6 +5,7 @@
 //! the code under test.
 
 mod raw;
+mod schemas;
 
 use super::store::{Change, Epoch, Row, ScannedRow, Schema, Store, StoreError, StoreOptions, now_us};
 use super::url::StoreUrl;
@@ -373,6 +374,10 @@ async fn leases_in_memory(bench: &Bench) {
 macro_rules! contract {
     ($($behaviour:ident),* $(,)?) => {
         contract!(@store memory, Kind::Memory, $($behaviour),*);
+        contract!(@store cassandra_native, Kind::Cassandra(Schema::Native), $($behaviour),*);
+        contract!(@store cassandra_opensips, Kind::Cassandra(Schema::OpenSips), $($behaviour),*);
+        contract!(@store mongodb_native, Kind::MongoDb(Schema::Native), $($behaviour),*);
+        contract!(@store mongodb_opensips, Kind::MongoDb(Schema::OpenSips), $($behaviour),*);
     };
     (@store $name:ident, $kind:expr, $($behaviour:ident),*) => {
         mod $name {
