@@ -1,5 +1,5 @@
-# What both set-up commands share: where the checkout is, where builds go, and what has to be installed.
-# Sourced by `scripts/serve` and `scripts/test`; does nothing by itself.
+# What the commands of this folder share: where the checkout is, where builds go, and what has to be installed.
+# Sourced by `scripts/serve`, `scripts/stores` and `scripts/test`; does nothing by itself.
 # shellcheck shell=bash
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,7 +15,7 @@ say() {
 die() {
     printf 'error: %s\n' "$1" >&2
     shift
-    printf '  %s\n' "$@" >&2
+    [[ $# -eq 0 ]] || printf '  %s\n' "$@" >&2
     exit 1
 }
 
