@@ -52,7 +52,8 @@ Examples:
 Signals:
   TERM, INT  drain and stop: new requests are answered 503, open transactions are waited for
              (at most stop.drain_s seconds); a second one ends the node at once
-  USR1       log one line for each shard with all of its counters";
+  USR1       log one line for each shard with all of its counters, and one for the directory
+  USR2       compare what the directory says of this node with what is so, and mend it";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

@@ -21,7 +21,7 @@ pub(crate) use reference::default_file;
 pub(crate) use spelling::nearest;
 
 use reader::Places;
-use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
+use sipfed_proto::settings::{DirectorySettings, Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Settings, Transport};
 
 /// A valid configuration.
@@ -71,13 +71,29 @@ impl Config {
                 retry_after_s: cluster.retry_after_s,
             },
             timers: cluster.timers,
-            directory: None,
+            directory: self.directory_settings(),
         }
     }
 }
 
 /// A shorter lease would end before a node that restarts has taken it anew.
 const LEASE_S_MIN: u32 = 60;
+
+impl Config {
+    /// How the machine takes part in a federation, where there is one.
+    fn directory_settings(&self) -> Option<DirectorySettings> {
+        let Self { cluster: ClusterConfig { directory, .. }, node } = self;
+        let home = node.home.filter(|_| directory.url.is_some())?;
+        Some(DirectorySettings {
+            home: home.to_string(),
+            peers: directory.peers.iter().map(ToString::to_string).collect(),
+            lookup_deadline_ms: directory.lookup_deadline_ms,
+            negative_cache_ms: directory.negative_cache_ms,
+            stale_cache_s: directory.stale_cache_s,
+            ask_peers_max: directory.ask_peers_max,
+        })
+    }
+}
 
 /// Values that are valid one by one and contradict each other.
 fn conflicts(config: &Config, places: &Places) -> Vec<Problem> {

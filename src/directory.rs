@@ -5,19 +5,31 @@
 //! in a schema of this project or in that of OpenSIPS, so that both can stand in one federation; or it is a map in
 //! memory, for tests and for a node alone.
 //!
+//! [`keeper`] is the thread that does all of it for a running node: [`advertiser`] writes what has changed here (what
+//! waits is a [`backlog`]), [`locator`] asks for the homes of others (as long as the [`breaker`] lets it), and
+//! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it.
+//!
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
 //! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
 
 #![allow(dead_code, reason = "the advertiser and the locator, which call all of this, are not there yet")]
 
+mod advertiser;
+mod backlog;
+mod breaker;
 pub(crate) mod cassandra;
 #[cfg(test)]
 mod contract;
+mod keeper;
+mod locator;
 pub(crate) mod memory;
 pub(crate) mod mongodb;
+mod reconciler;
+mod statistics;
 pub(crate) mod store;
 pub(crate) mod url;
 
+pub(crate) use keeper::{Bell, Keeper, KeeperOptions};
 #[allow(unused_imports, reason = "the advertiser and the locator, which call all of this, are not there yet")]
 pub(crate) use store::{
     Change, Epoch, Inspection, PageToken, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,

@@ -25,7 +25,11 @@ pub(crate) fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    let filter = Targets::new().with_target("sipfed", level).with_default(level.min(LevelFilter::WARN));
+    let mut filter = Targets::new().with_target("sipfed", level).with_default(level.min(LevelFilter::WARN));
+    // Drivers of databases warn of each attempt while their server is away; the directory tells that once.
+    for driver in ["scylla", "mongodb"] {
+        filter = filter.with_target(driver, level.min(LevelFilter::ERROR));
+    }
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
     // A second call, as by several tests of one process, leaves the first in force.

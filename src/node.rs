@@ -12,6 +12,7 @@ mod watch;
 use crate::cli::{self, Exit, ServeArguments};
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
+use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::log::{self, NamedCounts};
 use crate::show;
 use signals::{Signal, Signals};
@@ -49,26 +50,58 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     config.node.sockets.connections_per_shard_max = host::prepare(&config, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
+    let bell = Bell::default();
     let plane = DataPlane::start(Options {
         cores: cores.clone(),
         listeners: config.node.listen.clone(),
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
         persistence: persistence(&config, arguments.salvage),
-        directory: None,
+        directory: config.cluster.directory.url.as_ref().map(|_| bell.wake()),
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
+    let keeper = keep_directory(&config, &plane, &bell)?;
     announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
     notify::send("READY=1");
-    let signal = watch_over(&plane, &signals);
+    let signal = watch_over(&plane, keeper.as_ref(), &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
     drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
+    if let Some(keeper) = keeper {
+        keeper.stop();
+    }
     for report in plane.stop() {
         log_report("stopped", &report);
     }
     Ok(())
+}
+
+/// Starts what speaks with the directory of the federation, where there is one.
+fn keep_directory(config: &Config, plane: &DataPlane, bell: &Bell) -> Result<Option<Keeper>, Exit> {
+    let directory = &config.cluster.directory;
+    let (Some(link), Some(url), Some(home)) = (plane.directory(), &directory.url, config.node.home) else {
+        return Ok(None);
+    };
+    let bindings: usize = plane.report(REPORT_TIMEOUT).iter().map(|report| report.bindings).sum();
+    let options = KeeperOptions {
+        url: url.clone(),
+        store: StoreOptions {
+            schema: directory.schema,
+            create: directory.create,
+            timeout: Duration::from_millis(directory.timeout_ms.into()),
+            lease_s: directory.lease_s,
+        },
+        home: home.to_string(),
+        is_empty: bindings == 0,
+        lookup_deadline: Duration::from_millis(directory.lookup_deadline_ms.into()),
+        pending_max: directory.pending_max as usize,
+        reconcile_interval: (directory.reconcile_interval_s > 0)
+            .then(|| Duration::from_secs(directory.reconcile_interval_s.into())),
+        reconcile_rows_per_s: directory.reconcile_rows_per_s,
+    };
+    let keeper = Keeper::start(options, link, bell);
+    keeper.map(Some).map_err(|error| failed(config, "the keeper of the directory did not start", &error))
 }
 
 /// How bindings are kept, as configured.
@@ -131,13 +164,18 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
 }
 
 /// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
-fn watch_over(plane: &DataPlane, signals: &Signals) -> &'static str {
+fn watch_over(plane: &DataPlane, keeper: Option<&Keeper>, signals: &Signals) -> &'static str {
     let mut watch = Watch::default();
     let mut look_at = Instant::now() + WATCH_INTERVAL;
     loop {
         match signals.next(look_at.saturating_duration_since(Instant::now())) {
             Some(Signal::Stop(name)) => return name,
-            Some(Signal::Report) => log_reports(plane),
+            Some(Signal::Report) => log_reports(plane, keeper),
+            Some(Signal::Reconcile) => {
+                if let Some(keeper) = keeper {
+                    keeper.reconcile();
+                }
+            }
             None => {
                 let reports = plane.report(REPORT_TIMEOUT);
                 if let Some(rose) = watch.look(&reports) {
@@ -175,7 +213,19 @@ fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
     }
 }
 
-fn log_reports(plane: &DataPlane) {
+fn log_reports(plane: &DataPlane, keeper: Option<&Keeper>) {
+    // Before those of the shards, so that whoever has seen these has seen it.
+    if let Some(keeper) = keeper {
+        let statistics = keeper.statistics();
+        let lag = statistics.lag();
+        info!(
+            is_up = statistics.is_up(),
+            pending = lag.pending,
+            lag_ms = lag.oldest.as_millis() as u64,
+            counters = ?NamedCounts(statistics.counts()),
+            "directory"
+        );
+    }
     for report in plane.report(REPORT_TIMEOUT) {
         log_report("report", &report);
     }

@@ -60,6 +60,8 @@ pub enum News {
     Change(Change),
     /// A task is done and all that came of it has been told; a walk goes on from this number.
     Done(Option<u32>),
+    /// There was no room to note all changes: a reconcile has to find them.
+    Forgotten,
 }
 
 /// How the control plane is woken when a shard has something for it.
@@ -165,11 +167,13 @@ pub(crate) struct DirectoryPort {
     shard: usize,
     /// A task that is done while what came of it has not all been told.
     done: Option<News>,
+    /// How many changes the machine had forgotten when that was last told.
+    forgotten: u64,
 }
 
 impl DirectoryPort {
     pub(crate) fn new(link: Arc<DirectoryLink>, shard: ShardIndex) -> Self {
-        Self { link, shard: usize::from(shard.0), done: None }
+        Self { link, shard: usize::from(shard.0), done: None, forgotten: 0 }
     }
 
     /// Whether there is no order.
@@ -212,6 +216,11 @@ impl DirectoryPort {
             && let Some(change) = machine.next_change()
         {
             let _ = news.push(News::Change(change));
+            has_told = true;
+        }
+        let forgotten = machine.changes_forgotten();
+        if forgotten > self.forgotten && news.push(News::Forgotten).is_ok() {
+            self.forgotten = forgotten;
             has_told = true;
         }
         if machine.changes_count() == 0
@@ -269,6 +278,7 @@ mod tests {
                     assert_eq!((told, next), (count, None));
                     break;
                 }
+                News::Forgotten => panic!("there was room in the machine"),
             }
         }
         assert_eq!(link.take_news(0), None);

@@ -1,7 +1,7 @@
 //! Signals, turned into events of the main thread.
 
 use crate::cli::Exit;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tracing::error;
@@ -13,6 +13,8 @@ pub(super) enum Signal {
     Stop(&'static str),
     /// To log a report of each shard.
     Report,
+    /// To compare what the directory says of this node with what is so.
+    Reconcile,
 }
 
 /// The signals that this process handles from now on.
@@ -21,16 +23,17 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes over TERM, INT and USR1. The second of the stopping ones ends the process where it stands:
+    /// Takes over TERM, INT, USR1 and USR2. The second of the stopping ones ends the process where it stands:
     /// it is for a node that does not get to its end by itself.
     pub(super) fn take() -> std::io::Result<Self> {
-        let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1])?;
+        let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2])?;
         let (sender, events) = mpsc::sync_channel(16);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut stopping = false;
             for signal in incoming.forever() {
                 let event = match signal {
                     SIGUSR1 => Signal::Report,
+                    SIGUSR2 => Signal::Reconcile,
                     _ if stopping => {
                         error!("a second signal came; ending at once");
                         signal_hook::low_level::exit(Exit::Cut as i32);
@@ -40,9 +43,11 @@ impl Signals {
                         Signal::Stop(if signal == SIGTERM { "TERM" } else { "INT" })
                     }
                 };
-                // A stop waits for its place in the queue; reports asked for faster than they are given are one.
+                // A stop waits for its place in the queue; what is asked for again before it is done is one.
                 let delivered = match event {
-                    Signal::Report => !matches!(sender.try_send(event), Err(mpsc::TrySendError::Disconnected(_))),
+                    Signal::Report | Signal::Reconcile => {
+                        !matches!(sender.try_send(event), Err(mpsc::TrySendError::Disconnected(_)))
+                    }
                     Signal::Stop(_) => sender.send(event).is_ok(),
                 };
                 if !delivered {

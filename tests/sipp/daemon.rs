@@ -63,6 +63,7 @@ impl Report {
 }
 
 /// A gauge or counter, added up over the shards.
+#[allow(dead_code, reason = "not every test that plays with a daemon adds them up")]
 pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
     reports.iter().map(|report| report.count(name)).sum()
 }
@@ -138,7 +139,39 @@ impl Daemon {
             .collect()
     }
 
+    /// What the keeper of the directory reports now.
+    #[allow(dead_code, reason = "not every test that plays with a daemon has a directory")]
+    pub(crate) fn directory(&mut self) -> Report {
+        self.signal("USR1");
+        let directory = Report(self.line("directory"));
+        for _ in 0..self.shards {
+            self.line("report");
+        }
+        directory
+    }
+
+    /// The first report of the directory that `is_so` says yes to.
+    #[allow(dead_code, reason = "not every test that plays with a daemon has a directory")]
+    pub(crate) fn wait_for_directory(&mut self, what: &str, is_so: impl Fn(&Report) -> bool) -> Report {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let report = self.directory();
+            if is_so(&report) {
+                return report;
+            }
+            assert!(Instant::now() < end, "waited in vain until {what}: {report:#?}");
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Has the directory compared with what is so.
+    #[allow(dead_code, reason = "not every test that plays with a daemon has a directory")]
+    pub(crate) fn reconcile(&self) {
+        self.signal("USR2");
+    }
+
     /// The first reports that `is_so` says yes to.
+    #[allow(dead_code, reason = "not every test that plays with a daemon waits for its shards")]
     pub(crate) fn wait_until(&mut self, what: &str, is_so: impl Fn(&[Report]) -> bool) -> Vec<Report> {
         let end = Instant::now() + PATIENCE;
         loop {

@@ -256,6 +256,11 @@ impl Shard {
         self.core.location.changes.len()
     }
 
+    /// How many changes were forgotten for want of room; a reconcile finds them again.
+    pub fn changes_forgotten(&self) -> u64 {
+        self.core.location.changes.forgotten()
+    }
+
     /// The directory says of these AoRs that they are at home here: those of this shard are marked as seen in `pass`, or
     /// become changes when they are not at home. AoRs of other shards are passed over.
     pub fn compare<'a>(&mut self, aors: impl Iterator<Item = &'a [u8]>, pass: Pass) {

@@ -1,0 +1,181 @@
+//! Writes what has changed at this home into the store.
+//!
+//! In: changes from the shards. Out: rows. An AoR always belongs to the same one of [`LANES_COUNT`] lanes, each of which
+//! has one write under way at a time, so that two changes of an AoR are never in flight together and the later one is
+//! written later, with a later stamp. A lane gathers for [`LINGER`], writes a batch, and tries again after a pause that
+//! grows and is drawn at random, until it is written or overtaken. It never gives up: what waits is bounded by AoRs.
+//!
+//! Bounds: `directory.pending_max` AoRs wait here. When as many do, nothing more is taken from the shards, which forget
+//! what does not fit there either; the next reconcile finds that.
+
+use super::Change;
+use super::backlog::Backlog;
+use super::keeper::Shared;
+use super::statistics::add;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+/// Writes that are under way at a time.
+const LANES_COUNT: usize = 8;
+/// How long a lane that has less than a batch waits for more.
+const LINGER: Duration = Duration::from_millis(10);
+/// Batches that travel in one write.
+const BATCHES_PER_WRITE: usize = 4;
+/// The pause after a first failure, and the longest one.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Advertiser {
+    lanes: Vec<Lane>,
+    hasher: RandomState,
+    pending: Cell<usize>,
+    pending_max: usize,
+    /// Raised when something was written.
+    pub(super) progress: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    backlog: RefCell<Backlog>,
+    filled: Notify,
+    /// How many are being written, and since when the first of them waits.
+    in_flight: Cell<usize>,
+    in_flight_since: Cell<Option<Instant>>,
+}
+
+impl Advertiser {
+    pub(super) fn new(pending_max: usize) -> Self {
+        Self {
+            lanes: (0..LANES_COUNT).map(|_| Lane::default()).collect(),
+            hasher: RandomState::new(),
+            pending: Cell::new(0),
+            pending_max,
+            progress: Notify::new(),
+        }
+    }
+
+    /// How many AoRs wait, those under way included.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.get()
+    }
+
+    /// Whether one more may wait.
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.get() < self.pending_max
+    }
+
+    /// An AoR has changed.
+    pub(super) fn note(&self, change: Change, now: Instant) {
+        let lane = &self.lanes[self.hasher.hash_one(&change.aor) as usize % LANES_COUNT];
+        let mut backlog = lane.backlog.borrow_mut();
+        if backlog.note(change, now) {
+            self.pending.set(self.pending.get() + 1);
+        }
+        drop(backlog);
+        lane.filled.notify_one();
+    }
+
+    /// Since when the one that waits longest does.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let of = |lane: &Lane| lane.in_flight_since.get().into_iter().chain(lane.backlog.borrow().oldest()).min();
+        self.lanes.iter().filter_map(of).min()
+    }
+
+    /// Starts the lanes on the executor of this thread.
+    pub(super) fn start(shared: &Rc<Shared>) {
+        for lane in 0..LANES_COUNT {
+            tokio::task::spawn_local(run(Rc::clone(shared), lane));
+        }
+    }
+}
+
+async fn run(shared: Rc<Shared>, lane: usize) {
+    let advertiser = &shared.advertiser;
+    let lane = &advertiser.lanes[lane];
+    let mut backoff = Backoff::default();
+    loop {
+        lane.filled.notified().await;
+        while lane.backlog.borrow().len() > 0 {
+            let store = shared.store().await;
+            let count = store.batch_rows_max() * BATCHES_PER_WRITE;
+            if lane.backlog.borrow().len() < count {
+                sleep(LINGER).await;
+            }
+            let batch = lane.backlog.borrow_mut().take(count);
+            lane.in_flight.set(batch.changes.len());
+            lane.in_flight_since.set(batch.oldest());
+            let written = store.write(&shared.home, &batch.changes, shared.stamps.next()).await;
+            lane.in_flight.set(0);
+            lane.in_flight_since.set(None);
+            match written {
+                Ok(()) => {
+                    let published = batch.changes.iter().filter(|change| change.is_home).count();
+                    add(&shared.statistics.published, published);
+                    add(&shared.statistics.withdrawn, batch.changes.len() - published);
+                    advertiser.pending.set(advertiser.pending.get() - batch.changes.len());
+                    shared.write_succeeded();
+                    backoff = Backoff::default();
+                }
+                Err(error) => {
+                    add(&shared.statistics.write_failures, 1);
+                    let overtaken = lane.backlog.borrow_mut().put_back(batch);
+                    advertiser.pending.set(advertiser.pending.get() - overtaken);
+                    shared.write_failed(&error);
+                    sleep(backoff.next()).await;
+                }
+            }
+            shared.tell_lag();
+            advertiser.progress.notify_waiters();
+            // There may be room for more now.
+            shared.news.notify_one();
+        }
+    }
+}
+
+/// Pauses that grow, each drawn between nothing and its bound, so that nodes that failed together do not come back
+/// together.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    bound: Duration,
+    longest: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new(BACKOFF_MIN, BACKOFF_MAX)
+    }
+}
+
+impl Backoff {
+    pub(super) const fn new(first: Duration, longest: Duration) -> Self {
+        Self { bound: first, longest }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let drawn = RandomState::new().build_hasher().finish();
+        let pause = self.bound.mul_f64((drawn >> 11) as f64 / (1u64 << 53) as f64);
+        self.bound = (self.bound * 2).min(self.longest);
+        // Never none at all: a store that refuses at once is not to be asked without a pause.
+        pause.max(self.bound / 16)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_are_never_none() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        assert!(pauses.iter().all(|pause| *pause > Duration::ZERO && *pause <= BACKOFF_MAX), "{pauses:?}");
+        assert!(pauses[0] <= BACKOFF_MIN);
+        assert!(pauses[10..].iter().any(|pause| *pause > BACKOFF_MAX / 2), "{pauses:?}");
+    }
+}

@@ -1,0 +1,380 @@
+//! The thread that speaks with the store.
+//!
+//! In: the link to the shards, and where the store is. Out: what the shards asked and published, done; [`Statistics`].
+//! It connects by itself, again and again where need be; the node starts, registers and calls without it. Nothing on this
+//! thread blocks: it is one executor for the drivers and for the tasks in `advertiser`, `locator` and `reconciler`.
+//!
+//! Owned by the node, which starts it after the shards and stops it after them. Stopping waits up to [`FLUSH_MAX`] for
+//! changes that are still to be written.
+
+use super::advertiser::{Advertiser, Backoff};
+use super::locator::{self, Locator};
+use super::reconciler::{self, Tasks};
+use super::statistics::{Statistics, add};
+use super::{Change, Store, StoreError, StoreOptions, StoreUrl};
+use crate::directory::store::now_us;
+use sipfed_shards::{DirectoryLink, News, Order, Wake};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+/// How long a stopping node waits for changes to be written.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+/// Pauses between attempts to reach the store for the first time.
+const CONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How long a shard that had no room for an answer is left alone.
+const FULL_WAIT: Duration = Duration::from_millis(1);
+/// News taken from one shard before the others have their turn.
+const NEWS_PER_ROUND_MAX: usize = 4096;
+
+/// What the keeper is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct KeeperOptions {
+    pub(crate) url: StoreUrl,
+    pub(crate) store: StoreOptions,
+    /// This node's home, as published.
+    pub(crate) home: String,
+    /// Whether the node has started without a binding, so that all it ever published is void.
+    pub(crate) is_empty: bool,
+    pub(crate) lookup_deadline: Duration,
+    pub(crate) pending_max: usize,
+    /// `None` for none but at the start, on command, and when something was forgotten.
+    pub(crate) reconcile_interval: Option<Duration>,
+    pub(crate) reconcile_rows_per_s: u32,
+}
+
+/// The running keeper. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    statistics: Arc<Statistics>,
+    wishes: watch::Sender<Wishes>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the node wants of the keeper.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wishes {
+    /// How often a reconcile has been asked for.
+    pub(super) reconciles: u32,
+    is_stopping: bool,
+}
+
+/// How the shards wake the keeper; made before either is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bell(Arc<Notify>);
+
+impl Bell {
+    /// For the shards.
+    pub(crate) fn wake(&self) -> Wake {
+        let bell = Arc::clone(&self.0);
+        Wake::new(move || bell.notify_one())
+    }
+}
+
+/// What the tasks of the keeper share; all of them live on its thread.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) home: String,
+    pub(super) link: Arc<DirectoryLink>,
+    /// Raised when a queue of a shard may be looked into again.
+    pub(super) news: Arc<Notify>,
+    store: watch::Sender<Option<Store>>,
+    pub(super) stamps: Stamps,
+    pub(super) advertiser: Advertiser,
+    pub(super) locator: Locator,
+    pub(super) tasks: Tasks,
+    pub(super) statistics: Arc<Statistics>,
+    /// Orders that a shard had no room for, by shard.
+    unsent: RefCell<Vec<VecDeque<Order>>>,
+    /// Whether the last write failed, which is told once.
+    is_write_failing: Cell<bool>,
+    /// Whether a change was forgotten for want of room.
+    pub(super) has_forgotten: Cell<bool>,
+}
+
+/// The time of writes in microseconds since the Unix epoch: each is later than the one before, whatever the clock does.
+#[derive(Debug, Default)]
+pub(super) struct Stamps(Cell<i64>);
+
+impl Stamps {
+    pub(super) fn next(&self) -> i64 {
+        let stamp = now_us().max(self.0.get() + 1);
+        self.0.set(stamp);
+        stamp
+    }
+
+    /// All that follow are later than this one.
+    pub(super) fn pass(&self, stamp_us: i64) {
+        self.0.set(self.0.get().max(stamp_us));
+    }
+}
+
+impl Keeper {
+    /// Starts the thread; `bell` is what the shards of `link` ring.
+    pub(crate) fn start(options: KeeperOptions, link: Arc<DirectoryLink>, bell: &Bell) -> std::io::Result<Self> {
+        let statistics = Arc::new(Statistics::new());
+        let (wishes, wished) = watch::channel(Wishes::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (told, news) = (Arc::clone(&statistics), Arc::clone(&bell.0));
+        let run = move || {
+            let shared = Rc::new(Shared::new(&options, link, news, told));
+            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, wished));
+            // The drivers' own tasks end with the runtime, without anybody waiting for their connections.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(run)?;
+        Ok(Self { statistics, wishes, thread: Some(thread) })
+    }
+
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    /// Has what the store says of this home compared with the bindings, and mended.
+    pub(crate) fn reconcile(&self) {
+        self.wishes.send_modify(|wishes| wishes.reconciles += 1);
+    }
+
+    /// Writes what is left, within bounds, and ends the thread.
+    pub(crate) fn stop(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.wishes.send_modify(|wishes| wishes.is_stopping = true);
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            error!("the keeper of the directory had panicked");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.join();
+        }
+    }
+}
+
+impl Shared {
+    fn new(options: &KeeperOptions, link: Arc<DirectoryLink>, news: Arc<Notify>, statistics: Arc<Statistics>) -> Self {
+        let shards_count = link.shards_count();
+        Self {
+            home: options.home.clone(),
+            link,
+            news,
+            store: watch::channel(None).0,
+            stamps: Stamps::default(),
+            advertiser: Advertiser::new(options.pending_max),
+            locator: Locator::new(options.lookup_deadline),
+            tasks: Tasks::new(shards_count),
+            statistics,
+            unsent: RefCell::new((0..shards_count).map(|_| VecDeque::new()).collect()),
+            is_write_failing: Cell::new(false),
+            has_forgotten: Cell::new(false),
+        }
+    }
+
+    /// The store, once it has been reached for the first time.
+    pub(super) async fn store(&self) -> Store {
+        let mut store = self.store.subscribe();
+        loop {
+            if let Some(store) = &*store.borrow_and_update() {
+                return store.clone();
+            }
+            // The sender lives as long as this.
+            let _ = store.changed().await;
+        }
+    }
+
+    /// The store, if it has been reached.
+    pub(super) fn store_if_up(&self) -> Option<Store> {
+        self.store.borrow().clone()
+    }
+
+    /// Gives a shard an order, at once or as soon as there is room.
+    pub(super) fn deliver(self: &Rc<Self>, shard: usize, order: Order) {
+        let unsent = &mut self.unsent.borrow_mut()[shard];
+        if unsent.is_empty() {
+            match self.link.put(shard, order) {
+                Ok(()) => return self.link.ring(shard),
+                Err(order) => unsent.push_back(order),
+            }
+            tokio::task::spawn_local(deliver_unsent(Rc::clone(self), shard));
+        } else {
+            unsent.push_back(order);
+        }
+    }
+
+    fn has_unsent(&self, shard: usize) -> bool {
+        !self.unsent.borrow()[shard].is_empty()
+    }
+
+    pub(super) fn tell_lag(&self) {
+        self.statistics.set_lag(self.advertiser.pending(), self.advertiser.oldest());
+    }
+
+    pub(super) fn tell_away(&self, why: &str) {
+        self.statistics.is_up.store(false, Relaxed);
+        warn!(why, "the directory does not answer; calls go on with what is known without it");
+    }
+
+    pub(super) fn tell_back(&self, away: Duration) {
+        self.statistics.is_up.store(true, Relaxed);
+        info!(away_ms = away.as_millis() as u64, "the directory answers again");
+    }
+
+    pub(super) fn write_failed(&self, error: &StoreError) {
+        if self.is_write_failing.replace(true) {
+            return;
+        }
+        let why = error.told();
+        if error.is_passing() {
+            warn!(why, "the directory does not take what is published; it is tried again");
+        } else {
+            error!(why, "the directory refuses what is published; it is tried again");
+        }
+    }
+
+    pub(super) fn write_succeeded(&self) {
+        if self.is_write_failing.replace(false) {
+            info!(pending = self.advertiser.pending(), "the directory takes what is published again");
+        }
+    }
+}
+
+/// Gives a shard what it had no room for.
+async fn deliver_unsent(shared: Rc<Shared>, shard: usize) {
+    loop {
+        sleep(FULL_WAIT).await;
+        let mut unsent = shared.unsent.borrow_mut();
+        while let Some(order) = unsent[shard].pop_front() {
+            if let Err(order) = shared.link.put(shard, order) {
+                unsent[shard].push_front(order);
+                break;
+            }
+        }
+        shared.link.ring(shard);
+        if unsent[shard].is_empty() {
+            // Its questions were left alone meanwhile.
+            shared.news.notify_one();
+            return;
+        }
+    }
+}
+
+/// The life of the keeper.
+async fn keep(shared: Rc<Shared>, options: KeeperOptions, mut wished: watch::Receiver<Wishes>) {
+    Advertiser::start(&shared);
+    tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone()));
+    tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, wished.clone()));
+    while !wished.borrow_and_update().is_stopping {
+        tokio::select! {
+            () = shared.news.notified() => look(&shared),
+            changed = wished.changed() => if changed.is_err() { return },
+        }
+    }
+    let flushed = async {
+        loop {
+            look(&shared);
+            let progress = shared.advertiser.progress.notified();
+            if shared.advertiser.pending() == 0 {
+                return;
+            }
+            progress.await;
+        }
+    };
+    if shared.store_if_up().is_none() || tokio::time::timeout(FLUSH_MAX, flushed).await.is_err() {
+        let pending = shared.advertiser.pending();
+        if pending > 0 {
+            warn!(pending, "not everything was published before the end; the next start compares and mends");
+        }
+    }
+}
+
+/// Takes what the shards have.
+fn look(shared: &Rc<Shared>) {
+    shared.link.look();
+    let now = Instant::now();
+    for shard in 0..shared.link.shards_count() {
+        while shared.locator.has_room()
+            && !shared.has_unsent(shard)
+            && let Some(question) = shared.link.take_question(shard)
+        {
+            locator::ask(shared, shard, question);
+        }
+        let mut budget = NEWS_PER_ROUND_MAX;
+        while budget > 0
+            && shared.advertiser.has_room()
+            && let Some(news) = shared.link.take_news(shard)
+        {
+            budget -= 1;
+            match news {
+                News::Change(change) => match String::from_utf8(change.aor.into()) {
+                    Ok(aor) => {
+                        let change = Change { aor: aor.into(), is_home: change.is_home };
+                        shared.advertiser.note(change, now);
+                    }
+                    Err(_) => add(&shared.statistics.unpublishable, 1),
+                },
+                News::Done(next) => shared.tasks.done(shard, next),
+                News::Forgotten => shared.has_forgotten.set(true),
+            }
+        }
+        if budget == 0 {
+            shared.news.notify_one();
+        }
+    }
+    shared.tell_lag();
+}
+
+/// Reaches the store for the first time, however long that takes.
+async fn connect(shared: Rc<Shared>, options: KeeperOptions) {
+    let mut backoff = Backoff::new(CONNECT_BACKOFF.0, CONNECT_BACKOFF.1);
+    let (started, mut told) = (Instant::now(), String::new());
+    loop {
+        match Store::connect(&options.url, &options.store).await {
+            Ok(store) => {
+                info!(store = ?store, after_ms = started.elapsed().as_millis() as u64, "the directory is there");
+                shared.statistics.is_up.store(true, Relaxed);
+                shared.store.send_replace(Some(store));
+                return;
+            }
+            Err(error) => {
+                // Each reason once, not each attempt.
+                let why = error.told();
+                if why != told && error.is_passing() {
+                    warn!(why, "the directory is not there yet; the node goes on without it");
+                } else if why != told {
+                    error!(why, "the directory cannot be used; the node goes on without it");
+                }
+                told = why;
+                sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_rise_although_the_clock_may_not() {
+        let stamps = Stamps::default();
+        let first = stamps.next();
+        assert!(stamps.next() > first);
+        let ahead = now_us() + 3_600_000_000;
+        stamps.pass(ahead);
+        assert_eq!(stamps.next(), ahead + 1);
+        stamps.pass(first);
+        assert_eq!(stamps.next(), ahead + 2);
+    }
+}

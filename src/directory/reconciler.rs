@@ -1,0 +1,280 @@
+//! Has the store say of this home what is so: at the start, on a schedule, on command, and after something was forgotten.
+//!
+//! A reconcile is two streams. The store's rows of this home go to the shards page by page: an AoR that is not at home
+//! there becomes a withdrawal, one that is gets a mark. Then the shards walk over their AoRs: what has no mark becomes a
+//! publication. Both go the way of any other change, through the shard's own queue, so that what happens meanwhile is
+//! never overtaken by what was seen before it. Nothing is held but a page.
+//!
+//! Rows have a lease; a walk over everything writes each of them anew twice in that time, evenly, and rows whose lease
+//! has ended are swept where the store does not do so itself. The *epoch* of a home is when its present life began: a
+//! node that starts with nothing sets it to now, by which everything published before is void.
+//!
+//! Bounds: `directory.reconcile_rows_per_s`, and half of `directory.pending_max` waiting to be written.
+
+use super::advertiser::Backoff;
+use super::keeper::{KeeperOptions, Shared, Wishes};
+use super::statistics::add;
+use super::{ScannedRow, Store, StoreError};
+use crate::directory::store::now_us;
+use sipfed_proto::directory::{Pass, Walk};
+use sipfed_shards::Order;
+use std::cell::RefCell;
+use std::num::NonZeroU8;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{sleep, sleep_until};
+use tracing::{info, warn};
+
+/// Rows of one page.
+const PAGE_ROWS_COUNT: usize = 1000;
+/// AoRs that a shard looks at in one step of a walk.
+const WALK_COUNT: u32 = 1000;
+/// Time between two looks at the epochs of all homes.
+const EPOCHS_INTERVAL: Duration = Duration::from_secs(5);
+/// Shortest time between two sweeps.
+const SWEEP_INTERVAL_MIN: Duration = Duration::from_secs(30);
+/// Longest pause between two steps of a renewal.
+const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Longest wait before the tasks that are due are looked at again.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Pauses after a reconcile that failed.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The task that each shard has been given.
+#[derive(Debug)]
+pub(super) struct Tasks(RefCell<Vec<Option<oneshot::Sender<Option<u32>>>>>);
+
+impl Tasks {
+    pub(super) fn new(shards_count: usize) -> Self {
+        Self(RefCell::new((0..shards_count).map(|_| None).collect()))
+    }
+
+    /// A shard has done its task.
+    pub(super) fn done(&self, shard: usize, next: Option<u32>) {
+        if let Some(waiting) = self.0.borrow_mut()[shard].take() {
+            // Who waited for it may have ended with the node.
+            let _ = waiting.send(next);
+        }
+    }
+}
+
+/// Gives a shard a task and waits until it is done.
+async fn have_done(shared: &Rc<Shared>, shard: usize, order: Order) -> Option<u32> {
+    let (done, is_done) = oneshot::channel();
+    shared.tasks.0.borrow_mut()[shard] = Some(done);
+    shared.deliver(shard, order);
+    is_done.await.ok().flatten()
+}
+
+/// Keeps to a rate.
+struct Pace {
+    per_s: u32,
+    next_at: tokio::time::Instant,
+}
+
+impl Pace {
+    fn new(per_s: u32) -> Self {
+        Self { per_s: per_s.max(1), next_at: tokio::time::Instant::now() }
+    }
+
+    /// Waits until what was done before is paid for; `count` more is done now.
+    async fn pay(&mut self, count: usize) {
+        sleep_until(self.next_at).await;
+        let now = tokio::time::Instant::now();
+        self.next_at = self.next_at.max(now) + Duration::from_secs_f64(count as f64 / f64::from(self.per_s));
+    }
+}
+
+/// The next step of the walk that writes every row anew.
+#[derive(Clone, Copy, Debug)]
+struct Renewal {
+    at: Instant,
+    shard: usize,
+    from: u32,
+}
+
+struct Reconciler {
+    shared: Rc<Shared>,
+    options: KeeperOptions,
+    pass: NonZeroU8,
+    /// How many steps it takes to walk over all AoRs.
+    steps_count: u32,
+    /// Since when rows of this home count.
+    epoch_us: i64,
+}
+
+/// Does all of it, for as long as the keeper lives.
+pub(super) async fn run(shared: Rc<Shared>, options: KeeperOptions, mut wishes: watch::Receiver<Wishes>) {
+    let store = shared.store().await;
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    let mut reconciler = Reconciler { shared, options, pass: NonZeroU8::MIN, steps_count: 0, epoch_us: i64::MIN };
+    while let Err(error) = reconciler.begin_life(&store).await {
+        warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
+        sleep(backoff.next()).await;
+    }
+    if store.has_epochs() {
+        tokio::task::spawn_local(know_epochs(Rc::clone(&reconciler.shared), store.clone()));
+    }
+    let lease = Duration::from_secs(reconciler.options.store.lease_s.into());
+    let renews = store.has_leases() && !lease.is_zero();
+    let sweep_interval = (lease / 10).max(SWEEP_INTERVAL_MIN);
+    let mut asked_for = wishes.borrow_and_update().reconciles;
+    let mut reconcile_at = Some(Instant::now());
+    let mut renewal = renews.then(|| Renewal { at: Instant::now() + lease / 2, shard: 0, from: 0 });
+    let mut sweep_at = renews.then(|| Instant::now() + sweep_interval);
+    backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    loop {
+        let now = Instant::now();
+        if reconcile_at.is_some_and(|at| at <= now) || reconciler.shared.has_forgotten.take() {
+            reconcile_at = match reconciler.reconcile(&store).await {
+                Ok(()) => {
+                    backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+                    reconciler.options.reconcile_interval.map(|interval| Instant::now() + interval)
+                }
+                Err(error) => {
+                    warn!(why = error.told(), "a reconcile was not finished; it begins anew");
+                    Some(Instant::now() + backoff.next())
+                }
+            };
+        } else if let Some(due) = renewal.filter(|renewal| renewal.at <= now) {
+            renewal = Some(reconciler.renew(due, lease).await);
+        } else if sweep_at.is_some_and(|at| at <= now) {
+            sweep_at = Some(now + sweep_interval);
+            if let Err(error) = store.sweep(&reconciler.shared.home, now_us()).await {
+                warn!(why = error.told(), "rows whose lease has ended were not swept");
+            }
+        } else {
+            tokio::select! {
+                () = sleep(LOOK_INTERVAL) => {}
+                changed = wishes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let wished = wishes.borrow_and_update().reconciles;
+                    if wished != asked_for {
+                        (asked_for, reconcile_at) = (wished, Some(Instant::now()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Learns the epochs of all homes, again and again.
+async fn know_epochs(shared: Rc<Shared>, store: Store) {
+    loop {
+        // One that is not answered leaves what was known.
+        if let Ok(epochs) = store.epochs().await {
+            shared.locator.know(epochs);
+        }
+        sleep(EPOCHS_INTERVAL).await;
+    }
+}
+
+impl Reconciler {
+    /// Finds out since when the rows of this home count, or says so.
+    async fn begin_life(&mut self, store: &Store) -> Result<(), StoreError> {
+        if !store.has_epochs() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        let known = store.epochs().await?.into_iter().find(|epoch| *epoch.home == *shared.home);
+        let known_us = known.map(|epoch| epoch.epoch_us);
+        let is_gone = known_us == Some(i64::MAX);
+        if let Some(known_us) = known_us.filter(|_| !is_gone) {
+            // A clock that was set back must not let our rows be older than their home.
+            shared.stamps.pass(known_us);
+        }
+        self.epoch_us = known_us.unwrap_or(i64::MIN);
+        if self.options.is_empty || is_gone {
+            let epoch_us = shared.stamps.next();
+            store.set_epoch(&shared.home, epoch_us, shared.stamps.next()).await?;
+            info!(home = shared.home, "everything that this home published before is void");
+            self.epoch_us = epoch_us;
+        }
+        Ok(())
+    }
+
+    /// Compares what the store says of this home with what is so, and has what differs mended.
+    async fn reconcile(&mut self, store: &Store) -> Result<(), StoreError> {
+        let started = Instant::now();
+        self.pass = self.pass.checked_add(1).unwrap_or(NonZeroU8::MIN);
+        let pass = Pass(self.pass);
+        let mut pace = Pace::new(self.options.reconcile_rows_per_s);
+        let (mut page, mut rows_count, mut void_count) = (None, 0, 0);
+        loop {
+            let (rows, next) = store.scan(Some(&self.shared.home), page, PAGE_ROWS_COUNT).await?;
+            rows_count += rows.len();
+            add(&self.shared.statistics.rows_compared, rows.len());
+            pace.pay(rows.len()).await;
+            let (void, valid): (Vec<ScannedRow>, Vec<ScannedRow>) =
+                rows.into_iter().partition(|row| row.row.written_at_us.is_some_and(|at| at < self.epoch_us));
+            // A void row of an AoR that is at home stays unmarked, and is then written anew.
+            store.delete_rows(&void).await?;
+            void_count += void.len();
+            let aors: Arc<[Box<[u8]>]> =
+                valid.into_iter().map(|row| row.row.aor.into_string().into_bytes().into_boxed_slice()).collect();
+            if !aors.is_empty() {
+                for shard in 0..self.shared.link.shards_count() {
+                    have_done(&self.shared, shard, Order::Compare { pass, aors: Arc::clone(&aors) }).await;
+                }
+            }
+            self.wait_for_writes().await;
+            page = next;
+            if page.is_none() {
+                break;
+            }
+        }
+        self.steps_count = 0;
+        for shard in 0..self.shared.link.shards_count() {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                self.steps_count += 1;
+                let walk = Walk::Unseen(pass);
+                from = have_done(&self.shared, shard, Order::Walk { walk, from: at, count: WALK_COUNT }).await;
+                self.wait_for_writes().await;
+            }
+        }
+        add(&self.shared.statistics.reconciles, 1);
+        info!(
+            rows = rows_count,
+            void = void_count,
+            pending = self.shared.advertiser.pending(),
+            took_ms = started.elapsed().as_millis() as u64,
+            "what the directory says of this home was compared"
+        );
+        Ok(())
+    }
+
+    /// Has the rows of some AoRs written anew; gives what is to be renewed next, and when.
+    async fn renew(&mut self, due: Renewal, lease: Duration) -> Renewal {
+        let Renewal { at, shard, from } = due;
+        let order = Order::Walk { walk: Walk::All, from, count: WALK_COUNT };
+        let next = have_done(&self.shared, shard, order).await;
+        self.wait_for_writes().await;
+        // Half of the lease is left for a store that is away; a quarter is enough for as many steps as the last
+        // reconcile has taken.
+        let pause = (lease / 4 / self.steps_count.max(1)).min(RENEWAL_PAUSE_MAX);
+        match next {
+            Some(from) => Renewal { at: at + pause, shard, from },
+            None if shard + 1 < self.shared.link.shards_count() => {
+                Renewal { at: at + pause, shard: shard + 1, from: 0 }
+            }
+            None => Renewal { at: Instant::now() + lease / 2, shard: 0, from: 0 },
+        }
+    }
+
+    /// Until there is room for what the next step may bring.
+    async fn wait_for_writes(&self) {
+        let advertiser = &self.shared.advertiser;
+        loop {
+            let progress = advertiser.progress.notified();
+            if advertiser.pending() * 2 <= self.options.pending_max {
+                return;
+            }
+            progress.await;
+        }
+    }
+}
