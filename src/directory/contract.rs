@@ -4,8 +4,10 @@
 //! not set, `scripts/stores` starts some. Each test has a table of its own and drops it. [`raw`] asks the servers past
 //! the code under test.
 
+mod outages;
 mod raw;
 mod schemas;
+mod throughput;
 
 use super::store::{Change, Epoch, Row, ScannedRow, Schema, Store, StoreError, StoreOptions, now_us};
 use super::url::StoreUrl;

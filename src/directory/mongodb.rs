@@ -307,8 +307,17 @@ impl Inner {
     }
 
     async fn in_time<T>(&self, what: &str, request: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
-        let Ok(result) = tokio::time::timeout(self.timeout, request).await else {
-            let limit_ms = self.timeout.as_millis();
+        self.within(self.timeout, what, request).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, StoreError> {
+        let Ok(result) = tokio::time::timeout(limit, request).await else {
+            let limit_ms = limit.as_millis();
             return Err(StoreError::unavailable(format!("{}: {what}: no answer within {limit_ms} ms", self.url)));
         };
         result.map_err(|error| self.failed(what, error))

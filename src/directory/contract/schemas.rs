@@ -1,11 +1,8 @@
-//! What is each server's own: exact rows, what OpenSIPS has written, missing and foreign tables, absent servers.
+//! What is each server's own: exact rows, what OpenSIPS has written, missing and foreign tables.
 
 use super::raw::{self, Fields};
 use super::{Bench, HOMES, Kind, homes, put, remove, run, scan, scanned};
-use crate::directory::store::{Schema, Store, StoreError, StoreOptions, now_us};
-use crate::directory::url::StoreUrl;
-use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use crate::directory::store::{Schema, Store, StoreOptions, now_us};
 
 const OPENSIPS: [Kind; 2] = [Kind::Cassandra(Schema::OpenSips), Kind::MongoDb(Schema::OpenSips)];
 const NATIVE: [Kind; 2] = [Kind::Cassandra(Schema::Native), Kind::MongoDb(Schema::Native)];
@@ -175,39 +172,6 @@ fn a_store_says_what_it_is() {
             assert!(found.server.bytes().any(|byte| byte.is_ascii_digit()), "{}", found.server);
         });
     }
-}
-
-/// Connects to a store that cannot be reached, with a password in its URL.
-fn unreachable(url: &str) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let url: StoreUrl = url.parse().unwrap();
-        let options = StoreOptions { timeout: Duration::from_millis(500), ..StoreOptions::default() };
-        let began = Instant::now();
-        let Err(error) = Store::connect(&url, &options).await else { panic!("{url} was reached") };
-        assert!(matches!(error, StoreError::Unavailable { .. }), "{}", error.told());
-        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-        let told = format!("{} {error:?}", error.told());
-        assert!(told.contains(&url.to_string()), "{told}");
-        assert!(!told.contains("sesame"), "{told}");
-    });
-}
-
-#[test]
-fn an_absent_store_is_unavailable() {
-    // Bound, and given up: nobody listens there now.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    unreachable(&format!("cassandra://user:sesame@127.0.0.1:{port}/k.t"));
-    unreachable(&format!("mongodb://user:sesame@127.0.0.1:{port}/d.c"));
-}
-
-#[test]
-fn a_silent_store_is_unavailable() {
-    // The kernel takes the connections, and nobody answers.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    unreachable(&format!("cassandra://user:sesame@127.0.0.1:{port}/k.t"));
-    unreachable(&format!("mongodb://user:sesame@127.0.0.1:{port}/d.c"));
 }
 
 #[test]

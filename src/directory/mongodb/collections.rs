@@ -8,6 +8,9 @@ use mongodb::options::IndexOptions;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// How long making a collection or an index may take; an index reads all that there is.
+const MAKE_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What is made and looked at, of one store.
 pub(super) struct Collections<'s>(pub(super) &'s Inner);
 
@@ -65,7 +68,11 @@ impl Collections<'_> {
         let Inner { database, rows, epochs, schema, .. } = self.0;
         for (is_there, name) in [(has_rows, rows.name()), (has_epochs, epochs.name())] {
             if !is_there {
-                let made = self.0.in_time("a collection was not made", database.create_collection(name).into_future());
+                let made = self.0.within(
+                    MAKE_TIMEOUT,
+                    "a collection was not made",
+                    database.create_collection(name).into_future(),
+                );
                 // Another node that starts at the same time may have been first.
                 if let Err(error) = made.await
                     && !self.names().await?.contains(name)
@@ -78,13 +85,19 @@ impl Collections<'_> {
         let has_index = |field: &str| indexes.iter().any(|index| leads_with(index, field));
         if !has_index("aor") {
             let index = IndexModel::builder().keys(doc! { "aor": 1 }).build();
-            self.0.in_time("the index on aor was not made", rows.create_index(index).into_future()).await?;
+            self.0
+                .within(MAKE_TIMEOUT, "the index on aor was not made", rows.create_index(index).into_future())
+                .await?;
         }
         if *schema == Schema::Native && !has_index("expires_at") {
             // The server then removes a row at the time that stands in it. Where it cannot, the owner sweeps.
             let options = IndexOptions::builder().expire_after(Duration::ZERO).build();
             let index = IndexModel::builder().keys(doc! { "expires_at": 1 }).options(options).build();
-            let made = self.0.in_time("the index on expires_at was not made", rows.create_index(index).into_future());
+            let made = self.0.within(
+                MAKE_TIMEOUT,
+                "the index on expires_at was not made",
+                rows.create_index(index).into_future(),
+            );
             match made.await {
                 Err(error) if error.is_passing() => return Err(error),
                 _ => {}
