@@ -7,6 +7,7 @@
 mod outages;
 mod raw;
 mod schemas;
+mod secured;
 mod throughput;
 
 use super::store::{Change, Epoch, Row, ScannedRow, Schema, Store, StoreError, StoreOptions, now_us};
