@@ -118,6 +118,41 @@ This page is made from the tables in `src/config/cluster.rs` and `src/config/nod
 - `directory.lease_s` is 0, or at least 60.
 ";
 
+    const STORES: &str = "\
+## The URL of a store
+
+```text
+cassandra://[user:password@]host[:port][,host...]/keyspace.table[?option=value&...]
+mongodb://[user:password@]host[:port][,host...]/database.collection[?option=value&...]
+```
+
+OpenSIPS's form with the name of a group, `cassandra:NAME://...`, is read as well. In a user name or password write
+`%40` for @, `%3A` for :, `%2F` for /, `%3F` for ?, `%23` for # and `%25` for %. Neither is ever logged or shown. Names of
+keyspaces and tables are lower case, as Cassandra keeps them.
+
+| option of Cassandra | value | default |
+| --- | --- | --- |
+| `consistency` | `local_quorum`, `quorum`, `each_quorum`, `all`, `one`, `two`, `three` or `local_one` | `local_quorum` |
+| `datacenter` | whose servers are asked first; others when none of them answers | any |
+| `tls` | `true` or `false` | `false` |
+| `ca` | a file with the certificates to trust, in PEM form | the system's |
+| `replication` | copies of a keyspace that has to be made: `3`, or `dc1:3,dc2:3` | `1` |
+
+The options of MongoDB are those of its driver, such as `replicaSet`, `authSource`, `tls`, `tlsCAFile` and `w`.
+
+| | Cassandra, `native` | Cassandra, `opensips` | MongoDB, `native` | MongoDB, `opensips` |
+| --- | --- | --- | --- | --- |
+| key of a row | AoR, home | AoR and home put together, which two rows may share | AoR, a space, home | as in Cassandra |
+| found by | the key | an index on `aor` | an index on `aor` | an index on `aor` |
+| an older write never undoes a newer one | yes | yes | unless the newer one removed the row | no |
+| `directory.lease_s` | yes | yes, and no column shows it | yes | no |
+| rows of a node's earlier life can be made void | yes | yes | yes | no |
+
+Beside the table of rows stands a small one with `_epochs` behind its name, but for the last column. Where an index has
+to be made for a large table that is in use already, lookups of all nodes may fail until it is built: make it at night.
+
+";
+
     fn rows<C: Default>(section: &str, keys: &[Key<C>], scope: &str, page: &mut String) {
         for key in keys.iter().filter(|key| key.section == section) {
             let default = key.default_text().map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
@@ -134,6 +169,7 @@ This page is made from the tables in `src/config/cluster.rs` and `src/config/nod
             rows(section, cluster::KEYS, "cluster", &mut page);
             page.push('\n');
         }
+        page.push_str(STORES);
         page.push_str(CONFLICTS);
         page
     }

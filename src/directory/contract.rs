@@ -355,7 +355,12 @@ async fn rows_end_with_their_lease(bench: &Bench) {
     assert_eq!(scanned(&store, None, 10).await.len(), 1);
     assert_eq!(homes(&lasting, "lasting@example.com").await, [HOMES[0]]);
     let swept = store.sweep(HOMES[0], now_us()).await.unwrap();
-    assert_eq!(swept, u64::from(matches!(bench.kind, Kind::MongoDb(_))), "what the store removes itself is not swept");
+    // What the store removes by itself may be gone already.
+    if store.inspect().await.unwrap().expires_by_itself {
+        assert!(swept <= 1);
+    } else {
+        assert_eq!(swept, 1);
+    }
     assert_eq!(store.sweep(HOMES[0], now_us()).await.unwrap(), 0);
     // A lease can be taken anew.
     store.write(HOMES[0], &[put("short@example.com")], now_us()).await.unwrap();
