@@ -336,7 +336,9 @@ impl Inner {
             | ErrorKind::Bson(_) => true,
             _ => false,
         };
-        if refused { StoreError::refused(what).because(error) } else { StoreError::unavailable(what).because(error) }
+        // What stands around the kind is for the driver itself, and long.
+        let kind = *error.kind;
+        if refused { StoreError::refused(what).because(kind) } else { StoreError::unavailable(what).because(kind) }
     }
 
     /// What a document says; what it lacks is empty.

@@ -92,11 +92,10 @@ impl Tables {
         let names: Vec<String> = [(rows, self.rows()), (epochs, self.epochs())]
             .into_iter()
             .filter(|(is, _)| *is)
-            .map(|(_, name)| name)
+            .map(|(_, name)| format!("the table {name}"))
             .collect();
-        let tables = if names.len() == 1 { "table" } else { "tables" };
         StoreError::refused(format!(
-            "{self}: there is no {tables} {}; make what is missing with `sipfed directory init`, or set directory.create = true",
+            "{self}: missing is {}; make it with `sipfed directory init`, or set directory.create = true",
             names.join(" and ")
         ))
     }

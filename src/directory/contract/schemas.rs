@@ -100,7 +100,7 @@ fn what_is_missing_is_told_with_the_command_that_makes_it() {
         run(kind, async |bench: &Bench| {
             let only_there = StoreOptions { create: false, ..bench.options() };
             let told = bench.refusal(only_there).await;
-            assert!(told.contains("there is no ") && told.contains("`sipfed directory init`"), "{told}");
+            assert!(told.contains("missing is the ") && told.contains("`sipfed directory init`"), "{told}");
             assert!(told.contains(&bench.url.to_string()), "{told}");
             drop(bench.store().await);
             let store = bench.store_with(only_there).await;

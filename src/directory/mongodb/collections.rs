@@ -27,15 +27,16 @@ impl Collections<'_> {
         if create {
             return self.make(has_rows, has_epochs).await;
         }
-        let missing: Vec<&str> = [(has_rows, rows.name()), (has_epochs, epochs.name())]
+        let missing: Vec<String> = [(has_rows, rows.name()), (has_epochs, epochs.name())]
             .into_iter()
-            .filter_map(|(is_there, name)| (!is_there).then_some(name))
+            .filter(|(is_there, _)| !is_there)
+            .map(|(_, name)| format!("the collection {name}"))
             .collect();
         if missing.is_empty() {
             return Ok(());
         }
         Err(StoreError::refused(format!(
-            "{url}: there is no collection {}; make what is missing with `sipfed directory init`, or set directory.create = true",
+            "{url}: missing is {}; make it with `sipfed directory init`, or set directory.create = true",
             missing.join(" and ")
         )))
     }
