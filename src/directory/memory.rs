@@ -346,3 +346,88 @@ mod faults {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const HOUR_US: i64 = 3_600_000_000;
+
+    fn run(test: impl AsyncFnOnce(MemoryStore)) {
+        let options = StoreOptions { timeout: Duration::from_millis(50), ..StoreOptions::default() };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(test(MemoryStore::new(&options)));
+    }
+
+    fn alice() -> [Change; 1] {
+        [Change { aor: "alice@example.com".into(), is_home: true }]
+    }
+
+    async fn homes(store: &MemoryStore) -> usize {
+        store.homes("alice@example.com").await.unwrap().len()
+    }
+
+    #[test]
+    fn homes_of_one_process_share_a_store() {
+        run(async |store| {
+            let other = store.clone();
+            store.write("192.0.2.1", &alice(), 1).await.unwrap();
+            other.write("192.0.2.2", &alice(), 1).await.unwrap();
+            assert_eq!((homes(&store).await, homes(&other).await), (2, 2));
+        });
+    }
+
+    #[test]
+    fn removals_are_forgotten_after_an_hour() {
+        run(async |store| {
+            store.write("192.0.2.1", &[Change { is_home: false, ..alice()[0].clone() }], 2).await.unwrap();
+            assert_eq!(store.sweep("192.0.2.1", HOUR_US).await.unwrap(), 0);
+            store.write("192.0.2.1", &alice(), 1).await.unwrap();
+            assert_eq!(homes(&store).await, 0);
+            assert_eq!(store.sweep("192.0.2.1", HOUR_US + 3).await.unwrap(), 0);
+            assert!(store.tables().homes_by_aor.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_frozen_store_is_unavailable_and_goes_on_when_it_is_released() {
+        run(async |store| {
+            store.faults().freeze();
+            assert!(store.write("192.0.2.1", &alice(), 1).await.is_err_and(|error| error.is_passing()));
+            let alice = alice();
+            let release = async { store.faults().release() };
+            let (written, ()) = tokio::join!(store.write("192.0.2.1", &alice, 2), release);
+            written.unwrap();
+            assert_eq!(homes(&store).await, 1);
+            assert_eq!(store.faults().requests(), 3);
+        });
+    }
+
+    #[test]
+    fn a_store_fails_as_it_is_told() {
+        run(async |store| {
+            let faults = store.faults();
+            faults.full(true);
+            assert!(store.write("192.0.2.1", &alice(), 1).await.is_err_and(|error| error.is_passing()));
+            assert_eq!(homes(&store).await, 0);
+            faults.full(false);
+            faults.lose_answers(true);
+            assert!(store.write("192.0.2.1", &alice(), 1).await.is_err_and(|error| error.is_passing()));
+            faults.lose_answers(false);
+            assert_eq!(homes(&store).await, 1);
+            faults.refuse(true);
+            assert!(store.homes("alice@example.com").await.is_err_and(|error| !error.is_passing()));
+            faults.refuse(false);
+            faults.fail_every(2);
+            let mut failed = 0;
+            for _ in 0..10 {
+                failed += u32::from(store.homes("alice@example.com").await.is_err());
+            }
+            assert_eq!(failed, 5);
+            faults.fail_every(0);
+            faults.slow(Duration::from_secs(1));
+            assert!(store.homes("alice@example.com").await.is_err());
+        });
+    }
+}
