@@ -16,6 +16,7 @@ use super::url::CassandraUrl;
 use connection::{connected, failed};
 use futures_util::{TryStreamExt, stream};
 use scylla::client::session::Session;
+use scylla::cluster::{ClusterState, Node};
 use scylla::errors::ExecutionError;
 use scylla::frame::response::result::ColumnType;
 use scylla::response::PagingState;
@@ -50,6 +51,8 @@ struct Inner {
     tables: Tables,
     statements: Statements,
     lease_s: i32,
+    /// The one whose servers are asked first.
+    datacenter: Option<String>,
 }
 
 struct Statements {
@@ -93,6 +96,29 @@ impl Statements {
             set_epoch: prepare(set_epoch).await?,
         })
     }
+
+    /// The one that does it.
+    const fn of(&self, write: &Write<'_>) -> &PreparedStatement {
+        if write.lease_s.is_some() { &self.put } else { &self.remove }
+    }
+}
+
+/// Batches of rows that the same server keeps.
+fn batched<'a>(writes: impl Iterator<Item = Write<'a>>, server: impl Fn(&Write<'a>) -> u128) -> Vec<Vec<Write<'a>>> {
+    // The batch that is being filled for each server, with its bytes.
+    let mut open: HashMap<u128, (usize, Vec<Write<'a>>)> = HashMap::new();
+    let mut full = Vec::new();
+    for write in writes {
+        let (bytes, batch) = open.entry(server(&write)).or_default();
+        if batch.len() == BATCH_ROWS_MAX || *bytes + write.bytes() > BATCH_BYTES_MAX {
+            full.push(std::mem::take(batch));
+            *bytes = 0;
+        }
+        *bytes += write.bytes();
+        batch.push(write);
+    }
+    full.extend(open.into_values().map(|(_, batch)| batch));
+    full
 }
 
 /// A key of OpenSIPS's schema: two texts, one behind the other.
@@ -165,7 +191,7 @@ impl CassandraStore {
         })?;
         let statements = Statements::prepare(&session, &tables).await?;
         let lease_s = i32::try_from(options.lease_s).unwrap_or(i32::MAX);
-        Ok(Self(Arc::new(Inner { session, tables, statements, lease_s })))
+        Ok(Self(Arc::new(Inner { session, tables, statements, lease_s, datacenter: url.datacenter.clone() })))
     }
 
     pub(super) async fn write(&self, home: &str, changes: &[Change], stamp_us: i64) -> Result<(), StoreError> {
@@ -196,44 +222,25 @@ impl CassandraStore {
     }
 
     async fn send<'a>(&self, writes: impl Iterator<Item = Write<'a>>) -> Result<(), StoreError> {
-        let batches = stream::iter(self.batches(writes).into_iter().map(Ok));
+        let state = self.0.session.get_cluster_state();
+        let batches = batched(writes, |write| self.server(&state, write));
+        let batches = stream::iter(batches.into_iter().map(Ok));
         batches.try_for_each_concurrent(BATCHES_IN_FLIGHT_MAX, |batch| self.send_batch(batch)).await
     }
 
-    /// Batches of rows that the same server keeps.
-    fn batches<'a>(&self, writes: impl Iterator<Item = Write<'a>>) -> Vec<Vec<Write<'a>>> {
-        let Inner { session, statements, tables, .. } = &*self.0;
-        let state = session.get_cluster_state();
-        let has_one_server = state.get_nodes_info().len() == 1;
-        // The batch that is being filled for each server, with its bytes.
-        let mut open: HashMap<u128, (usize, Vec<Write<'a>>)> = HashMap::new();
-        let mut full = Vec::new();
-        for write in writes {
-            let server = if has_one_server {
-                0
-            } else {
-                let statement = if write.lease_s.is_some() { &statements.put } else { &statements.remove };
-                let token = statement.calculate_token(&write).ok().flatten();
-                let replicas = token.map(|token| state.get_token_endpoints(&tables.keyspace, &tables.table, token));
-                // Where the replica is not known, whoever gets the batch passes its rows on.
-                replicas.and_then(|replicas| Some(replicas.first()?.0.host_id.as_u128())).unwrap_or(0)
-            };
-            let (bytes, batch) = open.entry(server).or_default();
-            if batch.len() == BATCH_ROWS_MAX || *bytes + write.bytes() > BATCH_BYTES_MAX {
-                full.push(std::mem::take(batch));
-                *bytes = 0;
-            }
-            *bytes += write.bytes();
-            batch.push(write);
-        }
-        full.extend(open.into_values().map(|(_, batch)| batch));
-        full
+    /// A server that keeps the row, one of the preferred datacenter where there is one; 0 where none is known.
+    fn server(&self, state: &ClusterState, write: &Write<'_>) -> u128 {
+        let Inner { statements, tables, datacenter, .. } = &*self.0;
+        let Ok(Some(token)) = statements.of(write).calculate_token(write) else { return 0 };
+        let replicas = state.get_token_endpoints(&tables.keyspace, &tables.table, token);
+        let is_near = |node: &Node| datacenter.is_some() && node.datacenter == *datacenter;
+        let server = replicas.iter().find(|(node, _)| is_near(node)).or_else(|| replicas.first());
+        server.map_or(0, |(node, _)| node.host_id.as_u128())
     }
 
     async fn send_batch(&self, writes: Vec<Write<'_>>) -> Result<(), StoreError> {
         let Inner { session, statements, tables, .. } = &*self.0;
-        let of = |write: &Write<'_>| if write.lease_s.is_some() { &statements.put } else { &statements.remove };
-        let statements = writes.iter().map(|write| BatchStatement::from(of(write).clone())).collect();
+        let statements = writes.iter().map(|write| BatchStatement::from(statements.of(write).clone())).collect();
         let batch = Batch::new_with_statements(BatchType::Unlogged, statements);
         session
             .batch(&batch, &writes)
@@ -357,5 +364,38 @@ impl CassandraStore {
 impl fmt::Debug for CassandraStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.0.tables)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(aor: &str) -> Write<'_> {
+        Write { aor, home: "192.0.2.1:5060", id: None, lease_s: Some(0), stamp_us: 1, schema: Schema::Native }
+    }
+
+    #[test]
+    fn a_batch_is_for_one_server_and_bounded() {
+        let aors: Vec<String> = (0..240).map(|n| format!("user{n}@example.com")).collect();
+        let server = |write: &Write<'_>| (write.aor.len() % 3) as u128;
+        let batches = batched(aors.iter().map(|aor| write(aor)), server);
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 240);
+        for batch in &batches {
+            assert!((1..=BATCH_ROWS_MAX).contains(&batch.len()));
+            assert!(batch.iter().all(|write| server(write) == server(&batch[0])));
+        }
+        // 10 of one, 90 of another and 140 of the third length.
+        assert_eq!(batches.len(), 1 + 2 + 3);
+    }
+
+    #[test]
+    fn a_batch_of_long_names_stays_below_what_cassandra_takes() {
+        let aor = "x".repeat(4000);
+        let batches = batched((0..40).map(|_| write(&aor)), |_| 7);
+        assert_eq!(batches.len(), 8);
+        for batch in &batches {
+            assert!(batch.iter().map(Write::bytes).sum::<usize>() <= BATCH_BYTES_MAX);
+        }
     }
 }
