@@ -1,7 +1,7 @@
 //! How fast the stores are: a smoke test by default, a measurement with more rows.
 //!
 //! ```sh
-//! THROUGHPUT_ROWS=100000 cargo test --release -p sipfed throughput -- --nocapture --test-threads 1
+//! THROUGHPUT_ROWS=100000 cargo test -p sipfed throughput -- --nocapture --test-threads 1
 //! ```
 
 use super::{Bench, HOMES, Kind, run};
