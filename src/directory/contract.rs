@@ -98,7 +98,8 @@ fn server(program: &str) -> &'static str {
     let (url, variable) =
         if program == "cassandra" { (&CASSANDRA, "CASSANDRA_URL") } else { (&MONGODB, "MONGODB_URL") };
     url.get_or_init(|| {
-        let url = std::env::var(variable).unwrap_or_else(|_| started(program));
+        let named = std::env::var(variable).ok().filter(|url| !url.is_empty());
+        let url = named.unwrap_or_else(|| started(program));
         url.trim().trim_end_matches('/').to_owned()
     })
 }
