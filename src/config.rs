@@ -86,7 +86,7 @@ impl Config {
         let home = node.home.filter(|_| directory.url.is_some())?;
         Some(DirectorySettings {
             home: home.to_string(),
-            peers: directory.peers.iter().map(ToString::to_string).collect(),
+            peers: directory.peers.iter().filter(|peer| !peer.is_same(home)).map(ToString::to_string).collect(),
             lookup_deadline_ms: directory.lookup_deadline_ms,
             negative_cache_ms: directory.negative_cache_ms,
             stale_cache_s: directory.stale_cache_s,
@@ -153,13 +153,6 @@ fn directory_conflicts(Config { cluster, node }: &Config, found: &mut Conflicts<
             "directory.url is given without directory.home, so there is nothing to publish",
             &[("directory.url", "needs a home")],
             "add home = \"ADDRESS\" below [directory], the address under which other nodes reach this one; or remove url",
-        );
-    }
-    if let Some(home) = node.home.filter(|home| directory.peers.iter().any(|peer| peer.is_same(*home))) {
-        found.add(
-            &format!("directory.peers names {home}, which is this node itself"),
-            &[("directory.peers", "the other nodes only"), ("directory.home", "this node")],
-            "remove it from directory.peers: what comes from a peer is never looked up elsewhere",
         );
     }
     if (1..LEASE_S_MIN).contains(&directory.lease_s) {
@@ -373,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_needs_a_home_that_is_no_peer() {
+    fn a_directory_needs_a_home() {
         let url = "url = \"cassandra://10.0.0.5/opensips.userlocation\"\n";
         let config =
             Config::parse(&format!("[directory]\n{url}home = \"10.0.0.1\"\npeers = [\"10.0.0.2\"]\n")).unwrap();
@@ -382,15 +375,10 @@ mod tests {
         assert_eq!(config.node.home.unwrap().to_string(), "10.0.0.1");
 
         assert!(only(&format!("[directory]\n{url}")).0.contains("without directory.home"));
-        let (what, label, _) = only("[directory]\nhome = \"10.0.0.1\"\npeers = [\"10.0.0.2\", \"10.0.0.1:5060\"]\n");
-        assert_eq!(
-            (&*what, &*label),
-            ("directory.peers names 10.0.0.1, which is this node itself", "the other nodes only")
-        );
-        assert!(only("[directory]\npeers = [\"10.0.0.1\", \"10.0.0.1:5060\"]\n").1.contains("twice"));
-        assert_eq!(only("[directory]\nlease_s = 59\n").1, "0, or 60 to 2592000 seconds");
-        assert!(Config::parse("[directory]\nlease_s = 60\n").is_ok());
-        assert!(only("[directory]\nurl = \"casandra://h/k.t\"\n").2.contains("did you mean cassandra://"));
+        // One list serves all nodes: that it names this one too changes nothing.
+        let peers = "peers = [\"10.0.0.2\", \"10.0.0.1:5060\"]\n";
+        let settings = Config::parse(&format!("[directory]\n{url}home = \"10.0.0.1\"\n{peers}")).unwrap().settings();
+        assert_eq!(settings.directory.unwrap().peers, ["10.0.0.2"]);
     }
 
     #[test]

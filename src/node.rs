@@ -27,6 +27,8 @@ use watch::Watch;
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the counters of refusals and drops are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a change may wait for the directory before that is told with each look.
+const LAG_MAX: Duration = Duration::from_secs(30);
 /// How often a draining node asks what is still open.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -184,6 +186,10 @@ fn watch_over(plane: &DataPlane, keeper: Option<&Keeper>, signals: &Signals) -> 
                         counters = ?NamedCounts(rose),
                         "messages were refused or dropped"
                     );
+                }
+                if let Some(lag) = keeper.map(|keeper| keeper.statistics().lag()).filter(|lag| lag.oldest > LAG_MAX) {
+                    let lag_ms = lag.oldest.as_millis() as u64;
+                    warn!(pending = lag.pending, lag_ms, "the directory is behind: other nodes do not find everybody");
                 }
                 look_at = Instant::now() + WATCH_INTERVAL;
             }

@@ -346,8 +346,8 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
     Key {
         section: "directory",
         name: "peers",
-        what: "The other nodes, by the addresses under which they are reached (OpenSIPS's `sip_addr`): what comes from \
-               these addresses is looked up locally only.",
+        what: "The nodes of the federation, by the addresses under which they are reached (OpenSIPS's `sip_addr`): what \
+               comes from these addresses is looked up locally only. This node itself may be among them.",
         kind: Kind::List {
             form: "\"address\" or \"address:port\"",
             count_max: PEERS_COUNT_MAX,

@@ -114,7 +114,7 @@ This page is made from the tables in `src/config/cluster.rs` and `src/config/nod
 - `node.listen` names at least one address, and none of them twice.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
 - A next hop `udp:…` in `proxy.foreign` needs a UDP listener of its address family in `node.listen`.
-- `directory.url` needs `directory.home`, and `directory.peers` does not name that home.
+- `directory.url` needs `directory.home`.
 - `directory.lease_s` is 0, or at least 60.
 ";
 

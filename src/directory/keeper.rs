@@ -227,11 +227,12 @@ impl Shared {
     }
 
     pub(super) fn tell_back(&self, away: Duration) {
-        self.statistics.is_up.store(true, Relaxed);
+        self.statistics.is_up.store(!self.is_write_failing.get(), Relaxed);
         info!(away_ms = away.as_millis() as u64, "the directory answers again");
     }
 
     pub(super) fn write_failed(&self, error: &StoreError) {
+        self.statistics.is_up.store(false, Relaxed);
         if self.is_write_failing.replace(true) {
             return;
         }
@@ -245,6 +246,7 @@ impl Shared {
 
     pub(super) fn write_succeeded(&self) {
         if self.is_write_failing.replace(false) {
+            self.statistics.is_up.store(self.locator.is_answered(), Relaxed);
             info!(pending = self.advertiser.pending(), "the directory takes what is published again");
         }
     }

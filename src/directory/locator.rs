@@ -42,6 +42,11 @@ impl Locator {
         self.in_flight.get() < LOOKUPS_COUNT_MAX
     }
 
+    /// Whether questions are answered, as far as is known.
+    pub(super) fn is_answered(&self) -> bool {
+        self.breaker.borrow().is_closed()
+    }
+
     /// Takes the epochs of all homes.
     pub(super) fn know(&self, epochs: Vec<Epoch>) {
         *self.epochs.borrow_mut() = epochs.into_iter().map(|epoch| (epoch.home, epoch.epoch_us)).collect();

@@ -17,6 +17,7 @@
 //! # Rooms
 //! - [`changes`]: AoRs whose row may have to change, each once.
 //! - [`questions`]: which AoRs are being asked for, and who waits.
+//! - [`silent`]: homes that did not answer a moment ago.
 //! - [`memory`]: answers that are remembered, for seconds when nobody was found, for longer as a substitute while the
 //!   store does not answer.
 //!
@@ -25,12 +26,14 @@
 pub(crate) mod changes;
 mod memory;
 mod questions;
+mod silent;
 
 use crate::keys::AorHash;
 use crate::settings::DirectorySettings;
 use crate::time::Now;
 use memory::Memory;
 use questions::Questions;
+use silent::Silent;
 use sipfed_sip::{Host, Uri};
 use std::net::IpAddr;
 
@@ -87,6 +90,8 @@ pub(crate) struct Directory {
     ask_peers_max: usize,
     questions: Questions,
     memory: Memory,
+    /// Homes that are not asked on a guess.
+    pub(crate) silent: Silent,
 }
 
 impl Directory {
@@ -103,6 +108,7 @@ impl Directory {
             ask_peers_max: usize::from(settings.ask_peers_max),
             questions: Questions::default(),
             memory: Memory::new(settings.negative_cache_ms, settings.stale_cache_s),
+            silent: Silent::default(),
         }
     }
 
@@ -155,10 +161,12 @@ impl Directory {
     }
 
     /// The homes to try while the store does not answer: those it named last, else the peers, each of which looks in its
-    /// own bindings.
-    pub(crate) fn substitute(&self, aor: AorHash, now: Now) -> &[Box<str>] {
-        let remembered = self.memory.stale(aor, now);
-        remembered.unwrap_or(&self.peers[..self.peers.len().min(self.ask_peers_max)])
+    /// own bindings; and how many of them at most.
+    pub(crate) fn substitute(&self, aor: AorHash, now: Now) -> (&[Box<str>], usize) {
+        match self.memory.stale(aor, now) {
+            Some(homes) => (homes, usize::MAX),
+            None => (&self.peers, self.ask_peers_max),
+        }
     }
 }
 
@@ -234,6 +242,6 @@ mod tests {
         let homes = ["sip:10.0.0.1".into(), "10.0.0.2".into()];
         let (waiting, homes) = directory.answered(AorHash(1), Answer::Homes(&homes), now);
         assert_eq!((waiting, homes), (vec![7], Some(vec!["10.0.0.2".into()])));
-        assert_eq!(directory.substitute(AorHash(1), now), ["10.0.0.2".into()]);
+        assert_eq!(directory.substitute(AorHash(1), now).0, ["10.0.0.2".into()]);
     }
 }

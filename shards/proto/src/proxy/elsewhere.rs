@@ -92,7 +92,7 @@ impl Core {
                 continue;
             }
             match &homes {
-                Some(homes) => self.go_elsewhere(id, homes, now, out),
+                Some(homes) => self.go_elsewhere(id, homes, None, now, out),
                 None => self.homes_unknown(id, now, out),
             }
         }
@@ -104,12 +104,14 @@ impl Core {
         let Some(waiting) = context.elsewhere else { return };
         context.homes = Homes::Unsure;
         self.counters.lookups_unanswered += 1;
-        let substitute = self.directory.as_ref().map(|directory| directory.substitute(waiting.aor, now).to_vec());
-        self.go_elsewhere(id, &substitute.unwrap_or_default(), now, out);
+        let Some(directory) = &self.directory else { return };
+        let (homes, count_max) = directory.substitute(waiting.aor, now);
+        let homes = homes.to_vec();
+        self.go_elsewhere(id, &homes, Some(count_max), now, out);
     }
 
-    /// Starts a branch to each of the homes, and goes on.
-    fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], now: Now, out: &mut Outbox) {
+    /// Starts a branch to each of the homes, and goes on. On a guess, only to so many that were not silent a moment ago.
+    fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], guess: Option<usize>, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.elsewhere = None;
         if !context.is_closed && !homes.is_empty() {
@@ -117,6 +119,7 @@ impl Core {
                 let mut targets = Vec::with_capacity(homes.len());
                 for home in homes {
                     match core.way_to_home(home, request) {
+                        Some(to) if guess.is_some() && core.is_silent(&to, now) => {}
                         Some(to) if !targets.iter().any(|target: &Target| target.to == to) => {
                             let uri = routed.uri_bytes.into();
                             targets.push(Target { uri, path: Box::default(), to, q_milli: 1000 });
@@ -126,6 +129,7 @@ impl Core {
                     }
                 }
                 let Some(context) = core.servers.context_mut(id) else { return };
+                targets.truncate(guess.unwrap_or(usize::MAX));
                 targets.truncate(limits::BRANCHES_COUNT_MAX.saturating_sub(context.started.len()));
                 // RFC 5393 §5.3.3: what the branches here have left, shared with groups that are still to come.
                 targets.truncate(context.breadth as usize);
@@ -143,6 +147,23 @@ impl Core {
         }
         self.rearm_server(id);
         self.go_on(id, now, out);
+    }
+
+    fn is_silent(&self, to: &Destination, now: Now) -> bool {
+        self.directory.as_ref().is_some_and(|directory| directory.silent.is_silent(to, now))
+    }
+
+    /// A branch of the transaction `id` has come to something, or nothing has come of it.
+    pub(crate) fn note_home(&mut self, id: u32, to: &Destination, is_silent: bool, now: Now) {
+        let Some(directory) = &mut self.directory else { return };
+        if self.servers.context_mut(id).is_none_or(|context| context.homes == Homes::Untried) {
+            return;
+        }
+        if is_silent {
+            directory.silent.note(to, now);
+        } else {
+            directory.silent.heard(to);
+        }
     }
 
     /// The way to another home: from the address that it knows us by, where that is ours at present.

@@ -210,7 +210,7 @@ impl Core {
         let State::Invite(state) = t.state else { return };
         let Some((next, actions)) = invite_client::step(state, event) else { return };
         t.state = State::Invite(next);
-        let server = t.server;
+        let (server, to) = (t.server, t.to);
         let mut outcome = None;
         for action in actions {
             let Some(t) = self.clients.get_mut(id) else { return };
@@ -249,6 +249,7 @@ impl Core {
         }
         self.after_step(id, next == S::Terminated);
         if let (Some(outcome), Some(server)) = (outcome, server) {
+            self.note_home(server, &to, matches!(outcome, Outcome::TimedOut | Outcome::NotSent), now);
             self.branch_outcome(server, id, &outcome, now, out);
         }
     }
@@ -267,7 +268,7 @@ impl Core {
         let State::NonInvite(state) = t.state else { return };
         let Some((next, actions)) = non_invite_client::step(state, event) else { return };
         t.state = State::NonInvite(next);
-        let server = t.server;
+        let (server, to) = (t.server, t.to);
         let mut outcome = None;
         for action in actions {
             let Some(t) = self.clients.get_mut(id) else { return };
@@ -296,6 +297,7 @@ impl Core {
         }
         self.after_step(id, next == S::Terminated);
         if let (Some(outcome), Some(server)) = (outcome, server) {
+            self.note_home(server, &to, matches!(outcome, Outcome::TimedOut | Outcome::NotSent), now);
             self.branch_outcome(server, id, &outcome, now, out);
         }
     }

@@ -213,6 +213,31 @@ fn without_a_memory_the_peers_themselves_are_asked() {
 }
 
 #[test]
+fn a_peer_that_was_silent_is_not_asked_on_a_guess_until_it_is_heard() {
+    let mut node = node_with(|directory| directory.ask_peers_max = 2);
+    node.udp(CALLER, &invite("bob"));
+    let (id, _) = question(&mut node).unwrap();
+    let sent = node.answer(id, Answer::Unknown);
+    assert_eq!(sent.len(), 2);
+    node.udp("192.0.2.3:5080", &respond(&sent[1], 404, "no"));
+    node.pass(33_000);
+    node.udp(CALLER, &with(&invite("bob"), "branch=z9hG4bK", "branch=z9hG4bKsecond"));
+    let (id, _) = question(&mut node).unwrap();
+    let sent = node.answer(id, Answer::Unknown);
+    let to: Vec<String> = sent.iter().map(|sent| sent.udp().unwrap().to_string()).collect();
+    assert_eq!(to, ["192.0.2.3:5080", "[2001:db8::3]:5060"][..to.len()], "the next one takes its place");
+    // The store knows better.
+    node.udp(CALLER, &with(&invite("carol"), "branch=z9hG4bK", "branch=z9hG4bKthird"));
+    let (id, _) = question(&mut node).unwrap();
+    let sent = node.answer(id, Answer::Homes(&[PEER.into()]));
+    node.udp("192.0.2.2:5060", &respond(&sent[0], 404, "no"));
+    node.udp(CALLER, &with(&invite("dave"), "branch=z9hG4bK", "branch=z9hG4bKfourth"));
+    let (id, _) = question(&mut node).unwrap();
+    let sent = node.answer(id, Answer::Unknown);
+    assert_eq!(sent[0].udp().unwrap().to_string(), "192.0.2.2:5060");
+}
+
+#[test]
 fn phones_here_ring_and_answer_while_the_store_is_silent() {
     let mut node = node();
     node.register("bob", "sip:bob@203.0.113.1", PHONE);

@@ -1,0 +1,87 @@
+//! Homes that did not answer a moment ago.
+//!
+//! While the store is away, a request is sent to homes on a guess; one that has just been silent is not worth the wait.
+//! A home that the store names is tried in any case. Whoever answers is silent no more. Bounded by
+//! [`SILENT_COUNT_MAX`].
+
+use crate::hop::Destination;
+use crate::time::Now;
+use std::net::SocketAddr;
+
+/// Homes that are remembered as silent.
+const SILENT_COUNT_MAX: usize = 128;
+/// Milliseconds for which they are.
+const SILENT_MS: u64 = 30_000;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Silent {
+    until: Vec<(SocketAddr, Now)>,
+}
+
+impl Silent {
+    /// Nothing has come from there in time.
+    pub(crate) fn note(&mut self, to: &Destination, now: Now) {
+        self.until.retain(|(_, until)| *until > now);
+        let Some(remote) = remote(to) else { return };
+        self.heard(to);
+        if self.until.len() < SILENT_COUNT_MAX {
+            self.until.push((remote, now.plus_ms(SILENT_MS)));
+        }
+    }
+
+    /// Something has come from there.
+    pub(crate) fn heard(&mut self, to: &Destination) {
+        if !self.until.is_empty()
+            && let Some(remote) = remote(to)
+        {
+            self.until.retain(|(silent, _)| *silent != remote);
+        }
+    }
+
+    /// Whether it was silent a moment ago.
+    pub(crate) fn is_silent(&self, to: &Destination, now: Now) -> bool {
+        remote(to).is_some_and(|remote| self.until.iter().any(|(silent, until)| *silent == remote && *until > now))
+    }
+}
+
+fn remote(to: &Destination) -> Option<SocketAddr> {
+    match to {
+        Destination::Udp { remote, .. } => Some(*remote),
+        Destination::Connect(ends) => Some(ends.remote),
+        Destination::Flow { fallback, .. } => fallback.map(|ends| ends.remote),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(n: u16) -> Destination {
+        let local = "192.0.2.1:5060".parse().unwrap();
+        Destination::Udp { remote: SocketAddr::from(([192, 0, 2, 9], n)), local }
+    }
+
+    #[test]
+    fn a_home_is_silent_for_a_while_or_until_it_is_heard() {
+        let (mut silent, now) = (Silent::default(), Now::from_unix_ms(1_000_000));
+        silent.note(&to(1), now);
+        silent.note(&to(2), now);
+        silent.heard(&to(2));
+        assert!(silent.is_silent(&to(1), now.plus_ms(SILENT_MS - 1)));
+        assert!(!silent.is_silent(&to(1), now.plus_ms(SILENT_MS)));
+        assert!(!silent.is_silent(&to(2), now));
+    }
+
+    #[test]
+    fn few_are_remembered_and_the_old_make_room() {
+        let (mut silent, now) = (Silent::default(), Now::from_unix_ms(1_000_000));
+        for n in 1..=SILENT_COUNT_MAX as u16 + 1 {
+            silent.note(&to(n), now);
+        }
+        assert!(!silent.is_silent(&to(SILENT_COUNT_MAX as u16 + 1), now));
+        let later = now.plus_ms(SILENT_MS);
+        silent.note(&to(7777), later);
+        assert!(silent.is_silent(&to(7777), later));
+    }
+}
