@@ -254,6 +254,21 @@ fn phones_here_ring_and_answer_while_the_store_is_silent() {
 }
 
 #[test]
+fn rfc3261_16_3_step_4_nodes_that_do_not_know_each_other_do_not_send_in_circles() {
+    let mut node = node();
+    node.udp(CALLER, &invite("bob"));
+    let (id, _) = question(&mut node).unwrap();
+    let stranger = "192.0.2.66";
+    let sent = node.answer(id, Answer::Homes(&[stranger.into()]));
+    // The stranger does not take us for a node, asks the directory, and is sent back to us.
+    let via = format!("Via: SIP/2.0/UDP {stranger};branch=z9hG4bKstranger\r\nVia: SIP/2.0/UDP 192.0.2.1");
+    let back = with(&sent[0].text, "Via: SIP/2.0/UDP 192.0.2.1", &via);
+    let sent = node.udp(&format!("{stranger}:5060"), &back);
+    assert_eq!(starts(&sent), ["SIP/2.0 482 Loop Detected"]);
+    assert_eq!(question(&mut node), None);
+}
+
+#[test]
 fn a_call_that_waits_can_be_cancelled() {
     let mut node = node();
     node.udp(CALLER, &invite("bob"));
