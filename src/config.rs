@@ -87,6 +87,7 @@ impl Config {
         Some(DirectorySettings {
             home: home.to_string(),
             peers: directory.peers.iter().filter(|peer| !peer.is_same(home)).map(ToString::to_string).collect(),
+            secret: directory.secret.clone(),
             lookup_deadline_ms: directory.lookup_deadline_ms,
             negative_cache_ms: directory.negative_cache_ms,
             stale_cache_s: directory.stale_cache_s,

@@ -41,6 +41,8 @@ pub(crate) struct DirectoryConfig {
     pub(crate) create: bool,
     /// The other nodes; what comes from them is looked up locally only.
     pub(crate) peers: Vec<SipAddress>,
+    /// What all nodes share; `None` for nodes that know each other by address alone.
+    pub(crate) secret: Option<String>,
     /// Milliseconds that a request waits for the store.
     pub(crate) lookup_deadline_ms: u32,
     /// Milliseconds that an answer without a home is kept.
@@ -68,6 +70,7 @@ impl Default for DirectoryConfig {
             schema: Schema::Native,
             create: true,
             peers: Vec::new(),
+            secret: None,
             lookup_deadline_ms: 200,
             negative_cache_ms: 1000,
             stale_cache_s: 3600,
@@ -354,6 +357,27 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
             get: |config| config.directory.peers.iter().map(ToString::to_string).collect(),
             clear: |config| config.directory.peers.clear(),
             add: add_peer,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "secret",
+        what: "What all nodes of the federation share: requests between them carry a mark made with it, and are looked up \
+               locally only wherever they seem to come from, as behind a NAT. Left out: nodes know each other by the \
+               addresses in `peers` alone.",
+        kind: Kind::Text {
+            form: "16 to 128 printable characters",
+            get: |config| config.directory.secret.clone(),
+            set: |config, text| {
+                let is_long_enough = (16..=128).contains(&text.len());
+                if !is_long_enough || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    let right =
+                        "write 16 to 128 characters without spaces, such as what `openssl rand -base64 24` prints";
+                    return Err(Wrong::new("too short or too long, or with other than printable characters", right));
+                }
+                config.directory.secret = Some(text.to_owned());
+                Ok(())
+            },
         },
     },
     Key {

@@ -17,6 +17,7 @@
 //! # Rooms
 //! - [`changes`]: AoRs whose row may have to change, each once.
 //! - [`questions`]: which AoRs are being asked for, and who waits.
+//! - [`mark`]: how nodes know each other's requests, wherever these come from.
 //! - [`silent`]: homes that did not answer a moment ago.
 //! - [`memory`]: answers that are remembered, for seconds when nobody was found, for longer as a substitute while the
 //!   store does not answer.
@@ -24,6 +25,7 @@
 //! What a request makes of an answer is the proxy's (`proxy::elsewhere`).
 
 pub(crate) mod changes;
+pub(crate) mod mark;
 mod memory;
 mod questions;
 mod silent;
@@ -31,10 +33,11 @@ mod silent;
 use crate::keys::AorHash;
 use crate::settings::DirectorySettings;
 use crate::time::Now;
+use mark::Mark;
 use memory::Memory;
 use questions::Questions;
 use silent::Silent;
-use sipfed_sip::{Host, Uri};
+use sipfed_sip::{Host, Uri, Via};
 use std::net::IpAddr;
 
 /// A question for the store.
@@ -86,6 +89,8 @@ pub(crate) struct Directory {
     peers: Vec<Box<str>>,
     /// Sorted.
     peer_addresses: Vec<IpAddr>,
+    /// `None` where nodes know each other by address alone.
+    pub(crate) mark: Option<Mark>,
     deadline_ms: u32,
     ask_peers_max: usize,
     questions: Questions,
@@ -104,6 +109,7 @@ impl Directory {
             home_address: address_of(&settings.home),
             peers: settings.peers.iter().map(|peer| bare(peer).into()).collect(),
             peer_addresses,
+            mark: settings.secret.as_deref().map(Mark::new),
             deadline_ms: settings.lookup_deadline_ms,
             ask_peers_max: usize::from(settings.ask_peers_max),
             questions: Questions::default(),
@@ -115,6 +121,11 @@ impl Directory {
     /// Whether a request from `ip` comes from another node of the federation, which has asked the directory itself.
     pub(crate) fn is_peer(&self, ip: IpAddr) -> bool {
         self.peer_addresses.binary_search(&ip.to_canonical()).is_ok()
+    }
+
+    /// Whether a request with this topmost Via comes from another node, by what only nodes can know.
+    pub(crate) fn is_marked(&self, via: &Via<'_>, call_id: &[u8]) -> bool {
+        self.mark.as_ref().is_some_and(|mark| mark.is_on(via, call_id))
     }
 
     /// The address under which the others know this node.

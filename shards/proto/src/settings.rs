@@ -40,6 +40,8 @@ pub struct DirectorySettings {
     pub home: String,
     /// The homes of the other nodes: a request from one of these addresses is looked up here alone.
     pub peers: Vec<String>,
+    /// What all nodes share, to know each other's requests also where these seem to come from elsewhere.
+    pub secret: Option<String>,
     /// Milliseconds that a request waits for the homes of its AoR; then it goes on with what is known.
     pub lookup_deadline_ms: u32,
     /// Milliseconds for which it is believed that nobody else has an AoR; 0 asks each time.
@@ -55,6 +57,7 @@ impl Default for DirectorySettings {
         Self {
             home: String::new(),
             peers: Vec::new(),
+            secret: None,
             lookup_deadline_ms: 200,
             negative_cache_ms: 1000,
             stale_cache_s: 3600,

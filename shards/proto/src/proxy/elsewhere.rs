@@ -10,7 +10,7 @@
 
 use super::context::{Homes, Waiting};
 use super::target::{Target, Targets};
-use crate::directory::{self, Answer};
+use crate::directory::{self, Answer, mark};
 use crate::hop::{Destination, Ends, Transport};
 use crate::keys::AorHash;
 use crate::limits;
@@ -48,7 +48,7 @@ impl Core {
         if request.method == Method::Ack {
             return found.and_then(here_alone);
         }
-        if directory.is_peer(request.source.remote.ip()) {
+        if directory.is_peer(request.source.remote.ip()) || directory.is_marked(&request.via, request.call_id) {
             self.counters.requests_from_peers += 1;
             return found.and_then(here_alone);
         }
@@ -121,8 +121,7 @@ impl Core {
                     match core.way_to_home(home, request) {
                         Some(to) if guess.is_some() && core.is_silent(&to, now) => {}
                         Some(to) if !targets.iter().any(|target: &Target| target.to == to) => {
-                            let uri = routed.uri_bytes.into();
-                            targets.push(Target { uri, path: Box::default(), to, q_milli: 1000 });
+                            targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, to) });
                         }
                         Some(_) => {}
                         None => core.counters.homes_unusable += 1,
@@ -164,6 +163,21 @@ impl Core {
         } else {
             directory.silent.heard(to);
         }
+    }
+
+    /// Adds to a Via line of ours, which goes to another home, that the directory was asked about its request.
+    pub(super) fn write_mark(&self, request: &Request<'_>, via: &mut Vec<u8>) {
+        const BRANCH: &[u8] = b";branch=";
+        let Some(mark) = self.directory.as_ref().and_then(|directory| directory.mark.as_ref()) else { return };
+        let Some(at) = via.windows(BRANCH.len()).position(|part| part == BRANCH) else { return };
+        let end = via.len() - b"\r\n".len();
+        let value = mark.of(&via[at + BRANCH.len()..end], request.call_id);
+        via.truncate(end);
+        via.extend_from_slice(b";");
+        via.extend_from_slice(mark::PARAM.as_bytes());
+        via.extend_from_slice(b"=");
+        via.extend_from_slice(&value);
+        via.extend_from_slice(b"\r\n");
     }
 
     /// The way to another home: from the address that it knows us by, where that is ours at present.

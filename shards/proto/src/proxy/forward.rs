@@ -206,6 +206,9 @@ impl Core {
         record_route.clear();
         routes.clear();
         self.write_via(&target.to, local, branch, &mut via);
+        if target.is_home {
+            self.write_mark(request, &mut via);
+        }
         if route::opens_dialog(request) {
             self.write_record_route(&target.to, local, &request.source, &mut record_route);
         }

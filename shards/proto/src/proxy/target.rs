@@ -25,6 +25,15 @@ pub(crate) struct Target {
     pub(super) to: Destination,
     /// Thousandths; targets of one q are tried together.
     pub(super) q_milli: u16,
+    /// Whether it is another home of the AoR, which is told that the directory was asked.
+    pub(super) is_home: bool,
+}
+
+impl Target {
+    /// One that is reached at an address, whatever is known of it.
+    pub(super) fn at(uri: &[u8], to: Destination) -> Self {
+        Self { uri: uri.into(), path: Box::default(), to, q_milli: 1000, is_home: false }
+    }
 }
 
 /// Whom a request goes to: never nobody.
@@ -105,7 +114,7 @@ impl Core {
         remote: std::net::SocketAddr,
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let to = self.way_to(transport, remote, &request.source).map_err(no_way)?;
-        Ok(vec![Target { uri: uri.into(), path: Box::default(), to, q_milli: 1000 }])
+        Ok(vec![Target::at(uri, to)])
     }
 
     fn target_at(
@@ -116,7 +125,7 @@ impl Core {
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let Uri::Sip(next) = next else { return Err(Rejection::new(416, "Unsupported URI Scheme")) };
         let to = self.resolve(next, &request.source).map_err(no_way)?;
-        Ok(vec![Target { uri: uri_bytes.into(), path: Box::default(), to, q_milli: 1000 }])
+        Ok(vec![Target::at(uri_bytes, to)])
     }
 
     fn target_over_flow(&self, request: &Request<'_>, routed: &Routed<'_>, flow: crate::hop::FlowToken) -> Target {
@@ -129,8 +138,7 @@ impl Core {
             }
             _ => None,
         };
-        let to = Destination::Flow { flow, fallback };
-        Target { uri: routed.uri_bytes.into(), path: Box::default(), to, q_milli: 1000 }
+        Target::at(routed.uri_bytes, Destination::Flow { flow, fallback })
     }
 
     /// The bindings of the AoR that a Request-URI of ours names: by user and domain, or the user `number` of our first
@@ -211,7 +219,7 @@ impl Core {
             }
             if let Some(to) = self.way_to_binding(request, &binding) {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
-                targets.push(Target { uri, path, to, q_milli: binding.q_milli() });
+                targets.push(Target { uri, path, to, q_milli: binding.q_milli(), is_home: false });
             }
         }
         match (targets.is_empty(), filtered) {

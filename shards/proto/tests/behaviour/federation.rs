@@ -140,6 +140,36 @@ fn a_request_from_a_peer_is_looked_up_here_alone() {
 }
 
 #[test]
+fn a_marked_request_is_one_of_a_node_wherever_it_comes_from() {
+    let with_secret = |secret: &str| node_with(|directory| directory.secret = Some(secret.to_owned()));
+    let mut node = with_secret("a secret of all nodes");
+    node.udp(CALLER, &invite("bob"));
+    let (id, _) = question(&mut node).unwrap();
+    let sent = node.answer(id, Answer::Homes(&["192.0.2.77".into()]));
+    // From another node, or this one would see its own Via come back.
+    let text = &with(&sent[0].text, "Via: SIP/2.0/UDP 192.0.2.1:", "Via: SIP/2.0/UDP 192.0.2.55:");
+    let via = sent[0].fields("Via").next().unwrap();
+    assert!(via.contains(";sipfed-mark="), "{via}");
+    // At the other home, behind a NAT.
+    let home = |secret: &str| {
+        let mut home = with_secret(secret);
+        home.udp_at("192.0.2.77:5060", "198.51.100.200:40000", text);
+        home
+    };
+    assert_eq!(question(&mut home("a secret of all nodes")), None);
+    assert!(question(&mut home("the secret of others")).is_some());
+    // It is good for that one request.
+    let mut home = with_secret("a secret of all nodes");
+    let other = with(text, "Call-ID: caller-call", "Call-ID: another-call");
+    home.udp_at("192.0.2.77:5060", "198.51.100.200:40000", &other);
+    assert!(question(&mut home).is_some());
+    // A phone gets none.
+    node.register("carol", "sip:carol@203.0.113.1", PHONE);
+    let sent = node.udp(CALLER, &with(&invite("carol"), "branch=z9hG4bK", "branch=z9hG4bKsecond"));
+    assert!(!sent[1].text.contains("sipfed-mark"));
+}
+
+#[test]
 fn nobody_has_it_is_404_and_remembered_for_a_moment() {
     let mut node = node();
     assert_eq!(starts(&node.udp(CALLER, &invite("bob"))), ["SIP/2.0 100 Trying"]);
