@@ -390,6 +390,10 @@ mod tests {
         let file = File::new("x", text);
         assert_eq!(file.text.len(), text.len());
         assert!(file.text.contains("@h:0/k.t\" # mine") && !file.text.contains("sesame"));
+
+        let text = "[directory]\nsecret = \"open sesame\"\n";
+        assert_eq!(only(text).0, "directory.secret cannot be what stands there");
+        assert_eq!(File::new("x", text).text, "[directory]\nsecret = \"**** ******\"\n");
     }
 
     #[test]

@@ -79,11 +79,19 @@ impl File {
     }
 }
 
-/// The text with asterisks for what may be user and password of a URL: on each line, what is between `://` and the last
-/// `@`, since a password that is not encoded may hold anything. Every other byte keeps its place.
+/// The text with asterisks for what is nobody's business: what may be user and password of a URL (on each line, what is
+/// between `://` and the last `@`, since a password that is not encoded may hold anything), and what a key named `secret`
+/// is given. Every other byte keeps its place.
 pub(super) fn without_passwords(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
+        if let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.trim() == "secret") {
+            shown.push_str(key);
+            shown.push('=');
+            let hidden = |c: char| if c.is_ascii_graphic() && c != '"' { '*' } else { c };
+            shown.extend(value.chars().map(hidden));
+            continue;
+        }
         match (line.find("://"), line.rfind('@')) {
             (Some(scheme), Some(at)) if scheme + 3 < at => {
                 shown.push_str(&line[..scheme + 3]);
