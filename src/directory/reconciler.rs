@@ -9,7 +9,8 @@
 //! has ended are swept where the store does not do so itself. The *epoch* of a home is when its present life began: a
 //! node that starts with nothing sets it to now, by which everything published before is void.
 //!
-//! Bounds: `directory.reconcile_rows_per_s`, and half of `directory.pending_max` waiting to be written.
+//! Bounds: the store is read at `directory.reconcile_rows_per_s`, whoever's rows these are; half of `directory.pending_max` may wait to be
+//! written.
 
 use super::advertiser::Backoff;
 use super::keeper::{KeeperOptions, Shared, Wishes};
@@ -208,7 +209,8 @@ impl Reconciler {
             let (rows, next) = store.scan(Some(&self.shared.home), page, PAGE_ROWS_COUNT).await?;
             rows_count += rows.len();
             add(&self.shared.statistics.rows_compared, rows.len());
-            pace.pay(rows.len()).await;
+            // The store may have read a whole page to find the few rows of this home.
+            pace.pay(PAGE_ROWS_COUNT).await;
             let (void, valid): (Vec<ScannedRow>, Vec<ScannedRow>) =
                 rows.into_iter().partition(|row| row.row.written_at_us.is_some_and(|at| at < self.epoch_us));
             // A void row of an AoR that is at home stays unmarked, and is then written anew.
