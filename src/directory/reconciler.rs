@@ -9,8 +9,8 @@
 //! has ended are swept where the store does not do so itself. The *epoch* of a home is when its present life began: a
 //! node that starts with nothing sets it to now, by which everything published before is void.
 //!
-//! Bounds: the store is read at `directory.reconcile_rows_per_s`, whoever's rows these are; half of `directory.pending_max` may wait to be
-//! written.
+//! Bounds: the store is read at `directory.reconcile_rows_per_s`, whoever's rows these are; half of
+//! `directory.pending_max` may wait to be written.
 
 use super::advertiser::Backoff;
 use super::keeper::{KeeperOptions, Shared, Wishes};
