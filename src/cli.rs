@@ -191,6 +191,7 @@ pub(crate) fn check(path: &Path) -> Exit {
             println!("  listens at  {}", listeners(&config.node.listen));
             println!("  shards      {shards}");
             println!("  domains     {}", domains(&config));
+            println!("  directory   {}", directory(&config).unwrap_or_else(|| "none: the node stands alone".to_owned()));
             Exit::Done
         }
     }
@@ -205,6 +206,13 @@ pub(crate) fn listeners(listeners: &[Listener]) -> String {
 pub(crate) fn domains(config: &Config) -> String {
     let own = config.cluster.own_addresses_are_domains.then_some("its own addresses");
     config.cluster.domains.iter().map(String::as_str).chain(own).collect::<Vec<_>>().join(", ")
+}
+
+/// The directory of a node on one line, where it has one.
+pub(crate) fn directory(config: &Config) -> Option<String> {
+    let directory = &config.cluster.directory;
+    let (url, home) = (directory.url.as_ref()?, config.node.home?);
+    Some(format!("{url} ({}), home {home}", directory.schema.word()))
 }
 
 /// `sipfed defaults`.

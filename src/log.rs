@@ -26,9 +26,9 @@ pub(crate) fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let mut filter = Targets::new().with_target("sipfed", level).with_default(level.min(LevelFilter::WARN));
-    // Drivers of databases warn of each attempt while their server is away; the directory tells that once.
+    // Drivers of databases tell each attempt while their server is away; what they return is told once, by us.
     for driver in ["scylla", "mongodb"] {
-        filter = filter.with_target(driver, level.min(LevelFilter::ERROR));
+        filter = filter.with_target(driver, LevelFilter::OFF);
     }
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
