@@ -191,7 +191,10 @@ pub(crate) fn check(path: &Path) -> Exit {
             println!("  listens at  {}", listeners(&config.node.listen));
             println!("  shards      {shards}");
             println!("  domains     {}", domains(&config));
-            println!("  directory   {}", directory(&config).unwrap_or_else(|| "none: the node stands alone".to_owned()));
+            println!(
+                "  directory   {}",
+                directory(&config).unwrap_or_else(|| "none: the node stands alone".to_owned())
+            );
             Exit::Done
         }
     }

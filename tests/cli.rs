@@ -73,7 +73,7 @@ fn a_valid_file_is_summed_up() {
     let (code, stdout, stderr) = check("valid.toml", file);
     assert_eq!(
         stdout,
-        "FILE is valid\n  listens at  udp:[::]:5060\n  shards      4\n  domains     example.com, its own addresses\n"
+        "FILE is valid\n  listens at  udp:[::]:5060\n  shards      4\n  domains     example.com, its own addresses\n  directory   none: the node stands alone\n"
     );
     assert_eq!((code, &*stderr), (0, ""));
 }
