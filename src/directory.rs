@@ -32,7 +32,7 @@ pub(crate) mod url;
 pub(crate) use keeper::{Bell, Keeper, KeeperOptions};
 #[allow(unused_imports, reason = "the advertiser and the locator, which call all of this, are not there yet")]
 pub(crate) use store::{
-    Change, Epoch, Inspection, PageToken, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
+    Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };
 pub(crate) use url::{StoreUrl, UrlError};
 

@@ -11,7 +11,9 @@
 mod connection;
 mod tables;
 
-use super::store::{Change, Epoch, Inspection, PageToken, Row, ScannedRow, Schema, StoreError, StoreOptions, now_us};
+use super::store::{
+    Change, Epoch, Inspection, PageToken, Piece, Row, ScannedRow, Schema, StoreError, StoreOptions, now_us,
+};
 use super::url::CassandraUrl;
 use connection::{connected, failed};
 use futures_util::{TryStreamExt, stream};
@@ -341,6 +343,10 @@ impl CassandraStore {
     #[allow(clippy::unused_self, reason = "the other stores' answer depends on their schema")]
     pub(super) const fn has_epochs(&self) -> bool {
         true
+    }
+
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.0.tables.pieces
     }
 
     pub(super) async fn inspect(&self) -> Result<Inspection, StoreError> {

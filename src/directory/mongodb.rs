@@ -9,7 +9,8 @@
 mod collections;
 
 use super::store::{
-    Change, Epoch, Inspection, PageToken, Row, ScannedRow, Schema, StoreError, StoreOptions, connect_timeout, now_us,
+    Change, Epoch, Inspection, PageToken, Piece, Row, ScannedRow, Schema, StoreError, StoreOptions, connect_timeout,
+    now_us,
 };
 use super::url::MongoDbUrl;
 use collections::Collections;
@@ -41,6 +42,8 @@ struct Inner {
     url: String,
     /// What the URL says about it; commands do not take it from the client.
     write_concern: Option<Document>,
+    /// What was found and made, where it was to be made.
+    pieces: Vec<Piece>,
 }
 
 impl MongoDbStore {
@@ -56,7 +59,7 @@ impl MongoDbStore {
         let write_concern = write_concern.and_then(|concern| mongodb::bson::serialize_to_document(concern).ok());
         let client = Client::with_options(client_options).map_err(bad)?;
         let database = client.database(&url.database);
-        let inner = Inner {
+        let mut inner = Inner {
             rows: database.collection(&url.collection),
             epochs: database.collection(&format!("{}_epochs", url.collection)),
             database,
@@ -65,6 +68,7 @@ impl MongoDbStore {
             timeout: options.timeout,
             url: url.to_string(),
             write_concern: write_concern.filter(|concern| !concern.is_empty()),
+            pieces: Vec::new(),
         };
         // Whether anybody is there is asked with a limit of its own; what comes after that may have to be made.
         let limit = connect_timeout(options);
@@ -75,7 +79,7 @@ impl MongoDbStore {
                 return Err(StoreError::unavailable(format!("{url}: no connection within {} s", limit.as_secs())));
             }
         };
-        Collections(&inner).prepare(options.create).await?;
+        inner.pieces = Collections(&inner).prepare(options.create).await?;
         Ok(Self(Arc::new(inner)))
     }
 
@@ -101,7 +105,7 @@ impl MongoDbStore {
         let inner = &*self.0;
         for rows in rows.chunks(BATCH_ROWS_MAX) {
             let found = rows.iter().map(|ScannedRow { row, id }| {
-                if let (Schema::OpenSips, Some(id)) = (inner.schema, id) {
+                if let Some(id) = id {
                     // Another home may have taken the key meanwhile; its row stays.
                     return doc! { "_id": &**id, "aor": text_or_absent(&row.aor), "home_ip": text_or_absent(&row.home) };
                 }
@@ -141,9 +145,11 @@ impl MongoDbStore {
         let next = documents.last().filter(|_| documents.len() >= rows_max).and_then(id);
         let now = DateTime::now();
         let there = documents.iter().filter(|document| !has_ended(document, now));
-        let rows = there.map(|document| ScannedRow {
-            row: self.0.row(document),
-            id: id(document).filter(|_| self.0.schema == Schema::OpenSips),
+        let rows = there.map(|document| {
+            let row = self.0.row(document);
+            let repeats = |id: &Box<str>| self.0.schema == Schema::Native && **id == *self.0.id(&row.aor, &row.home);
+            let id = id(document).filter(|id| !repeats(id));
+            ScannedRow { row, id }
         });
         Ok((rows.collect(), next.map(|last| PageToken(last.into_boxed_bytes()))))
     }
@@ -193,6 +199,10 @@ impl MongoDbStore {
 
     pub(super) fn has_epochs(&self) -> bool {
         self.0.schema == Schema::Native
+    }
+
+    pub(super) fn pieces(&self) -> &[Piece] {
+        &self.0.pieces
     }
 
     pub(super) async fn inspect(&self) -> Result<Inspection, StoreError> {

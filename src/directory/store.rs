@@ -33,7 +33,8 @@ pub(crate) struct Row {
 pub(crate) struct ScannedRow {
     /// What it says.
     pub(crate) row: Row,
-    /// Its key, in a schema whose key repeats what the row says and may contradict it (OpenSIPS's).
+    /// Its key, where that repeats what the row says and may contradict it: always in OpenSIPS's schema, and for a row
+    /// of another one only if it does contradict it.
     pub(crate) id: Option<Box<str>>,
 }
 
@@ -87,6 +88,32 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self { schema: Schema::Native, create: true, timeout: Duration::from_secs(2), lease_s: 0 }
     }
+}
+
+/// A table or an index that a store consists of, as connecting with `create` has left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// What it is: `table k.t`, `index on aor`.
+    pub(crate) what: String,
+    /// Whether it had to be made.
+    pub(crate) state: PieceState,
+}
+
+impl Piece {
+    pub(super) fn new(what: impl Into<String>, state: PieceState) -> Self {
+        Self { what: what.into(), state }
+    }
+}
+
+/// Where a [`Piece`] comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PieceState {
+    /// It was there.
+    WasThere,
+    /// By this statement.
+    Made(String),
+    /// The server cannot have it, and the store does without it.
+    Impossible,
 }
 
 /// What a store is found to be.
@@ -282,6 +309,15 @@ impl Store {
     /// Whether the schema keeps epochs.
     pub(crate) fn has_epochs(&self) -> bool {
         of!(self, store => store.has_epochs())
+    }
+
+    /// What connecting with `create` found and made; nothing without it.
+    pub(crate) fn pieces(&self) -> &[Piece] {
+        match self {
+            Self::Memory(_) => &[],
+            Self::Cassandra(store) => store.pieces(),
+            Self::MongoDb(store) => store.pieces(),
+        }
     }
 
     /// What server, tables and indexes there are. It tells of what is missing, and makes nothing.

@@ -1,7 +1,7 @@
 //! The tables: which there are, whether they are what the schema says, and how they are made.
 
 use super::connection::failed;
-use crate::directory::store::{Inspection, Schema, StoreError, StoreOptions};
+use crate::directory::store::{Inspection, Piece, PieceState, Schema, StoreError, StoreOptions};
 use crate::directory::url::{CassandraUrl, Replication};
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
@@ -22,6 +22,8 @@ pub(super) struct Tables {
     pub(super) schema: Schema,
     pub(super) keyspace: String,
     pub(super) table: String,
+    /// What was found and made, where it was to be made.
+    pub(super) pieces: Vec<Piece>,
     /// As it is shown, without credentials.
     url: String,
 }
@@ -57,17 +59,18 @@ impl Tables {
         url: &CassandraUrl,
         options: &StoreOptions,
     ) -> Result<Self, StoreError> {
-        let tables = Self {
+        let mut tables = Self {
             schema: options.schema,
             keyspace: url.keyspace.clone(),
             table: url.table.clone(),
+            pieces: Vec::new(),
             url: url.to_string(),
         };
         let rows = tables.columns_of(session, &tables.table).await?;
         let epochs = tables.columns_of(session, &tables.epochs_table()).await?;
         tables.check(&rows, &epochs)?;
         if options.create {
-            tables.make(session, url, !rows.is_empty(), !epochs.is_empty()).await?;
+            tables.pieces = tables.make(session, url, !rows.is_empty(), !epochs.is_empty()).await?;
         } else if rows.is_empty() || epochs.is_empty() {
             return Err(tables.missing(rows.is_empty(), epochs.is_empty()));
         }
@@ -134,35 +137,41 @@ impl Tables {
         url: &CassandraUrl,
         rows_exist: bool,
         epochs_exist: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Piece>, StoreError> {
+        let mut pieces = Vec::new();
         let keyspace = &self.keyspace;
         let keyspaces: Vec<(String,)> = self
             .ask(session, "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?", (keyspace,))
             .await?;
-        if keyspaces.is_empty() {
-            let replication = replication(&url.replication);
-            self.change(session, format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}"))
-                .await?;
-        }
+        let replication = replication(&url.replication);
+        let make = format!("CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = {replication}");
+        pieces.push(self.piece(session, format!("keyspace {keyspace}"), !keyspaces.is_empty(), make).await?);
         let rows = self.rows();
-        if !rows_exist {
-            let columns = match self.schema {
-                Schema::OpenSips => "id text PRIMARY KEY, aor text, home_ip text",
-                Schema::Native => "aor text, home_ip text, stamp bigint, PRIMARY KEY (aor, home_ip)",
-            };
-            self.change(session, format!("CREATE TABLE IF NOT EXISTS {rows} ({columns})")).await?;
-        }
-        if !epochs_exist {
-            let epochs = self.epochs();
-            let columns = "home_ip text PRIMARY KEY, epoch bigint";
-            self.change(session, format!("CREATE TABLE IF NOT EXISTS {epochs} ({columns})")).await?;
-        }
+        let columns = match self.schema {
+            Schema::OpenSips => "id text PRIMARY KEY, aor text, home_ip text",
+            Schema::Native => "aor text, home_ip text, stamp bigint, PRIMARY KEY (aor, home_ip)",
+        };
+        let make = format!("CREATE TABLE IF NOT EXISTS {rows} ({columns})");
+        pieces.push(self.piece(session, format!("table {rows}"), rows_exist, make).await?);
+        let epochs = self.epochs();
+        let make = format!("CREATE TABLE IF NOT EXISTS {epochs} (home_ip text PRIMARY KEY, epoch bigint)");
+        pieces.push(self.piece(session, format!("table {epochs}"), epochs_exist, make).await?);
         // Without it every lookup would read the whole table, as it does with OpenSIPS alone.
-        if self.schema == Schema::OpenSips && !self.has_aor_index(session).await? {
+        if self.schema == Schema::OpenSips {
             let index = format!("CREATE INDEX IF NOT EXISTS {}_aor_idx ON {rows} (aor)", self.table);
-            self.change(session, index).await?;
+            let has_index = self.has_aor_index(session).await?;
+            pieces.push(self.piece(session, "index on aor".to_owned(), has_index, index).await?);
         }
-        Ok(())
+        Ok(pieces)
+    }
+
+    /// Makes one of them by the statement `make`, unless it is there.
+    async fn piece(&self, session: &Session, what: String, exists: bool, make: String) -> Result<Piece, StoreError> {
+        if exists {
+            return Ok(Piece::new(what, PieceState::WasThere));
+        }
+        self.change(session, make.clone()).await?;
+        Ok(Piece::new(what, PieceState::Made(make)))
     }
 
     async fn change(&self, session: &Session, text: String) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The collections and their indexes: which there are, whether they are what the schema says, and how they are made.
 
 use super::Inner;
-use crate::directory::store::{Inspection, Schema, StoreError};
+use crate::directory::store::{Inspection, Piece, PieceState, Schema, StoreError};
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
@@ -16,7 +16,7 @@ pub(super) struct Collections<'s>(pub(super) &'s Inner);
 
 impl Collections<'_> {
     /// Checks what is there, and makes or misses what is not.
-    pub(super) async fn prepare(&self, create: bool) -> Result<(), StoreError> {
+    pub(super) async fn prepare(&self, create: bool) -> Result<Vec<Piece>, StoreError> {
         let Inner { rows, epochs, schema, url, .. } = self.0;
         let names = self.names().await?;
         let has_rows = names.contains(rows.name());
@@ -33,7 +33,7 @@ impl Collections<'_> {
             .map(|(_, name)| format!("the collection {name}"))
             .collect();
         if missing.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         Err(StoreError::refused(format!(
             "{url}: missing is {}; make it with `sipfed directory init`, or set directory.create = true",
@@ -65,10 +65,14 @@ impl Collections<'_> {
         )))
     }
 
-    async fn make(&self, has_rows: bool, has_epochs: bool) -> Result<(), StoreError> {
+    async fn make(&self, has_rows: bool, has_epochs: bool) -> Result<Vec<Piece>, StoreError> {
         let Inner { database, rows, epochs, schema, .. } = self.0;
-        for (is_there, name) in [(has_rows, rows.name()), (has_epochs, epochs.name())] {
+        let mut pieces = Vec::new();
+        let epochs = (*schema == Schema::Native).then_some((has_epochs, epochs.name()));
+        for (is_there, name) in [(has_rows, rows.name())].into_iter().chain(epochs) {
+            let mut state = PieceState::WasThere;
             if !is_there {
+                state = PieceState::Made(format!("db.createCollection(\"{name}\")"));
                 let made = self.0.within(
                     MAKE_TIMEOUT,
                     "a collection was not made",
@@ -81,16 +85,26 @@ impl Collections<'_> {
                     return Err(error);
                 }
             }
+            pieces.push(Piece::new(format!("collection {name}"), state));
         }
         let indexes = if has_rows { self.indexes().await? } else { Vec::new() };
         let has_index = |field: &str| indexes.iter().any(|index| leads_with(index, field));
+        let by_shell =
+            |what: &str| PieceState::Made(format!("db.getCollection(\"{}\").createIndex({what})", rows.name()));
+        let mut state = PieceState::WasThere;
         if !has_index("aor") {
+            state = by_shell("{ aor: 1 }");
             let index = IndexModel::builder().keys(doc! { "aor": 1 }).build();
             self.0
                 .within(MAKE_TIMEOUT, "the index on aor was not made", rows.create_index(index).into_future())
                 .await?;
         }
-        if *schema == Schema::Native && !has_index("expires_at") {
+        pieces.push(Piece::new("index on aor", state));
+        if *schema == Schema::OpenSips {
+            return Ok(pieces);
+        }
+        let mut state = PieceState::WasThere;
+        if !has_index("expires_at") {
             // The server then removes a row at the time that stands in it. Where it cannot, the owner sweeps.
             let options = IndexOptions::builder().expire_after(Duration::ZERO).build();
             let index = IndexModel::builder().keys(doc! { "expires_at": 1 }).options(options).build();
@@ -99,12 +113,14 @@ impl Collections<'_> {
                 "the index on expires_at was not made",
                 rows.create_index(index).into_future(),
             );
-            match made.await {
+            state = match made.await {
                 Err(error) if error.is_passing() => return Err(error),
-                _ => {}
-            }
+                Err(_) => PieceState::Impossible,
+                Ok(_) => by_shell("{ expires_at: 1 }, { expireAfterSeconds: 0 }"),
+            };
         }
-        Ok(())
+        pieces.push(Piece::new("index on expires_at", state));
+        Ok(pieces)
     }
 
     async fn indexes(&self) -> Result<Vec<IndexModel>, StoreError> {
