@@ -12,9 +12,9 @@ mod progress;
 mod verify;
 
 use crate::cli::Exit;
+use crate::stdout::{self, Output};
 use crate::{data_directory, show};
 use clap::{Args, Subcommand};
-use output::Output;
 use sipfed_log::{DirectoryError, LogReader, ReadError, ReplayError};
 use std::io;
 use std::path::PathBuf;
@@ -160,12 +160,7 @@ pub(crate) fn run(command: &LogCommand) -> Exit {
 /// Shows why a command has ended early.
 fn told(stop: &Stop) -> Exit {
     match stop {
-        // The reader of a pipe has seen enough.
-        Stop::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Stop::Output(error) => {
-            show::error(&format!("stdout cannot be written: {error}"), "make room there, or send it elsewhere");
-            Exit::Failed
-        }
+        Stop::Output(error) => stdout::not_taken(error),
         Stop::BadRecord(what) => {
             show::error(what, "a newer release may have written it; --salvage leaves it out");
             Exit::DamagedLog

@@ -13,6 +13,7 @@ mod log;
 mod log_tool;
 mod node;
 mod show;
+mod stdout;
 
 use clap::Parser;
 use cli::{Cli, Command};

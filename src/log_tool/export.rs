@@ -1,9 +1,9 @@
 //! `sipfed log export`: what the log says, as JSON lines.
 
 use super::Stop;
-use super::output::Output;
 use super::progress::ProgressLine;
 use crate::cli::Exit;
+use crate::stdout::Output;
 use serde::Serialize;
 use sipfed_log::{Entry, LogReader};
 use sipfed_proto::view::{BindingView, ChangeKind, ChangeView, changes};

@@ -1,8 +1,9 @@
 //! `sipfed log inspect`: what is in a data directory.
 
 use super::Stop;
-use super::output::{DamageObject, Output, counted, damage_objects, size};
+use super::output::{DamageObject, damage_objects, size};
 use crate::cli::Exit;
+use crate::stdout::{Output, counted};
 use serde::Serialize;
 use sipfed_log::{GenerationInspection, Inspection, LogReader, ShardInspection};
 use sipfed_proto::rfc3339;

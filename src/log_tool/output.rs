@@ -1,40 +1,7 @@
-//! What the commands print, and how they write numbers, times and damage.
+//! How the commands write numbers and damage.
 
 use serde::Serialize;
 use sipfed_log::{Damage, Lost};
-use std::fmt;
-use std::io::{self, BufWriter, StdoutLock, Write};
-
-/// Bytes that are gathered before they are written.
-const GATHERED_BYTES: usize = 64 << 10;
-
-/// Lines on stdout. A line that cannot be written is an error and no panic, since `| head` is a fair use.
-#[derive(Debug)]
-pub(super) struct Output {
-    lines: BufWriter<StdoutLock<'static>>,
-}
-
-impl Output {
-    pub(super) fn new() -> Self {
-        Self { lines: BufWriter::with_capacity(GATHERED_BYTES, io::stdout().lock()) }
-    }
-
-    /// One line of text.
-    pub(super) fn line(&mut self, line: fmt::Arguments<'_>) -> io::Result<()> {
-        self.lines.write_fmt(line)?;
-        self.lines.write_all(b"\n")
-    }
-
-    /// One JSON object on a line.
-    pub(super) fn json(&mut self, object: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.lines, object)?;
-        self.lines.write_all(b"\n")
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.lines.flush()
-    }
-}
 
 /// A damage as JSON.
 #[derive(Debug, Serialize)]
@@ -74,11 +41,6 @@ pub(super) fn size(bytes: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{bytes} {}", UNITS[0]) } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
-/// A count with its noun.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! `sipfed log verify`: whether everything can be read, down to what each record says.
 
 use super::Stop;
-use super::output::{DamageObject, Output, counted, damage_objects, size};
+use super::output::{DamageObject, damage_objects, size};
 use super::progress::ProgressLine;
 use crate::cli::Exit;
+use crate::stdout::{Output, counted};
 use serde::Serialize;
 use sipfed_log::{Entry, LogReader, ShardVerification, Verification};
 use sipfed_proto::view;
