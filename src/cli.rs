@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the commands that are done at once.
 
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
+use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
 use crate::show;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -14,9 +15,11 @@ use std::sync::Arc;
 pub(crate) enum Exit {
     /// All was done.
     Done = 0,
-    /// The node could not start, for a reason that no check foresaw; or a log could not be read.
+    /// The node could not start, for a reason that no check foresaw; or a log or the directory could not be read.
     Failed = 1,
-    /// The configuration file cannot be read or is not valid. The command line itself ends with 2 (clap).
+    /// What was typed is understood, and cannot be meant. Most of what is wrong with it ends in clap, with the same.
+    BadCommandLine = 2,
+    /// The configuration file cannot be read or is not valid, or does not say what is needed.
     BadConfiguration = 3,
     /// The host lacks something that the node cannot do without.
     UnfitHost = 4,
@@ -24,6 +27,8 @@ pub(crate) enum Exit {
     Cut = 5,
     /// A part of the log is lost.
     DamagedLog = 6,
+    /// The directory holds what it should not.
+    BadDirectory = 7,
 }
 
 impl From<Exit> for ExitCode {
@@ -35,12 +40,14 @@ impl From<Exit> for ExitCode {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; a node that was asked to stop has drained and stopped
-  1  the node could not start, or the data directory is in use, missing, or no node's
+  1  the node could not start, the data directory is in use, missing, or no node's, or the store
+     of the federation could not be reached or answered no
   2  the command line is wrong
   3  the configuration file cannot be read or is not valid
   4  the host lacks something; the message names the command that mends it
   5  a second signal ended the node before it had drained
-  6  the log is damaged; `sipfed log verify` names file, record and reason";
+  6  the log is damaged; `sipfed log verify` names file, record and reason
+  7  `sipfed directory verify` found something wrong in the directory of the federation";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -89,6 +96,13 @@ pub(crate) enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: LogCommand,
+    },
+    /// Makes, checks, mends and asks the directory that all nodes of a federation share.
+    #[command(after_help = directory_tool::EXAMPLES)]
+    Directory {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: DirectoryCommand,
     },
     /// Prints a configuration file that names every key with its default.
     #[command(after_help = "Example:\n  sipfed defaults > sipfed.toml")]

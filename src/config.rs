@@ -14,7 +14,7 @@ mod reference;
 mod spelling;
 
 pub(crate) use cluster::ClusterConfig;
-pub(crate) use forms::{listener, listener_text};
+pub(crate) use forms::{SipAddress, listener, listener_text, sip_address};
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;

@@ -9,6 +9,7 @@ mod cli;
 mod config;
 mod data_directory;
 mod directory;
+mod directory_tool;
 mod log;
 mod log_tool;
 mod node;
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => node::serve(&arguments),
         Command::Check { file } => cli::check(&file),
         Command::Log { command } => log_tool::run(&command),
+        Command::Directory { command } => directory_tool::run(&command),
         Command::Defaults => cli::defaults(),
         Command::Version => cli::version(),
         Command::Completions { shell } => cli::completions(shell),

@@ -36,7 +36,7 @@ fn version_and_help_go_to_stdout() {
 
     let help = sipfed(&["--help"]);
     assert!(help.status.success());
-    for command in ["serve", "check", "log", "defaults", "version", "completions", "Exit codes:"] {
+    for command in ["serve", "check", "log", "directory", "defaults", "version", "completions", "Exit codes:"] {
         assert!(text(&help.stdout).contains(command), "{command}");
     }
     let help = sipfed(&["serve", "--help"]);

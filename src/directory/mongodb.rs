@@ -147,7 +147,7 @@ impl MongoDbStore {
         let there = documents.iter().filter(|document| !has_ended(document, now));
         let rows = there.map(|document| {
             let row = self.0.row(document);
-            let repeats = |id: &Box<str>| self.0.schema == Schema::Native && **id == *self.0.id(&row.aor, &row.home);
+            let repeats = |id: &str| self.0.schema == Schema::Native && id == self.0.id(&row.aor, &row.home);
             let id = id(document).filter(|id| !repeats(id));
             ScannedRow { row, id }
         });
