@@ -32,8 +32,7 @@ Examples:
 
 Nodes may run meanwhile. docs/directory.md says what is stored.";
 
-const STORE_CODES: &str = "\
-  1  the store could not be reached, or answered no; the message says what to do
+const STORE_CODES: &str = "  1  the store could not be reached, or answered no; the message says what to do
   2  the command line is wrong
   3  the configuration file cannot be read, is not valid, or has no directory.url";
 
@@ -49,13 +48,13 @@ its start while directory.create = true; this is for those whose nodes have no r
 const VERIFY_EXAMPLES: &str = "\
 Examples:
   sipfed directory verify --config /etc/sipfed/sipfed.toml
-  sipfed directory verify --config /etc/sipfed/sipfed.toml --json | jq -c 'select(.kind == \"malformed\")'
+  sipfed directory verify --config /etc/sipfed/sipfed.toml --json | jq 'select(.kind == \"void\")'
 
 Everything is read, and nothing changed. Found and counted are:
   malformed  a key that is not AoR and home, an empty AoR or home, a home that is no address[:port]
   void       a row that its home wrote before its epoch, so that no node minds it
-  at risk    in OpenSIPS's schema: a row whose key is also that of another AoR at another home of the
-             federation, so that the two would overwrite each other
+  at risk    in OpenSIPS's schema: a row whose key is also that of another AoR at another home,
+             so that the two would overwrite each other
   unnamed    with --config: a home that is neither directory.home nor one of directory.peers
 As text at most 20 examples of each are shown; --json prints all of them.
 
@@ -72,9 +71,9 @@ Examples:
 Deleted are malformed rows and void ones, as `sipfed directory verify` names them. A row that is
 written again meanwhile stays. A home that is a name is malformed: names are not looked up.
 
---retire is for a node that will not come back: one write makes all of its rows void at once, and
-then they are deleted. Where the schema keeps no epochs (OpenSIPS's in MongoDB), its rows are deleted
-one by one instead. --revive takes that back for what the home publishes from now on.
+--retire is for a node that will not come back: one write makes all of its rows void at once,
+and then they are deleted. Where the schema keeps no epochs (OpenSIPS's in MongoDB), its rows are
+deleted one by one instead. --revive takes that back for what the home publishes from now on.
 
 Rows that differ from the bindings of a running node are not mended here: that node does it itself,
 at its start, every directory.reconcile_interval_s, and when it gets the signal USR2.";
@@ -84,8 +83,8 @@ Examples:
   sipfed directory show alice@example.com --config /etc/sipfed/sipfed.toml
   sipfed directory show sip:alice@EXAMPLE.com --url mongodb://10.0.0.6/sipfed.userlocation --json
 
-The AoR is looked up in its canonical form: domain in lower case, no port, no parameters, no needless
-escapes. With --config, the row of that node itself is marked.";
+The AoR is looked up in its canonical form: domain in lower case, no port, no parameters, no
+needless escapes. With --config, the row of that node itself is marked.";
 
 /// What can be done with the directory.
 #[derive(Debug, Subcommand)]
