@@ -71,9 +71,11 @@ Examples:
 Deleted are malformed rows and void ones, as `sipfed directory verify` names them. A row that is
 written again meanwhile stays. A home that is a name is malformed: names are not looked up.
 
---retire is for a node that will not come back: one write makes all of its rows void at once,
-and then they are deleted. Where the schema keeps no epochs (OpenSIPS's in MongoDB), its rows are
-deleted one by one instead. --revive takes that back for what the home publishes from now on.
+--retire is for a node that will not come back: one write makes all of its rows void, which every
+node knows within five seconds, and then they are deleted. Where the schema keeps no epochs
+(OpenSIPS's in MongoDB), its rows are deleted one by one instead. Stop the node before. Should it
+start again all the same, it takes its home back by itself. --revive does so by hand, for what the
+home writes from then on; a node that runs publishes all of it again when it then gets USR2.
 
 Rows that differ from the bindings of a running node are not mended here: that node does it itself,
 at its start, every directory.reconcile_interval_s, and when it gets the signal USR2.";

@@ -186,13 +186,15 @@ fn tell_turned(
     let is = if is_applied { "is now" } else { "would be" };
     match (action, is_kept) {
         (Action::Retire, true) => {
-            output.line(format_args!("{home} {is} gone for good: none of its rows counts, and none that it writes."))
+            output.line(format_args!(
+                "{home} {is} gone for good: no node minds any row of it, until a node of that address starts again."
+            ))
         }
         (Action::Retire, false) => output.line(format_args!(
             "{home}: this schema keeps no epochs in MongoDB, so its rows are deleted one by one; if its node still runs, stop it first, as it would publish them again."
         )),
         (Action::Revive, true) => output.line(format_args!(
-            "{home} {is} alive: its rows count that it writes from now on; if its node runs, send it the signal USR2, and it publishes all of them."
+            "{home} {is} alive: its rows count that it writes from now on. If its node runs, send it the signal USR2 when this is done, so that it publishes all of them again."
         )),
         (Action::Revive, false) => output.line(format_args!(
             "{home}: this schema keeps no epochs in MongoDB, so no home is retired for good, and there is nothing to revive."
