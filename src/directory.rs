@@ -12,8 +12,6 @@
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
 //! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
 
-#![allow(dead_code, reason = "the advertiser and the locator, which call all of this, are not there yet")]
-
 mod advertiser;
 mod backlog;
 mod breaker;
@@ -30,9 +28,8 @@ pub(crate) mod store;
 pub(crate) mod url;
 
 pub(crate) use keeper::{Bell, Keeper, KeeperOptions};
-#[allow(unused_imports, reason = "the advertiser and the locator, which call all of this, are not there yet")]
 pub(crate) use store::{
-    Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
+    Change, Epoch, Inspection, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };
 pub(crate) use url::{StoreUrl, UrlError};
 
