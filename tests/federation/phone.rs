@@ -1,6 +1,7 @@
 //! Phones and callers of a few lines: they send what a test says, and wait for what it expects.
 
 use super::daemon::PATIENCE;
+use std::fmt::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -108,10 +109,10 @@ impl Phone {
         for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
             for value in request.fields(name) {
                 let tag = if name == "To" && !value.contains(";tag=") { ";tag=phone" } else { "" };
-                response.push_str(&format!("{name}: {value}{tag}\r\n"));
+                write!(response, "{name}: {value}{tag}\r\n").unwrap();
             }
         }
-        response.push_str(&format!("Contact: <{}>\r\nContent-Length: 0\r\n\r\n", self.contact("phone")));
+        write!(response, "Contact: <{}>\r\nContent-Length: 0\r\n\r\n", self.contact("phone")).unwrap();
         self.send(*from, &response);
     }
 }
