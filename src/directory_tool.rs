@@ -115,7 +115,7 @@ fn with_codes(examples: &str, done: &str) -> String {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct Place {
-    /// The configuration file of a node, whose section [directory] says where the store is.
+    /// The configuration file of a node, whose directory.url says where the store is.
     #[arg(long, short, value_name = "FILE", required_unless_present = "url", conflicts_with_all = ["url", "schema"])]
     config: Option<PathBuf>,
     /// The store, as in directory.url. Who can list processes sees a password in it; in a file it is not seen.
