@@ -69,7 +69,8 @@ Examples:
   sipfed directory repair --config /etc/sipfed/sipfed.toml --revive 10.0.0.9 --apply
 
 Deleted are malformed rows and void ones, as `sipfed directory verify` names them. A row that is
-written again meanwhile stays. A home that is a name is malformed: names are not looked up.
+written again meanwhile stays, and so does one whose home is no address: it may be a name that an
+OpenSIPS looks up, and would not publish again.
 
 --retire is for a node that will not come back: one write makes all of its rows void, which every
 node knows within five seconds, and then they are deleted. Where the schema keeps no epochs

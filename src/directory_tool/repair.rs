@@ -82,10 +82,10 @@ pub(super) async fn run(target: &Target, arguments: &RepairArguments, output: &m
         let mut deleted: Vec<ScannedRow> = Vec::new();
         for scanned in rows {
             let (kind, finding) = match judge(scanned, schema, &epochs) {
-                Verdict::Malformed(why) => (&mut malformed, Finding::malformed(scanned, why)),
+                Verdict::Malformed(why) if why.is_rubbish() => (&mut malformed, Finding::malformed(scanned, why)),
                 Verdict::Void(epoch_us) => (&mut void, Finding::void(scanned, epoch_us)),
                 Verdict::Good if doomed.contains(&*scanned.row.home) => (&mut retired, Finding::of_home(scanned)),
-                Verdict::Good => continue,
+                Verdict::Good | Verdict::Malformed(_) => continue,
             };
             kind.count += 1;
             if target.is_json {

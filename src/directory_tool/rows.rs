@@ -17,10 +17,19 @@ pub(super) enum Malformed {
     EmptyAor,
     EmptyHome,
     HomeIsNoAddress,
+    /// Of use to an OpenSIPS that looks it up, and which nobody would publish again.
+    HomeIsName,
     /// The key of OpenSIPS's schema is not AoR and home; or one of another schema is not what follows from the row.
     KeyDiffers,
     /// The key is no text.
     NoKey,
+}
+
+impl Malformed {
+    /// Whether the row is of use to nobody, so that a repair deletes it.
+    pub(super) fn is_rubbish(self) -> bool {
+        self != Self::HomeIsName
+    }
 }
 
 impl fmt::Display for Malformed {
@@ -29,6 +38,7 @@ impl fmt::Display for Malformed {
             Self::EmptyAor => "its AoR is empty",
             Self::EmptyHome => "its home is empty",
             Self::HomeIsNoAddress => "its home is no IP address, or one with a port",
+            Self::HomeIsName => "its home is a name, which is not looked up here",
             Self::KeyDiffers => "its key is not its AoR and home",
             Self::NoKey => "its key is no text",
         })
@@ -73,6 +83,13 @@ impl Epochs {
     }
 }
 
+/// Whether `home` looks like a host name, with a port or without (RFC 3261 §25.1).
+fn is_name(home: &str) -> bool {
+    let (host, port) = home.split_once(':').unwrap_or((home, "5060"));
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    port.parse::<u16>().is_ok() && host.chars().all(is_part) && host.chars().any(char::is_alphabetic)
+}
+
 /// What `scanned` is worth. One that is malformed is not looked at any further.
 pub(super) fn judge(scanned: &ScannedRow, schema: Schema, epochs: &Epochs) -> Verdict {
     let ScannedRow { row, id } = scanned;
@@ -81,7 +98,7 @@ pub(super) fn judge(scanned: &ScannedRow, schema: Schema, epochs: &Epochs) -> Ve
     } else if row.home.is_empty() {
         Some(Malformed::EmptyHome)
     } else if sip_address(&row.home).is_err() {
-        Some(Malformed::HomeIsNoAddress)
+        Some(if is_name(&row.home) { Malformed::HomeIsName } else { Malformed::HomeIsNoAddress })
     } else {
         match (schema, id) {
             (Schema::Native, None) => None,
@@ -206,9 +223,13 @@ mod tests {
         assert_eq!(judge(Some("a@h[2001:db8::1]:5070"), "a@h", "[2001:db8::1]:5070"), Verdict::Good);
         assert_eq!(judge(Some("a@h10.0.0.1"), "", "10.0.0.1"), Verdict::Malformed(Malformed::EmptyAor));
         assert_eq!(judge(Some("a@h10.0.0.1"), "a@h", ""), Verdict::Malformed(Malformed::EmptyHome));
-        for home in ["sip:10.0.0.1", "pop1.example.com", "10.0.0.1:0", "10.0.0.256"] {
+        for home in ["sip:10.0.0.1", "10.0.0.1:0", "10.0.0.256"] {
             let id = format!("a@h{home}");
             assert_eq!(judge(Some(&id), "a@h", home), Verdict::Malformed(Malformed::HomeIsNoAddress));
+        }
+        for home in ["pop1.example.com", "pop1", "pop1.example.com:5070"] {
+            let verdict = judge(Some(&format!("a@h{home}")), "a@h", home);
+            assert_eq!(verdict, Verdict::Malformed(Malformed::HomeIsName), "which no repair deletes");
         }
         for id in ["a@h10.0.0.2", "a@h", "a@h 10.0.0.1", "b@h10.0.0.1", ""] {
             assert_eq!(judge(Some(id), "a@h", "10.0.0.1"), Verdict::Malformed(Malformed::KeyDiffers), "{id}");
