@@ -170,12 +170,14 @@ fn rank(status: u16) -> u16 {
         300..=399 => 1,
         401 | 407 => 2,
         415 | 420 | 484 => 3,
+        // What one home says of itself, which does not know what a phone at another one has said.
+        404 => 5,
         // Said by ourselves, by a branch that never answered, or since we have cancelled it for another group of q:
         // anything that was really said is better.
-        408 | 487 => 5,
+        408 | 487 => 6,
         400..=499 => 4,
-        503 => 7,
-        _ => 6,
+        503 => 8,
+        _ => 7,
     }
 }
 

@@ -328,6 +328,19 @@ fn a_home_that_is_silent_leaves_it_unknown_who_has_the_aor() {
 }
 
 #[test]
+fn what_a_phone_says_counts_more_than_that_others_do_not_have_it() {
+    for answer in [Answer::Homes(&[PEER.into(), "192.0.2.3:5080".into()]), Answer::Unknown] {
+        let mut node = node_with(|directory| directory.ask_peers_max = 2);
+        node.udp(CALLER, &invite("bob"));
+        let (id, _) = question(&mut node).unwrap();
+        let sent = node.answer(id, answer);
+        node.udp("192.0.2.2:5060", &respond(&sent[0], 404, "no"));
+        let sent = node.udp("192.0.2.3:5080", &respond(&sent[1], 486, "busy"));
+        assert_eq!(sent.last().unwrap().status(), 486, "{answer:?}");
+    }
+}
+
+#[test]
 fn a_home_that_no_request_can_be_sent_to_is_counted_and_left_out() {
     let mut node = node();
     node.udp(CALLER, &invite("bob"));
