@@ -26,9 +26,11 @@ pub(crate) fn init(format: LogFormat, level: LogLevel) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let mut filter = Targets::new().with_target("sipfed", level).with_default(level.min(LevelFilter::WARN));
-    // Drivers of databases tell each attempt while their server is away; what they return is told once, by us.
+    // Drivers of databases tell of each attempt while their server is away, as a warning or an error; the directory
+    // tells that once, with what they say.
+    let drivers = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     for driver in ["scylla", "mongodb"] {
-        filter = filter.with_target(driver, LevelFilter::OFF);
+        filter = filter.with_target(driver, drivers);
     }
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(filter);
