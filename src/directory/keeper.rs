@@ -274,9 +274,10 @@ async fn deliver_unsent(shared: Rc<Shared>, shard: usize) {
 
 /// The life of the keeper.
 async fn keep(shared: Rc<Shared>, options: KeeperOptions, mut wished: watch::Receiver<Wishes>) {
+    let begun_us = shared.stamps.next();
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone()));
-    tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, wished.clone()));
+    tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, begun_us, wished.clone()));
     while !wished.borrow_and_update().is_stopping {
         tokio::select! {
             () = shared.news.notified() => look(&shared),

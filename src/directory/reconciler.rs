@@ -104,13 +104,21 @@ struct Reconciler {
     steps_count: u32,
     /// Since when rows of this home count.
     epoch_us: i64,
+    /// A stamp older than that of any row that this life has written.
+    begun_us: i64,
 }
 
-/// Does all of it, for as long as the keeper lives.
-pub(super) async fn run(shared: Rc<Shared>, options: KeeperOptions, mut wishes: watch::Receiver<Wishes>) {
+/// Does all of it, for as long as the keeper lives. `begun_us` is a stamp from before the first write.
+pub(super) async fn run(
+    shared: Rc<Shared>,
+    options: KeeperOptions,
+    begun_us: i64,
+    mut wishes: watch::Receiver<Wishes>,
+) {
     let store = shared.store().await;
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-    let mut reconciler = Reconciler { shared, options, pass: NonZeroU8::MIN, steps_count: 0, epoch_us: i64::MIN };
+    let mut reconciler =
+        Reconciler { shared, options, pass: NonZeroU8::MIN, steps_count: 0, epoch_us: i64::MIN, begun_us };
     while let Err(error) = reconciler.begin_life(&store).await {
         warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
         sleep(backoff.next()).await;
@@ -190,7 +198,10 @@ impl Reconciler {
         }
         self.epoch_us = known_us.unwrap_or(i64::MIN);
         if self.options.is_empty || is_gone {
-            let epoch_us = shared.stamps.next();
+            // Rows may have been written since the store is there, and they are of this life. Where the clock was set
+            // back they are not newer than those of the one before, and the reconcile writes them anew.
+            let is_later = known_us.is_none_or(|known_us| is_gone || self.begun_us > known_us);
+            let epoch_us = if is_later { self.begun_us } else { shared.stamps.next() };
             store.set_epoch(&shared.home, epoch_us, shared.stamps.next()).await?;
             info!(home = shared.home, "everything that this home published before is void");
             self.epoch_us = epoch_us;
