@@ -93,10 +93,19 @@ pub(super) struct Shared {
     pub(super) statistics: Arc<Statistics>,
     /// Orders that a shard had no room for, by shard.
     unsent: RefCell<Vec<VecDeque<Order>>>,
-    /// Whether the last write failed, which is told once.
-    is_write_failing: Cell<bool>,
+    /// The reason that was told why writes fail, until one succeeds: that the store is away, or that it refuses.
+    write_failure: Cell<Option<Told>>,
     /// Whether a change was forgotten for want of room.
     pub(super) has_forgotten: Cell<bool>,
+}
+
+/// What was told about writes that fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// They may succeed later.
+    Passing,
+    /// Somebody has to do something.
+    Refused,
 }
 
 /// The time of writes in microseconds since the Unix epoch: each is later than the one before, whatever the clock does.
@@ -177,7 +186,7 @@ impl Shared {
             tasks: Tasks::new(shards_count),
             statistics,
             unsent: RefCell::new((0..shards_count).map(|_| VecDeque::new()).collect()),
-            is_write_failing: Cell::new(false),
+            write_failure: Cell::new(None),
             has_forgotten: Cell::new(false),
         }
     }
@@ -227,17 +236,20 @@ impl Shared {
     }
 
     pub(super) fn tell_back(&self, away: Duration) {
-        self.statistics.is_up.store(!self.is_write_failing.get(), Relaxed);
+        self.statistics.is_up.store(self.write_failure.get().is_none(), Relaxed);
         info!(away_ms = away.as_millis() as u64, "the directory answers again");
     }
 
     pub(super) fn write_failed(&self, error: &StoreError) {
         self.statistics.is_up.store(false, Relaxed);
-        if self.is_write_failing.replace(true) {
+        let told = if error.is_passing() { Told::Passing } else { Told::Refused };
+        // Once for each kind: a store that comes back without its tables is another matter than one that is away.
+        if self.write_failure.get().is_some_and(|before| before == told || before == Told::Refused) {
             return;
         }
+        self.write_failure.set(Some(told));
         let why = error.told();
-        if error.is_passing() {
+        if told == Told::Passing {
             warn!(why, "the directory does not take what is published; it is tried again");
         } else {
             error!(why, "the directory refuses what is published; it is tried again");
@@ -245,7 +257,7 @@ impl Shared {
     }
 
     pub(super) fn write_succeeded(&self) {
-        if self.is_write_failing.replace(false) {
+        if self.write_failure.take().is_some() {
             self.statistics.is_up.store(self.locator.is_answered(), Relaxed);
             info!(pending = self.advertiser.pending(), "the directory takes what is published again");
         }
