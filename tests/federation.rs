@@ -2,12 +2,26 @@
 
 #[path = "sipp/daemon.rs"]
 mod daemon;
+#[path = "federation/ipv6.rs"]
+mod ipv6;
+#[path = "federation/lives.rs"]
+mod lives;
+#[path = "federation/load.rs"]
+mod load;
+#[path = "federation/opensips.rs"]
+mod opensips;
+#[path = "federation/outages.rs"]
+mod outages;
 #[path = "federation/phone.rs"]
 mod phone;
 #[path = "federation/pop.rs"]
 mod pop;
 #[path = "stores/real.rs"]
 mod real;
+#[path = "federation/reconcile.rs"]
+mod reconcile;
+#[path = "federation/rows.rs"]
+mod rows;
 
 use phone::Phone;
 use pop::Federation;

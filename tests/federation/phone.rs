@@ -36,7 +36,12 @@ impl Message {
 impl Phone {
     /// One at a port of the kernel's choice on this address.
     pub(crate) fn new(ip: &str) -> Self {
-        let socket = UdpSocket::bind((ip, 0)).unwrap();
+        Self::at(SocketAddr::new(ip.parse().unwrap(), 0))
+    }
+
+    /// One at this port, as a node of another make has.
+    pub(crate) fn at(at: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(at).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let at = socket.local_addr().unwrap();
         Self { socket, at }
@@ -96,6 +101,14 @@ impl Phone {
     /// The final response to a call.
     pub(crate) fn outcome(&self) -> Message {
         self.receive(|message| message.status() >= 200).0
+    }
+
+    /// Calls a user, and is told this final status.
+    pub(crate) fn call_fails(&self, node: SocketAddr, user: &str, status: u16) -> Message {
+        self.call(node, user);
+        let outcome = self.outcome();
+        assert_eq!(outcome.status(), status, "{outcome:?}");
+        outcome
     }
 
     /// The INVITE that it is called with, and from where.

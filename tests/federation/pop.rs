@@ -2,6 +2,7 @@
 
 use super::daemon::{Daemon, Start};
 use super::real;
+use super::rows::Rows;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -13,6 +14,8 @@ pub(crate) struct Federation {
     schema: &'static str,
     /// The homes.
     pub(crate) homes: Vec<IpAddr>,
+    /// Whether others use the store too, so that the table has to go with the test.
+    is_shared: bool,
 }
 
 impl Federation {
@@ -20,10 +23,12 @@ impl Federation {
     pub(crate) fn new(store: &'static str, count: u8) -> Self {
         let (kind, schema) = store.split_once(' ').unwrap();
         let base = if kind == "cassandra" { real::cassandra() } else { real::mongodb() };
-        Self::at(&base, schema, count)
+        let mut federation = Self::at(&base, schema, count);
+        federation.is_shared = true;
+        federation
     }
 
-    /// One on the store at this URL.
+    /// One on the store at this URL, which ends with the test.
     pub(crate) fn at(base: &str, schema: &'static str, count: u8) -> Self {
         static COUNT: AtomicU8 = AtomicU8::new(1);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -31,16 +36,17 @@ impl Federation {
         let network = 20 + (std::process::id() % 200) as u8;
         let homes = (1..=count).map(|node| Ipv4Addr::new(127, network, number, node).into()).collect();
         let url = format!("{}/fed_{}_{number}.homes", base.trim_end_matches('/'), std::process::id());
-        Self { url, schema, homes }
+        Self { url, schema, homes, is_shared: false }
     }
 
     /// The configuration of a node, with more keys of its directory.
     pub(crate) fn file(&self, node: usize, more: &str) -> String {
         let peers: Vec<String> =
             self.homes.iter().filter(|home| **home != self.homes[node]).map(|home| format!("\"{home}\"")).collect();
+        let deadline = if more.contains("lookup_deadline_ms") { "" } else { "lookup_deadline_ms = 2000" };
         format!(
             "[domains]\nnames = [\"fed.example\"]\n[directory]\nurl = \"{}\"\nschema = \"{}\"\nhome = \"{}\"\n\
-             peers = [{}]\nlookup_deadline_ms = 2000\n{more}\n",
+             peers = [{}]\n{deadline}\n{more}\n",
             self.url,
             self.schema,
             self.homes[node],
@@ -65,5 +71,17 @@ impl Federation {
             pop.wait_for_directory("the store is there", |directory| directory.count("reconciles") > 0);
         }
         pops
+    }
+    /// What stands in the store.
+    pub(crate) fn rows(&self) -> Rows {
+        Rows::of(&self.url)
+    }
+}
+
+impl Drop for Federation {
+    fn drop(&mut self) {
+        if self.is_shared && !std::thread::panicking() {
+            self.rows().drop_all();
+        }
     }
 }

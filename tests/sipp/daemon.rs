@@ -21,6 +21,8 @@ pub(crate) struct Start<'a> {
     pub(crate) shards: u8,
     /// Where it listens over UDP and TCP; port 0 lets the kernel choose one for each.
     pub(crate) at: SocketAddr,
+    /// Where it listens over UDP beside that.
+    pub(crate) also: &'a [SocketAddr],
     /// More of the configuration file, without the table `[node]`.
     pub(crate) file: &'a str,
     /// Its data directory; `None` for one that goes with it.
@@ -31,7 +33,8 @@ pub(crate) struct Start<'a> {
 
 impl Default for Start<'_> {
     fn default() -> Self {
-        Self { shards: 2, at: SocketAddr::from(([127, 0, 0, 1], 0)), file: "", data: None, within: &[] }
+        let at = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { shards: 2, at, also: &[], file: "", data: None, within: &[] }
     }
 }
 
@@ -54,11 +57,15 @@ pub(crate) struct Daemon {
 pub(crate) struct Report(String);
 
 impl Report {
-    /// The gauge or counter of that name.
+    /// The gauge or counter of that name; 1 for true and 0 for false.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let start = format!("\"{name}\":");
         let (_, rest) = self.0.split_once(&start).unwrap_or_else(|| panic!("no {name} in {}", self.0));
-        rest.split([',', '}']).next().unwrap().parse().unwrap()
+        match rest.split([',', '}']).next().unwrap() {
+            "true" => 1,
+            "false" => 0,
+            number => number.parse().unwrap(),
+        }
     }
 }
 
@@ -71,10 +78,11 @@ pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
 impl Daemon {
     /// Starts a daemon and waits for its line `ready`.
     pub(crate) fn start(start: &Start<'_>) -> Self {
-        let Start { shards, at, file, data, within } = start;
+        let Start { shards, at, also, file, data, within } = start;
         let folder = folder();
         let path = folder.join("sipfed.toml");
-        let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"]");
+        let also: String = also.iter().map(|at| format!(", \"udp:{at}\"")).collect();
+        let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"{also}]");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
         let daemon = env!("CARGO_BIN_EXE_sipfed");
         let mut command = Command::new(within.first().unwrap_or(&daemon));

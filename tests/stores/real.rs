@@ -116,6 +116,8 @@ impl OwnCassandra {
             .env("SIPFED_STORES_DATA", &self.folder)
             .env("CASSANDRA_PORT", self.ports[0].to_string())
             .env("CASSANDRA_STORAGE_PORT", self.ports[1].to_string())
+            // Killed, it has to come back with its tables, which the shared one does not write to the disk at once.
+            .env("CASSANDRA_JVM_ARGS", "-XX:TieredStopAtLevel=1 -Dcassandra.unsafesystem=false")
             // One of several on the machine.
             .env("CASSANDRA_HEAP", "512M");
         command
