@@ -15,7 +15,7 @@
 use super::advertiser::Backoff;
 use super::keeper::{KeeperOptions, Shared, Wishes};
 use super::statistics::add;
-use super::{ScannedRow, Store, StoreError};
+use super::{PageToken, ScannedRow, Store, StoreError};
 use crate::directory::store::now_us;
 use sipfed_proto::directory::{Pass, Walk};
 use sipfed_shards::Order;
@@ -43,6 +43,10 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pauses after a reconcile that failed.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// How often a request of a reconcile is tried, and pauses in between.
+const TRIES: u32 = 8;
+const TRY_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
 /// The task that each shard has been given.
 #[derive(Debug)]
 pub(super) struct Tasks(RefCell<Vec<Option<oneshot::Sender<Option<u32>>>>>);
@@ -67,6 +71,19 @@ async fn have_done(shared: &Rc<Shared>, shard: usize, order: Order) -> Option<u3
     shared.tasks.0.borrow_mut()[shard] = Some(done);
     shared.deliver(shard, order);
     is_done.await.ok().flatten()
+}
+
+/// Tries a request again that may succeed later. A reconcile that began anew whenever one of its pages fails would come
+/// to no end with a store that fails now and then.
+async fn tried<T>(request: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let mut backoff = Backoff::new(TRY_BACKOFF.0, TRY_BACKOFF.1);
+    for _ in 1..TRIES {
+        match request().await {
+            Err(error) if error.is_passing() => sleep(backoff.next()).await,
+            done => return done,
+        }
+    }
+    request().await
 }
 
 /// Keeps to a rate.
@@ -215,9 +232,10 @@ impl Reconciler {
         self.pass = self.pass.checked_add(1).unwrap_or(NonZeroU8::MIN);
         let pass = Pass(self.pass);
         let mut pace = Pace::new(self.options.reconcile_rows_per_s);
-        let (mut page, mut rows_count, mut void_count) = (None, 0, 0);
+        let (mut page, mut rows_count, mut void_count): (Option<PageToken>, _, _) = (None, 0, 0);
         loop {
-            let (rows, next) = store.scan(Some(&self.shared.home), page, PAGE_ROWS_COUNT).await?;
+            let scan = async || store.scan(Some(&self.shared.home), page.clone(), PAGE_ROWS_COUNT).await;
+            let (rows, next) = tried(scan).await?;
             rows_count += rows.len();
             add(&self.shared.statistics.rows_compared, rows.len());
             // The store may have read a whole page to find the few rows of this home.
@@ -225,7 +243,7 @@ impl Reconciler {
             let (void, valid): (Vec<ScannedRow>, Vec<ScannedRow>) =
                 rows.into_iter().partition(|row| row.row.written_at_us.is_some_and(|at| at < self.epoch_us));
             // A void row of an AoR that is at home stays unmarked, and is then written anew.
-            store.delete_rows(&void).await?;
+            tried(async || store.delete_rows(&void).await).await?;
             void_count += void.len();
             let aors: Arc<[Box<[u8]>]> =
                 valid.into_iter().map(|row| row.row.aor.into_string().into_bytes().into_boxed_slice()).collect();
