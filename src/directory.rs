@@ -12,6 +12,8 @@
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
 //! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
 
+#[cfg(test)]
+mod adversity;
 mod advertiser;
 mod backlog;
 mod breaker;
@@ -29,7 +31,7 @@ pub(crate) mod url;
 
 pub(crate) use keeper::{Bell, Keeper, KeeperOptions};
 pub(crate) use store::{
-    Change, Epoch, Inspection, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
+    Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };
 pub(crate) use url::{StoreUrl, UrlError};
 

@@ -128,13 +128,23 @@ impl Stamps {
 impl Keeper {
     /// Starts the thread; `bell` is what the shards of `link` ring.
     pub(crate) fn start(options: KeeperOptions, link: Arc<DirectoryLink>, bell: &Bell) -> std::io::Result<Self> {
+        Self::start_with(options, link, bell, None)
+    }
+
+    /// The same; where a store is given, the URL means nothing.
+    pub(super) fn start_with(
+        options: KeeperOptions,
+        link: Arc<DirectoryLink>,
+        bell: &Bell,
+        given: Option<Store>,
+    ) -> std::io::Result<Self> {
         let statistics = Arc::new(Statistics::new());
         let (wishes, wished) = watch::channel(Wishes::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (told, news) = (Arc::clone(&statistics), Arc::clone(&bell.0));
         let run = move || {
             let shared = Rc::new(Shared::new(&options, link, news, told));
-            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, wished));
+            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, given, wished));
             // The drivers' own tasks end with the runtime, without anybody waiting for their connections.
             runtime.shutdown_background();
         };
@@ -285,10 +295,10 @@ async fn deliver_unsent(shared: Rc<Shared>, shard: usize) {
 }
 
 /// The life of the keeper.
-async fn keep(shared: Rc<Shared>, options: KeeperOptions, mut wished: watch::Receiver<Wishes>) {
+async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, mut wished: watch::Receiver<Wishes>) {
     let begun_us = shared.stamps.next();
     Advertiser::start(&shared);
-    tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone()));
+    tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
     tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, begun_us, wished.clone()));
     while !wished.borrow_and_update().is_stopping {
         tokio::select! {
@@ -351,11 +361,15 @@ fn look(shared: &Rc<Shared>) {
 }
 
 /// Reaches the store for the first time, however long that takes.
-async fn connect(shared: Rc<Shared>, options: KeeperOptions) {
+async fn connect(shared: Rc<Shared>, options: KeeperOptions, mut given: Option<Store>) {
     let mut backoff = Backoff::new(CONNECT_BACKOFF.0, CONNECT_BACKOFF.1);
     let (started, mut told) = (Instant::now(), String::new());
     loop {
-        match Store::connect(&options.url, &options.store).await {
+        let reached = match given.take() {
+            Some(store) => Ok(store),
+            None => Store::connect(&options.url, &options.store).await,
+        };
+        match reached {
             Ok(store) => {
                 info!(store = ?store, after_ms = started.elapsed().as_millis() as u64, "the directory is there");
                 shared.statistics.is_up.store(true, Relaxed);
