@@ -24,7 +24,7 @@ fn a_home_of_ipv6_is_called_and_knows_its_peers() {
     let [mut a, mut b] = [0, 1].map(start);
     let bob = Phone::new("127.0.0.1");
     bob.register(a.udp, "bob", 600);
-    a.wait_for_directory("bob is published", |directory| directory.count("published") == 1);
+    a.wait_for_directory("bob is published", |directory| directory.count("published") >= 1);
     b.wait_for_directory("the store is there", |directory| directory.count("reconciles") > 0);
     assert_eq!(federation.rows().aors_at(homes[0]).len(), 1);
     let caller = Phone::new("127.0.0.1");

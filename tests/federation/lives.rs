@@ -21,6 +21,7 @@ fn the_rows_of_a_home_that_has_lost_everything_are_void_at_once_and_then_removed
     let (rows, data) = (federation.rows(), folder());
     let mut a = federation.pop_in(0, &data, "");
     let mut b = federation.pop(1, "");
+    a.wait_for_directory("the store is there", |directory| directory.count("reconciles") == 1);
     let mut crowd = Crowd::new("u");
     crowd.register(a.udp, 0..2000, 600);
     a.wait_for_directory("they are published", |directory| directory.count("published") == 2000);
@@ -67,6 +68,7 @@ fn the_rows_of_a_home_that_comes_back_with_its_data_stay_but_for_what_has_expire
     let (rows, data, more) = (federation.rows(), folder(), "[registrar]\nmin_expires_s = 1");
     let mut a = federation.pop_in(0, &data, more);
     let b = federation.pop(1, "");
+    a.wait_for_directory("the store is there", |directory| directory.count("reconciles") == 1);
     let (mut long, mut short, bob) = (Crowd::new("long"), Crowd::new("short"), Phone::new("127.0.0.1"));
     long.register(a.udp, 0..300, 600);
     bob.register(a.udp, "bob", 600);

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Requests that wait for their answer at a time.
-const WINDOW: usize = 64;
+const WINDOW: usize = 256;
 /// When an answer is missed, and asked for again.
 const RETRANSMIT: Duration = Duration::from_millis(500);
 /// New phones, and as many that refresh, in one go of a stream.

@@ -12,8 +12,7 @@ const REGISTERS_MEANWHILE: u32 = 2000;
 
 #[test]
 fn the_node_boots_registers_and_serves_local_calls_while_the_store_is_absent() {
-    let mut store = OwnCassandra::start();
-    store.kill();
+    let mut store = OwnCassandra::absent();
     let federation = Federation::at(store.url(), "native", 2);
     let mut node = federation.pop(0, "ask_peers_max = 0\nlookup_deadline_ms = 500");
     let (bob, caller) = (Phone::new("127.0.0.1"), Phone::new("127.0.0.1"));

@@ -60,12 +60,20 @@ pub(crate) struct OwnCassandra {
 impl OwnCassandra {
     /// Starts one, with data of its own, and waits until it answers.
     pub(crate) fn start() -> Self {
+        let mut own = Self::absent();
+        own.restart();
+        own
+    }
+
+    /// One that does not run before [`restart`](Self::restart).
+    pub(crate) fn absent() -> Self {
         let ports = [free_port(), free_port()];
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cassandra-{}", ports[0]));
         // Whatever was killed before it could tidy up; the port is free, so it does not run.
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir(&folder).unwrap();
-        let mut own = Self { folder, ports, url: String::new(), guard: None };
+        let url = format!("cassandra://127.0.0.1:{}", ports[0]);
+        let mut own = Self { folder, ports, url, guard: None };
         // In a session of its own, so that a Ctrl-C does not end it before it has done its work. Its standard input ends
         // with this process.
         let guard = own
@@ -75,7 +83,6 @@ impl OwnCassandra {
             .stderr(Stdio::null())
             .spawn();
         own.guard = Some(guard.unwrap());
-        own.restart();
         own
     }
 
@@ -104,7 +111,7 @@ impl OwnCassandra {
 
     /// Starts it again after [`kill`](Self::kill), at the same port and with its data, and waits until it answers.
     pub(crate) fn restart(&mut self) {
-        self.url = started(&mut self.command(STORES, &["start", "cassandra"]));
+        assert_eq!(started(&mut self.command(STORES, &["start", "cassandra"])), self.url);
     }
 
     /// A command for this server and no other.
