@@ -173,7 +173,9 @@ impl Node {
             }
             let Some(answer) = self.receive() else {
                 assert!(Instant::now() < end, "{} REGISTERs are not answered", open.len());
-                open.values().for_each(|message| _ = self.phone.send_to(message.as_bytes(), self.at).unwrap());
+                for message in open.values() {
+                    self.phone.send_to(message.as_bytes(), self.at).unwrap();
+                }
                 continue;
             };
             if answer.contains(&format!("CSeq: {cseq} REGISTER\r\n")) {
