@@ -60,7 +60,9 @@ impl Crowd {
             }
             let Ok(length) = self.socket.recv(&mut bytes) else {
                 assert!(Instant::now() < end, "{} REGISTERs are not answered", open.len());
-                open.values().for_each(|message| _ = self.socket.send_to(message.as_bytes(), node).unwrap());
+                for message in open.values() {
+                    self.socket.send_to(message.as_bytes(), node).unwrap();
+                }
                 continue;
             };
             let answer = std::str::from_utf8(&bytes[..length]).unwrap();

@@ -20,7 +20,7 @@ fn an_opensips_is_found_by_its_rows_and_what_it_asks_is_looked_up_here_alone() {
         let aors = |user: &str| [format!("{user}@fed.example")];
         rows.put(&aors("olga"), &home);
         // What is published is a sip_addr; some write a scheme or a port.
-        rows.put(&aors("oscar"), format!("sip:{home}:5060"));
+        rows.put(&aors("oscar"), &format!("sip:{home}:5060"));
         for user in ["olga", "oscar"] {
             let caller = Phone::new("127.0.0.1");
             caller.call(a.udp, user);

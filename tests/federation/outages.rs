@@ -23,7 +23,7 @@ fn the_node_boots_registers_and_serves_local_calls_while_the_store_is_absent() {
     assert_eq!(node.directory().count("published"), 0);
     store.restart();
     node.wait_for_directory("bob is published", |directory| directory.count("published") >= 1);
-    assert_eq!(federation.rows().aors_at(federation.homes[0]), BTreeSet::from(["bob@fed.example".to_owned()]));
+    assert_eq!(federation.rows().aors_at(&federation.homes[0]), BTreeSet::from(["bob@fed.example".to_owned()]));
     Phone::new("127.0.0.1").call_fails(node.udp, "nobody", 404);
     node.stop();
 }
@@ -85,7 +85,7 @@ fn what_is_registered_while_the_store_is_frozen_or_dead_is_published_and_calls_g
         all.extend(came.into_iter().chain(stream.stop()));
         let done = a.wait_for_directory("everything is published", |directory| directory.count("pending") == 0);
         assert_eq!(done.count("lag_ms"), 0);
-        assert_eq!(federation.rows().aors_at(federation.homes[0]), all, "{name}");
+        assert_eq!(federation.rows().aors_at(&federation.homes[0]), all, "{name}");
         b.wait_for_directory("the store answers again", |directory| directory.count("is_up") == 1);
         Phone::new("127.0.0.1").call_fails(b.udp, &nobody, 404);
     }

@@ -32,13 +32,13 @@ fn mend(store: &'static str, count: u32) -> Vec<Row> {
     node.wait_for_directory("all are published", |directory| directory.count("published") == u64::from(count));
     let published = started.elapsed();
     let wanted: BTreeSet<String> = crowd.aors(0..count).collect();
-    assert!(rows.aors_at(home) == wanted, "all rows are there");
+    assert!(rows.aors_at(&home) == wanted, "all rows are there");
 
     rows.truncate();
     let stale: Vec<String> = Crowd::new("stale").aors(0..count / 10).collect();
-    rows.put(&stale, home);
+    rows.put(&stale, &home);
     // What another home says is not ours to judge.
-    rows.put(&stale[..1], federation.homes[1]);
+    rows.put(&stale[..1], &federation.homes[1]);
     let started = Instant::now();
     let before = node.directory().count("reconciles");
     node.reconcile();
@@ -46,8 +46,8 @@ fn mend(store: &'static str, count: u32) -> Vec<Row> {
         directory.count("reconciles") > before && directory.count("pending") == 0
     });
     let mended = started.elapsed();
-    assert!(rows.aors_at(home) == wanted, "all rows are there again, and no others");
-    assert_eq!(rows.aors_at(federation.homes[1]).len(), 1);
+    assert!(rows.aors_at(&home) == wanted, "all rows are there again, and no others");
+    assert_eq!(rows.aors_at(&federation.homes[1]).len(), 1);
 
     // Nothing is left to do.
     let (started, before) = (Instant::now(), node.directory());

@@ -84,13 +84,13 @@ impl Rows {
     }
 
     /// The AoRs that are at home there, as the store says.
-    pub(crate) fn aors_at(&self, home: impl ToString) -> BTreeSet<String> {
+    pub(crate) fn aors_at(&self, home: &impl ToString) -> BTreeSet<String> {
         let home = home.to_string();
         self.all().into_iter().filter(|row| row.home == home).map(|row| row.aor).collect()
     }
 
     /// Puts rows in as a node of that home does; in OpenSIPS's schema as OpenSIPS does.
-    pub(crate) fn put(&self, aors: &[String], home: impl ToString) {
+    pub(crate) fn put(&self, aors: &[String], home: &impl ToString) {
         let home = home.to_string();
         self.within(async {
             match &self.table {

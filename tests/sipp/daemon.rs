@@ -81,8 +81,9 @@ impl Daemon {
         let Start { shards, at, also, file, data, within } = start;
         let folder = folder();
         let path = folder.join("sipfed.toml");
-        let also: String = also.iter().map(|at| format!(", \"udp:{at}\"")).collect();
-        let listen = format!("listen = [\"udp:{at}\", \"tcp:{at}\"{also}]");
+        let mut listen = vec![format!("udp:{at}"), format!("tcp:{at}")];
+        listen.extend(also.iter().map(|at| format!("udp:{at}")));
+        let listen = format!("listen = {listen:?}");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
         let daemon = env!("CARGO_BIN_EXE_sipfed");
         let mut command = Command::new(within.first().unwrap_or(&daemon));
