@@ -15,7 +15,7 @@ use super::store::{
     Change, Epoch, Inspection, PageToken, Piece, Row, ScannedRow, Schema, StoreError, StoreOptions, now_us,
 };
 use super::url::CassandraUrl;
-use connection::{connected, failed};
+use connection::{connected, failed, failed_early};
 use futures_util::{TryStreamExt, stream};
 use scylla::client::session::Session;
 use scylla::cluster::{ClusterState, Node};
@@ -71,7 +71,7 @@ impl Statements {
         let (rows, epochs) = (tables.rows(), tables.epochs());
         let prepare = async |text: String| {
             let prepared = session.prepare(text).await.map_err(ExecutionError::from);
-            prepared.map_err(|error| failed(format!("{tables}: a statement cannot be prepared"), error))
+            prepared.map_err(|error| failed_early(format!("{tables}: a statement cannot be prepared"), error))
         };
         let set_epoch = format!("UPDATE {epochs} USING TIMESTAMP ? SET epoch = ? WHERE home_ip = ?");
         let [put, remove, homes, scan] = match tables.schema {

@@ -117,6 +117,20 @@ const fn consistency(level: Level) -> Consistency {
     }
 }
 
+/// What the failure of a statement means that names tables which were found or made a moment ago. Where another node has
+/// just made them, a server describes them before it knows them itself: it will know them.
+pub(super) fn failed_early(what: String, error: ExecutionError) -> StoreError {
+    let is_late = match &error {
+        ExecutionError::LastAttemptError(RequestAttemptError::DbError(DbError::Invalid, said))
+        | ExecutionError::PrepareError(PrepareError::AllAttemptsFailed {
+            first_attempt: RequestAttemptError::DbError(DbError::Invalid, said),
+            ..
+        }) => said.contains("does not exist"),
+        _ => false,
+    };
+    if is_late { StoreError::unavailable(what).because(error) } else { failed(what, error) }
+}
+
 /// What the failure of a request means; `what` says what was to be done, and where.
 pub(super) fn failed(what: String, error: ExecutionError) -> StoreError {
     let refused = match &error {
@@ -172,6 +186,19 @@ fn is_refusal(error: &NewSessionError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_does_not_know_its_new_tables_yet_is_late() {
+        let of = |error, said: &str| {
+            let first_attempt = RequestAttemptError::DbError(error, said.to_owned());
+            ExecutionError::from(PrepareError::AllAttemptsFailed { first_attempt })
+        };
+        let absent = || of(DbError::Invalid, "table homes_epochs does not exist");
+        assert!(failed_early(String::new(), absent()).is_passing());
+        assert!(!failed(String::new(), absent()).is_passing(), "later it is gone for good");
+        assert!(!failed_early(String::new(), of(DbError::Unauthorized, "no SELECT")).is_passing());
+        assert!(!failed_early(String::new(), of(DbError::Invalid, "Undefined column name")).is_passing());
+    }
 
     #[test]
     fn certificates_that_cannot_be_read_are_named() {

@@ -1,6 +1,6 @@
 //! The tables: which there are, whether they are what the schema says, and how they are made.
 
-use super::connection::failed;
+use super::connection::{failed, failed_early};
 use crate::directory::store::{Inspection, Piece, PieceState, Schema, StoreError, StoreOptions};
 use crate::directory::url::{CassandraUrl, Replication};
 use scylla::client::session::Session;
@@ -178,7 +178,7 @@ impl Tables {
         let what = format!("{self}: `{text}` failed; let an administrator do it, or give the user the right to");
         let mut statement = Statement::new(text);
         statement.set_request_timeout(Some(SCHEMA_CHANGE_TIMEOUT));
-        session.query_unpaged(statement, ()).await.map_err(|error| failed(what, error))?;
+        session.query_unpaged(statement, ()).await.map_err(|error| failed_early(what, error))?;
         Ok(())
     }
 
