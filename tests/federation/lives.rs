@@ -23,13 +23,13 @@ fn the_rows_of_a_home_that_has_lost_everything_are_void_at_once_and_then_removed
     let mut b = federation.pop(1, "");
     a.wait_for_directory("the store is there", |directory| directory.count("reconciles") == 1);
     let mut crowd = Crowd::new("u");
-    crowd.register(a.udp, 0..2000, 600);
-    a.wait_for_directory("they are published", |directory| directory.count("published") == 2000);
+    crowd.register(a.udp, 0..3000, 600);
+    a.wait_for_directory("they are published", |directory| directory.count("published") == 3000);
     a.kill();
     drop(a);
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::create_dir(&data).unwrap();
-    // The second half of its rows is compared after ten seconds only.
+    // Its rows are compared a thousand at a time, ten seconds after one another.
     let mut a = federation.pop_in(0, &data, "reconcile_rows_per_s = 100");
     // B may look at them until it knows that A has begun anew, and finds nobody there; then it does not even ask.
     let end = Instant::now() + PATIENCE;
