@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::register_message::Instance;
 use crate::report::{Document, Machine, Report, cores_count};
 use crate::scenario;
+use crate::scenario::directory::Part;
 use crate::server::{End, Server};
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
@@ -38,6 +39,8 @@ enum Scenario {
     Durability(#[command(flatten)] DurabilityArgs),
     /// How fast a killed daemon comes back with all bindings.
     Boot(#[command(flatten)] BootArgs),
+    /// What the global directory costs: publishing, lookups, and a store that does not answer.
+    Directory(#[command(flatten)] DirectoryArgs),
     /// Every scenario that takes seconds, beside its targets; with --smoke every scenario.
     All(#[command(flatten)] AllArgs),
     /// A yardstick: answers each datagram with its own beginning. Started by the other scenarios.
@@ -81,20 +84,29 @@ impl ServerArgs {
     pub(crate) fn open(&self) -> Result<Server, Error> {
         match self.target {
             Some(target) => Server::attach(target, &self.pids),
-            None => self.start(&[]),
+            None => self.start(&[], |_| String::new()),
         }
     }
 
     /// Starts a daemon that keeps what `durability` says, and logs for us to read. One that runs already is refused:
     /// what it keeps and how it was started is not ours to change.
     pub(crate) fn start_with(&self, durability: &str) -> Result<Server, Error> {
+        self.start_configured(durability, |_| String::new())
+    }
+
+    /// The same with a configuration, whose text `settings` makes for the address of the daemon.
+    pub(crate) fn start_configured(
+        &self,
+        durability: &str,
+        settings: impl FnOnce(SocketAddr) -> String,
+    ) -> Result<Server, Error> {
         if self.target.is_some() {
             return Err(Error::Options("this scenario starts its daemons itself: leave --target out"));
         }
-        self.start(&["--log-format", "json", "--durability", durability])
+        self.start(&["--log-format", "json", "--durability", durability], settings)
     }
 
-    fn start(&self, arguments: &[&str]) -> Result<Server, Error> {
+    fn start(&self, arguments: &[&str], settings: impl FnOnce(SocketAddr) -> String) -> Result<Server, Error> {
         let program = match &self.daemon {
             Some(program) => program.clone(),
             None => std::env::current_exe()
@@ -103,7 +115,7 @@ impl ServerArgs {
         };
         let arguments: Vec<String> =
             arguments.iter().map(ToString::to_string).chain(self.daemon_args.iter().cloned()).collect();
-        Server::start_daemon(&program, self.shards(), &arguments)
+        Server::start_daemon(&program, self.shards(), &arguments, settings)
     }
 
     /// Shards of the daemon.
@@ -272,6 +284,48 @@ pub(crate) struct BootArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct DirectoryArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// What is measured; may be given again [default: everything].
+    #[arg(long = "part", value_enum)]
+    pub(crate) parts: Vec<Part>,
+    /// New AoRs of one round of publishing into Cassandra.
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub(crate) aors: u32,
+    /// New AoRs a second, published into memory.
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// Seconds of one round of REGISTERs at a rate.
+    #[arg(long, value_name = "S", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) duration_s: u32,
+    /// REGISTERs a second while the store is frozen or not.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) frozen_rate: u32,
+    /// Calls of each kind in one round of lookups.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    pub(crate) lookups: u32,
+    /// INVITEs that wait for a frozen store at a time.
+    #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(64..=100_000))]
+    pub(crate) parked: u32,
+    /// Outstanding REGISTERs where they are sent as fast as they are answered.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) window: u32,
+    /// Rounds; within each, what is compared takes turns.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+    /// The process of the Cassandra that CASSANDRA_URL names. It is stopped for seconds by SIGSTOP, so give none that
+    /// anybody else uses; without it nothing is frozen.
+    #[arg(long, value_name = "PID")]
+    pub(crate) store_pid: Option<u32>,
+    /// The program that starts a Cassandra where CASSANDRA_URL is not set [default: scripts/stores of the sources].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) stores: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
 struct AllArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -310,6 +364,7 @@ impl Cli {
             Scenario::Machine(args) => (vec![scenario::machine::run(&args)?], args.json),
             Scenario::Durability(args) => (vec![scenario::durability::run(&args)?], args.server.json),
             Scenario::Boot(args) => (vec![scenario::boot::run(&args)?], args.server.json),
+            Scenario::Directory(args) => (vec![scenario::directory::run(&args)?], args.server.json),
             Scenario::All(args) => (args.run()?, args.server.json),
             Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
         };
@@ -341,6 +396,24 @@ impl AllArgs {
             })?,
             scenario::memory::run(&MemoryArgs { server: server(), phone, bindings: self.bindings })?,
         ];
+        // The other parts need a store beside the daemon. A server that runs already has the directory that it has.
+        if self.server.target.is_none() {
+            reports.push(scenario::directory::run(&DirectoryArgs {
+                server: server(),
+                phone,
+                parts: vec![Part::Memory],
+                aors: 200_000,
+                rate: 50_000,
+                duration_s: 5,
+                frozen_rate: 20_000,
+                lookups: 2000,
+                parked: 64_000,
+                window,
+                rounds,
+                store_pid: None,
+                stores: None,
+            })?);
+        }
         // Minutes by default: they are asked for by name.
         if smoke {
             let (server, rate) = (server(), 30_000);

@@ -71,6 +71,9 @@ pub(crate) enum Error {
     /// A message that the generator itself made is wrong.
     #[error("the template is not what it should be: {0}")]
     Template(String),
+    /// The store of the directory did not do what the measurement needs.
+    #[error("the directory's store: {0}")]
+    Store(String),
     /// A system call failed.
     #[error("{doing}")]
     System {

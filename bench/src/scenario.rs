@@ -2,6 +2,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod call;
+pub(crate) mod directory;
 pub(crate) mod durability;
 pub(crate) mod latency;
 pub(crate) mod machine;
@@ -25,6 +26,8 @@ pub(crate) enum Range {
     Durability,
     /// [`boot`].
     Boot,
+    /// [`directory`].
+    Directory,
 }
 
 impl Range {
@@ -37,6 +40,7 @@ impl Range {
             Self::Call => 600_000_000,
             Self::Durability => 700_000_000,
             Self::Boot => 900_000_000,
+            Self::Directory => 950_000_000,
         }
     }
 }

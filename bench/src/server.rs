@@ -7,12 +7,15 @@
 //!
 //! - [`again`]: a daemon that is ended and started over what it has kept.
 //! - [`daemon_log`]: what a daemon that logs JSON says of itself.
+//! - [`directory_probe`]: what it says of its directory, for a thread beside the one that loads it.
 
 mod again;
 mod daemon_log;
+mod directory_probe;
 
 pub(crate) use again::End;
 pub(crate) use daemon_log::LogTotals;
+pub(crate) use directory_probe::{DirectoryProbe, DirectoryState};
 
 use crate::echo::{Mode, READY};
 use crate::error::{Doing, Error};
@@ -71,10 +74,22 @@ impl Server {
         Ok(server)
     }
 
-    /// Starts `program serve` on a free port of 127.0.0.1, with `shards` shards and `arguments` behind.
-    pub(crate) fn start_daemon(program: &Path, shards: usize, arguments: &[String]) -> Result<Self, Error> {
+    /// A process of another kind that runs already, of which only costs are of interest; it is asked for nothing.
+    pub(crate) fn watch(address: SocketAddr, pid: u32) -> Result<Self, Error> {
+        let clock = CpuClock::of_process(pid).doing("finding the CPU clock of a process")?;
+        Ok(Self { address, pids: vec![pid], clocks: vec![clock], child: None, launch: None })
+    }
+
+    /// Starts `program serve` on a free port of 127.0.0.1, with `shards` shards and `arguments` behind. `settings` makes
+    /// the text of its configuration for that address; an empty one is none.
+    pub(crate) fn start_daemon(
+        program: &Path,
+        shards: usize,
+        arguments: &[String],
+        settings: impl FnOnce(SocketAddr) -> String,
+    ) -> Result<Self, Error> {
         let address = free_address()?;
-        let launch = Launch::new(program, address, shards, arguments)?;
+        let launch = Launch::new(program, address, shards, arguments, &settings(address))?;
         let child = Self::spawn(launch.command()?, program)?;
         let mut server = Self { launch: Some(launch), ..Self::of_child(child, address)? };
         server.wait_until_it_answers()?;
@@ -193,7 +208,7 @@ fn resident_bytes(status: &str) -> Option<u64> {
 }
 
 /// A port that is free for UDP and for TCP. It is let go before the daemon takes it, which is a race in theory.
-fn free_address() -> Result<SocketAddr, Error> {
+pub(crate) fn free_address() -> Result<SocketAddr, Error> {
     let loopback = IpAddr::from([127, 0, 0, 1]);
     loop {
         let udp = UdpSocket::bind((loopback, 0)).doing("looking for a free port")?;

@@ -44,3 +44,10 @@ pub(crate) const DURABLE_HALF_LOAD_P99_US: Option<Target> = Some(Target::AtMost(
 pub(crate) const BOOT_BINDINGS_PER_S: Option<Target> = Some(Target::AtLeast(1_000_000.0));
 /// Resident memory after a start, as a multiple of that before the end.
 pub(crate) const BOOT_RESIDENT_RATIO: Option<Target> = Some(Target::AtMost(1.5));
+/// How long the AoR that waits longest for the directory in memory has waited, right after the last of many REGISTERs,
+/// milliseconds.
+pub(crate) const PUBLISHING_LAG_MS: Option<Target> = Some(Target::AtMost(100.0));
+/// Rows that the daemon writes into Cassandra in a second, as a multiple of what the bare driver writes one by one.
+pub(crate) const PUBLISHING_RAW_RATIO: Option<Target> = Some(Target::AtLeast(0.8));
+/// 99 of 100 REGISTERs while the store is frozen, as a multiple of the same while it answers.
+pub(crate) const FROZEN_P99_RATIO: Option<Target> = Some(Target::AtMost(1.1));

@@ -44,16 +44,28 @@ pub(super) struct Launch {
     pub(super) log: File,
     /// Its data directory.
     data: PathBuf,
+    /// Its configuration, where it has one.
+    settings: Option<PathBuf>,
 }
 
 impl Drop for Launch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.data);
+        if let Some(settings) = &self.settings {
+            let _ = std::fs::remove_file(settings);
+        }
     }
 }
 
 impl Launch {
-    pub(super) fn new(program: &Path, address: SocketAddr, shards: usize, extra: &[String]) -> Result<Self, Error> {
+    /// `settings` is the text of its configuration; none where it is empty.
+    pub(super) fn new(
+        program: &Path,
+        address: SocketAddr,
+        shards: usize,
+        extra: &[String],
+        settings: &str,
+    ) -> Result<Self, Error> {
         let name = format!("sipfed-bench-{}-{}", std::process::id(), address.port());
         let data = std::env::temp_dir().join(&name);
         let log = nameless_file(&data.with_extension("log")).doing("making a file for the daemon's log")?;
@@ -62,7 +74,14 @@ impl Launch {
         let mut arguments: Vec<OsString> = usual.iter().map(OsString::from).collect();
         arguments.push(data.clone().into());
         arguments.extend(extra.iter().map(OsString::from));
-        Ok(Self { program: program.to_owned(), arguments, log, data })
+        let file = data.with_extension("toml");
+        let mut launch = Self { program: program.to_owned(), arguments, log, data, settings: None };
+        if !settings.is_empty() {
+            std::fs::write(&file, settings).doing("writing the daemon's configuration")?;
+            launch.arguments.extend(["--config".into(), file.clone().into()]);
+            launch.settings = Some(file);
+        }
+        Ok(launch)
     }
 
     pub(super) fn command(&self) -> Result<Command, Error> {

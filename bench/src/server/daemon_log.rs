@@ -43,8 +43,18 @@ impl Server {
         Ok(lines(&text[..whole]))
     }
 
-    /// Asks the daemon for a report and adds up what its shards' logs have taken; a daemon without logs has taken nothing.
+    /// What the shards' logs have taken, added up; a daemon without logs has taken nothing.
     pub(crate) fn log_totals(&self, shards: usize) -> Result<LogTotals, Error> {
+        Ok(totals(&self.reports(shards)?))
+    }
+
+    /// Transactions that no shard has forgotten yet.
+    pub(crate) fn open_transactions(&self, shards: usize) -> Result<u64, Error> {
+        Ok(self.reports(shards)?.iter().filter_map(|report| report["open_transactions"].as_u64()).sum())
+    }
+
+    /// Asks the daemon for a report: a line for each shard.
+    fn reports(&self, shards: usize) -> Result<Vec<Value>, Error> {
         let log_bytes = self.log_bytes()?;
         let asked = Instant::now();
         for &pid in &self.pids {
@@ -52,9 +62,9 @@ impl Server {
         }
         while asked.elapsed() < Duration::from_secs(REPORT_S_MAX) {
             let lines = self.log_since(log_bytes)?;
-            let reports: Vec<&Value> = lines.iter().filter(|line| line["message"] == "report").collect();
+            let reports: Vec<Value> = lines.into_iter().filter(|line| line["message"] == "report").collect();
             if reports.len() >= shards {
-                return Ok(totals(&reports));
+                return Ok(reports);
             }
             std::thread::sleep(REPORT_POLL_INTERVAL);
         }
@@ -74,11 +84,11 @@ impl Server {
     }
 }
 
-fn lines(text: &[u8]) -> Vec<Value> {
+pub(super) fn lines(text: &[u8]) -> Vec<Value> {
     text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
-fn totals(reports: &[&Value]) -> LogTotals {
+fn totals(reports: &[Value]) -> LogTotals {
     let sum = |field: &str| reports.iter().filter_map(|report| report[field].as_u64()).sum();
     LogTotals { entries: sum("log_entries"), bytes: sum("log_bytes") }
 }
@@ -98,8 +108,8 @@ mod tests {
                      {\"message\":\"report\",\"shard\":1,\"log_entries\":3,\"log_bytes\":150}\n";
         let lines = lines(text);
         assert_eq!(lines.len(), 2);
-        assert_eq!(totals(&lines.iter().collect::<Vec<_>>()), LogTotals { entries: 5, bytes: 290 });
-        assert_eq!(totals(&[&serde_json::json!({"message": "report", "shard": 0})]), LogTotals::default());
+        assert_eq!(totals(&lines), LogTotals { entries: 5, bytes: 290 });
+        assert_eq!(totals(&[serde_json::json!({"message": "report", "shard": 0})]), LogTotals::default());
     }
 
     #[test]
