@@ -21,13 +21,14 @@ use std::time::{Duration, Instant};
 /// The longest that there is, and a request to the store that takes longer.
 const MORE: &str = "lookup_deadline_ms = 5000\ntimeout_ms = 60000\nnegative_cache_ms = 0\nstale_cache_s = 0";
 /// When memory is read at the latest: before the first deadline.
-const READ_AT_NS: u64 = 4_500_000_000;
+const READ_AT_NS: u64 = 4_700_000_000;
 /// All INVITEs are sent within this time.
-const SENDING_S: u32 = 3;
+const SENDING_S: u32 = 4;
 /// INVITEs before anything counts.
 const WARM_UP_COUNT: u32 = 640;
 const ROUNDS_COUNT_MAX: u32 = 3;
-/// A request that has not been answered after this time is lost: RFC 3261's Timer B, and the deadline.
+/// What has not been answered after this time is lost: RFC 3261's Timer H, for which a refusal is sent again, and the
+/// deadline.
 const PATIENCE_NS: u64 = 40_000_000_000;
 /// How long transactions may take to be forgotten after their last message.
 const QUIET_PATIENCE: Duration = Duration::from_secs(90);
@@ -38,6 +39,8 @@ enum State {
     Sent,
     Trying,
     Ended,
+    /// Nothing at all has come back.
+    Lost,
 }
 
 /// What came of a round.
@@ -209,8 +212,10 @@ impl<'a> Flood<'a> {
                     self.outcome.retransmissions += 1;
                     self.invite(number)?;
                 }
-                // It is lost unless its answer comes yet.
-                Some(Due::GiveUp(_)) => {}
+                Some(Due::GiveUp(number)) => {
+                    self.states[number as usize] = State::Lost;
+                    self.ended += 1;
+                }
                 None => return Ok(()),
             }
         }
@@ -230,8 +235,8 @@ impl<'a> Flood<'a> {
             return Ok(());
         }
         if *state != State::Ended {
+            self.ended += u32::from(*state != State::Lost);
             *state = State::Ended;
-            self.ended += 1;
             *self.outcome.answered.entry(status).or_default() += 1;
         }
         let ack = self.template.ack_of_refusal(&invitation, message).unwrap_or_default();
