@@ -305,8 +305,11 @@ pub(crate) struct DirectoryArgs {
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) frozen_rate: u32,
     /// Calls of each kind in one round of lookups.
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     pub(crate) lookups: u32,
+    /// Milliseconds between two of those calls; without a pause the shards believe to be under load.
+    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub(crate) pause_ms: u32,
     /// INVITEs that wait for a frozen store at a time.
     #[arg(long, value_name = "N", default_value_t = 64_000, value_parser = clap::value_parser!(u32).range(64..=100_000))]
     pub(crate) parked: u32,
@@ -406,7 +409,8 @@ impl AllArgs {
                 rate: 50_000,
                 duration_s: 5,
                 frozen_rate: 20_000,
-                lookups: 2000,
+                lookups: 500,
+                pause_ms: 10,
                 parked: 64_000,
                 window,
                 rounds,

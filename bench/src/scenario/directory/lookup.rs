@@ -1,8 +1,9 @@
 //! Calls to a phone at another home, beside calls to a phone at this one and one round trip to the store.
 //!
 //! The other home is a socket of the generator, its rows are written by the bare driver. One call at a time: what is
-//! measured is the way of one, not what many do to each other. A node remembers for a minute here that nobody else has
-//! an AoR, so that after the first one a local call asks nobody.
+//! measured is the way of one, not what many do to each other. Between two there is a pause, since a shard to which many
+//! messages have just come sleeps until more are there (`udp.coalesce_us`). A node remembers for a minute here that nobody
+//! else has an AoR, so that after the first one a local call asks nobody.
 
 use super::node::{Node, domain};
 use super::{Bench, Part, first_of};
@@ -50,6 +51,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
     let Bench { args, cassandra, raw, .. } = bench;
     let turn = args.server.sized(args.lookups, 50).div_ceil(TURNS);
     let rounds = args.server.sized(args.rounds, 1);
+    let pause = Duration::from_millis(args.pause_ms.into());
     let (domain, first) = (domain(args), first_of(Part::Lookup));
     let (remote, local) = (first..first + turn * TURNS, first + 1_000_000);
     let node = Node::start(args, Some(&cassandra.url(&raw.keyspace, "lookups")), MORE)?;
@@ -76,6 +78,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
             for (way, (latencies, cpu_ns)) in latencies.iter_mut().zip(&mut cpu_ns).enumerate() {
                 let before_ns = node.server.cpu_ns()?;
                 for number in at * turn..(at + 1) * turn {
+                    std::thread::sleep(pause);
                     let took = match way {
                         0 => raw.select(&table, domain, remote.start + number)?,
                         1 => caller.call(local + number % LOCAL_COUNT, &phone)?,
@@ -93,6 +96,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
     }
     let asked = node.probe.ask()?.lookups - asked_before;
     report.set("calls of each kind in a round", u64::from(turn * TURNS));
+    report.set("pause before each, ms", args.pause_ms.into());
     report_series(report, &series);
     let each = asked as f64 / f64::from(rounds * turn * TURNS);
     report.add(Figure::new("lookup: questions to the store for each global call", "questions", &[each]));
