@@ -85,7 +85,7 @@ pub(super) fn ask(shared: &Rc<Shared>, shard: usize, question: Question) {
             Ok(Ok(rows)) => {
                 let (homes, void) = locator.homes(rows);
                 add(&shared.statistics.rows_void, void);
-                locator.breaker.borrow_mut().succeeded(Instant::now());
+                answered(&shared);
                 Some(homes)
             }
             Ok(Err(error)) => {
@@ -104,6 +104,15 @@ pub(super) fn ask(shared: &Rc<Shared>, shard: usize, question: Question) {
     });
 }
 
+/// The store has answered, be it a probe or a question that was asked before it counted as away: whichever is first tells
+/// that it is back.
+fn answered(shared: &Rc<Shared>) {
+    let away = shared.locator.breaker.borrow_mut().succeeded(Instant::now());
+    if let Some(away) = away {
+        shared.tell_back(away);
+    }
+}
+
 fn failed(shared: &Rc<Shared>, why: &str) {
     add(&shared.statistics.lookup_failures, 1);
     if shared.locator.breaker.borrow_mut().failed(Instant::now()) {
@@ -117,13 +126,9 @@ async fn probe(shared: Rc<Shared>) {
     loop {
         sleep(PROBE_INTERVAL).await;
         let Some(store) = shared.store_if_up() else { continue };
-        let answered: Result<Result<_, StoreError>, _> = timeout(shared.locator.deadline, store.homes(PROBE_AOR)).await;
-        if matches!(answered, Ok(Ok(_))) {
-            let away = shared.locator.breaker.borrow_mut().succeeded(Instant::now());
-            if let Some(away) = away {
-                shared.tell_back(away);
-            }
-            return;
+        let found: Result<Result<_, StoreError>, _> = timeout(shared.locator.deadline, store.homes(PROBE_AOR)).await;
+        if matches!(found, Ok(Ok(_))) {
+            return answered(&shared);
         }
     }
 }
