@@ -30,8 +30,10 @@ const ROUNDS_COUNT_MAX: u32 = 3;
 /// What has not been answered after this time is lost: RFC 3261's Timer H, for which a refusal is sent again, and the
 /// deadline.
 const PATIENCE_NS: u64 = 40_000_000_000;
-/// How long transactions may take to be forgotten after their last message.
+/// How long the store and the transactions may take to come to rest.
 const QUIET_PATIENCE: Duration = Duration::from_secs(90);
+/// How long a transaction is kept after its ACK (RFC 3261's Timer I), and a little more; it is not counted as open then.
+const KEPT: Duration = Duration::from_secs(7);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -81,7 +83,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
     let template = InviteTemplate::new(node.server.address(), domain(args))?;
     let first = first_of(Part::Parked);
     Flood::run(&mut node, &template, first, WARM_UP_COUNT)?;
-    wait_until_quiet(&node, args.server.shards())?;
+    wait_until_quiet(&node, args.server.shards(), args.server.smoke)?;
 
     let before = node.server.resident_bytes()?;
     let mut outcomes = Vec::new();
@@ -89,7 +91,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
         let frozen = cassandra.freeze()?;
         outcomes.push(Flood::run(&mut node, &template, first + round * count.max(WARM_UP_COUNT), count)?);
         drop(frozen);
-        wait_until_quiet(&node, args.server.shards())?;
+        wait_until_quiet(&node, args.server.shards(), args.server.smoke)?;
     }
     let after = node.server.resident_bytes()?;
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
@@ -120,7 +122,7 @@ pub(super) fn run(bench: &mut Bench<'_>, report: &mut Report) -> Result<(), Erro
 }
 
 /// Until the store answers and every transaction is forgotten.
-fn wait_until_quiet(node: &Node, shards: usize) -> Result<(), Error> {
+fn wait_until_quiet(node: &Node, shards: usize, smoke: bool) -> Result<(), Error> {
     node.probe.wait_until("the store's return", QUIET_PATIENCE, |state| state.is_up)?;
     let started = Instant::now();
     while node.server.open_transactions(shards)? > 0 {
@@ -129,6 +131,7 @@ fn wait_until_quiet(node: &Node, shards: usize) -> Result<(), Error> {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    std::thread::sleep(if smoke { Duration::ZERO } else { KEPT });
     Ok(())
 }
 
