@@ -17,10 +17,10 @@ use crate::limits;
 use crate::outbox::Outbox;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
-use crate::request::Request;
+use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
 use crate::time::Now;
-use sipfed_sip::{Method, SipUri, Uri};
+use sipfed_sip::{Host, Method, SipUri, Uri};
 use std::net::SocketAddr;
 
 /// What the directory is to be asked.
@@ -184,7 +184,9 @@ impl Core {
     fn way_to_home(&self, home: &str, request: &Request<'_>) -> Option<Destination> {
         let uri = directory::uri_of(home);
         let Ok(Uri::Sip(uri)) = Uri::parse(uri.as_bytes()) else { return None };
-        if self.domains.is_self(&uri.host, uri.port) {
+        if let Host::Ip(ip) = uri.host
+            && self.listens_at(SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)))
+        {
             return None;
         }
         let to = self.resolve(&uri, &request.source).ok()?;
@@ -198,6 +200,15 @@ impl Core {
                 Destination::Connect(Ends { local: local.or(ends.local), ..ends })
             }
             _ => to,
+        })
+    }
+
+    /// Whether a request to `addr` would come back to this node. Another port of an own address is another node's.
+    fn listens_at(&self, addr: SocketAddr) -> bool {
+        let is_own = self.settings.own_addresses.contains(&addr.ip());
+        self.settings.listeners.iter().any(|l| {
+            let ip = l.addr.ip();
+            l.addr.port() == addr.port() && (ip == addr.ip() || ip.is_unspecified() && is_own)
         })
     }
 

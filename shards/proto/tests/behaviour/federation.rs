@@ -351,6 +351,20 @@ fn a_home_that_no_request_can_be_sent_to_is_counted_and_left_out() {
 }
 
 #[test]
+fn a_node_at_another_port_of_an_own_address_is_another_node() {
+    let mut node = Node::with(|settings| {
+        settings.listeners[1].addr = "192.0.2.9:5070".parse().unwrap();
+        settings.directory = Some(DirectorySettings { home: "192.0.2.1".to_owned(), ..DirectorySettings::default() });
+    });
+    node.udp(CALLER, &invite("bob"));
+    let (id, _) = question(&mut node).unwrap();
+    let homes = ["192.0.2.1:5070".into(), "192.0.2.9:5060".into(), "192.0.2.9:5070".into()];
+    let sent = node.answer(id, Answer::Homes(&homes));
+    let to: Vec<String> = sent.iter().map(|sent| sent.udp().unwrap().to_string()).collect();
+    assert_eq!(to, ["192.0.2.1:5070", "192.0.2.9:5060"]);
+}
+
+#[test]
 fn other_requests_are_asked_about_too_and_answered_in_time() {
     let mut node = node();
     let message = request("MESSAGE", "sip:bob@fed.example", "caller", 1);
