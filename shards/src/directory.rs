@@ -1,6 +1,6 @@
 //! Between the shards and whoever keeps the global directory, in the control plane.
 //!
-//! From a shard: questions, changes, and that a task is done. To a shard: answers and tasks. One bounded queue for each
+//! From a shard: questions, changes, and that a task is done. To a shard: answers, tasks, and who the other nodes are. One bounded queue for each
 //! of these, for each shard. Who has put something in wakes the other side: a shard by its bell, the control plane by
 //! the function that it has given. Neither ever waits for the other. A shard that finds its queue full keeps what it has
 //! (see `sipfed_proto::directory`), and is rung when there is room again; the control plane keeps what a shard does not
@@ -51,6 +51,8 @@ pub enum Order {
         /// How many AoRs to look at.
         count: u32,
     },
+    /// The other nodes of the federation are these from now on, each as `address` or `address:port`.
+    Peers(Arc<[Box<str>]>),
 }
 
 /// What a shard has for the control plane, apart from questions.
@@ -195,6 +197,7 @@ impl DirectoryPort {
                     machine.compare(aors.iter().map(|aor| &**aor), pass);
                     self.done = Some(News::Done(None));
                 }
+                Order::Peers(peers) => machine.set_peers(peers.iter().map(|peer| &**peer)),
                 Order::Walk { walk, from, count } => self.done = Some(News::Done(machine.walk(walk, from, count))),
             }
         }

@@ -101,21 +101,28 @@ pub(crate) struct Directory {
 
 impl Directory {
     pub(crate) fn new(settings: &DirectorySettings) -> Self {
-        let mut peer_addresses: Vec<IpAddr> = settings.peers.iter().filter_map(|peer| address_of(peer)).collect();
-        peer_addresses.sort_unstable();
-        peer_addresses.dedup();
-        Self {
+        let mut directory = Self {
             home: bare(&settings.home).into(),
             home_address: address_of(&settings.home),
-            peers: settings.peers.iter().map(|peer| bare(peer).into()).collect(),
-            peer_addresses,
+            peers: Vec::new(),
+            peer_addresses: Vec::new(),
             mark: settings.secret.as_deref().map(Mark::new),
             deadline_ms: settings.lookup_deadline_ms,
             ask_peers_max: usize::from(settings.ask_peers_max),
             questions: Questions::default(),
             memory: Memory::new(settings.negative_cache_ms, settings.stale_cache_s),
             silent: Silent::default(),
-        }
+        };
+        directory.set_peers(settings.peers.iter().map(String::as_str));
+        directory
+    }
+
+    /// From now on these are the other nodes.
+    pub(crate) fn set_peers<'a>(&mut self, peers: impl Iterator<Item = &'a str>) {
+        self.peers = peers.map(|peer| bare(peer).into()).collect();
+        self.peer_addresses = self.peers.iter().filter_map(|peer| address_of(peer)).collect();
+        self.peer_addresses.sort_unstable();
+        self.peer_addresses.dedup();
     }
 
     /// Whether a request from `ip` comes from another node of the federation, which has asked the directory itself.
@@ -242,6 +249,17 @@ mod tests {
         for (ip, is_peer) in [("10.0.0.5", true), ("10.0.0.6", true), ("2001:db8::1", true), ("10.0.0.1", false)] {
             assert_eq!(directory.is_peer(ip.parse().unwrap()), is_peer, "{ip}");
         }
+    }
+
+    #[test]
+    fn other_peers_take_the_place_of_those_before() {
+        let mut directory = directory("10.0.0.1", &["10.0.0.5", "10.0.0.6"]);
+        directory.set_peers(["sip:10.0.0.6", "10.0.0.7:5070"].into_iter());
+        for (ip, is_peer) in [("10.0.0.5", false), ("10.0.0.6", true), ("10.0.0.7", true)] {
+            assert_eq!(directory.is_peer(ip.parse().unwrap()), is_peer, "{ip}");
+        }
+        let (peers, _) = directory.substitute(AorHash(1), Now::from_unix_ms(1000));
+        assert_eq!(peers, ["10.0.0.6".into(), "10.0.0.7:5070".into()]);
     }
 
     #[test]

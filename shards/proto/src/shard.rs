@@ -289,6 +289,14 @@ impl Shard {
         self.core.directory_answered(AorHash(id), answer, now, out);
     }
 
+    /// From now on these are the other nodes of the federation, each as `address` or `address:port`. What was asked of
+    /// those before goes on; without a directory there is nobody to know.
+    pub fn set_peers<'a>(&mut self, peers: impl Iterator<Item = &'a str>) {
+        if let Some(directory) = &mut self.core.directory {
+            directory.set_peers(peers);
+        }
+    }
+
     /// Whether REGISTER requests are answered 503 with Retry-After, since what they change could not be made durable.
     pub fn refuse_changes(&mut self, is_refusing: bool) {
         self.core.is_refusing_changes = is_refusing;
