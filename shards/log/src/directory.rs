@@ -271,7 +271,10 @@ fn is_unfinished(path: &Path) -> Result<bool, DirectoryError> {
         let name = found.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_empty_layout =
             name == "layout-1" && fs::read_dir(&found).is_ok_and(|mut entries| entries.next().is_none());
-        if !is_empty_layout && !durable_file::is_staged(name) && ![Lock::FILE, SECRET_FILE].contains(&name) {
+        if !is_empty_layout
+            && !durable_file::is_staged(name)
+            && ![Lock::FILE, SECRET_FILE, CLUSTER_FILE].contains(&name)
+        {
             return Ok(false);
         }
     }
@@ -279,6 +282,8 @@ fn is_unfinished(path: &Path) -> Result<bool, DirectoryError> {
 }
 
 const SECRET_FILE: &str = "secret";
+/// What a node that keeps no bindings may have put there before: the nodes of its cluster.
+const CLUSTER_FILE: &str = "cluster.json";
 
 /// Fills an empty directory. The manifest comes last: without it, the directory is still empty to the next open.
 fn create(path: &Path, identity: &Identity) -> Result<(), DirectoryError> {
