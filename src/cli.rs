@@ -1,5 +1,6 @@
 //! The command line: what may be typed, and the commands that are done at once.
 
+use crate::cluster::Provisioning;
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
@@ -60,7 +61,8 @@ Signals:
   TERM, INT  drain and stop: new requests are answered 503, open transactions are waited for
              (at most stop.drain_s seconds); a second one ends the node at once
   USR1       log one line for each shard with all of its counters, and one for the directory
-  USR2       compare what the directory says of this node with what is so, and mend it";
+  USR2       compare what the directory says of this node with what is so, and mend it
+  HUP        read the nodes of the cluster again from cluster.db_url";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -205,6 +207,9 @@ pub(crate) fn check(path: &Path) -> Exit {
             println!("  listens at  {}", listeners(&config.node.listen));
             println!("  shards      {shards}");
             println!("  domains     {}", domains(&config));
+            if let Some(cluster) = Provisioning::of(&config) {
+                println!("  cluster     {cluster}");
+            }
             println!(
                 "  directory   {}",
                 directory(&config).unwrap_or_else(|| "none: the node stands alone".to_owned())
@@ -228,7 +233,9 @@ pub(crate) fn domains(config: &Config) -> String {
 /// The directory of a node on one line, where it has one.
 pub(crate) fn directory(config: &Config) -> Option<String> {
     let directory = &config.cluster.directory;
-    let (url, home) = (directory.url.as_ref()?, config.node.home?);
+    let url = directory.url.as_ref()?;
+    // With the table of a cluster it is known when that has been read.
+    let home = config.node.home.map_or_else(|| "of the cluster".to_owned(), |home| home.to_string());
     Some(format!("{url} ({}), home {home}", directory.schema.word()))
 }
 

@@ -5,8 +5,10 @@
 //! what would be right.
 
 mod cluster;
+mod conflicts;
 mod forms;
 mod key;
+mod member;
 mod node;
 mod problem;
 mod reader;
@@ -14,15 +16,16 @@ mod reference;
 mod spelling;
 
 pub(crate) use cluster::ClusterConfig;
-pub(crate) use forms::{SipAddress, listener, listener_text, sip_address};
+pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
+pub(crate) use key::Wrong;
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
 pub(crate) use spelling::nearest;
 
-use reader::Places;
-use sipfed_proto::settings::{DirectorySettings, Foreign, ProxySettings, RegistrarSettings};
-use sipfed_proto::{Settings, Transport};
+use crate::cluster::{Fault, Topology};
+use sipfed_proto::Settings;
+use sipfed_proto::settings::{DirectorySettings, ProxySettings, RegistrarSettings};
 
 /// A valid configuration.
 #[derive(Clone, Debug, Default)]
@@ -41,7 +44,7 @@ impl Config {
         // Values that are wrong already kept their defaults; comparing those would tell of nothing that
         // stands in the file.
         if problems.is_empty() {
-            problems = conflicts(&config, &places);
+            problems = conflicts::conflicts(&mut config, &places);
         }
         problems.sort_by_key(Problem::start);
         if problems.is_empty() { Ok(config) } else { Err(problems) }
@@ -76,10 +79,37 @@ impl Config {
     }
 }
 
-/// A shorter lease would end before a node that restarts has taken it anew.
-const LEASE_S_MIN: u32 = 60;
-
 impl Config {
+    /// Takes home and peers from the cluster, of which the file may say the same or nothing.
+    pub(crate) fn join(&mut self, topology: &Topology) -> Result<(), Fault> {
+        let (home, peers) = (topology.home(), topology.peers());
+        let id = topology.current_id();
+        if let Some(written) = self.node.home.filter(|written| !written.is_same(home)) {
+            let what =
+                format!("directory.home is {written}, and the sip_addr of node {id}, which is this node, is {home}");
+            return Err(Fault::new(
+                what,
+                "remove directory.home: the cluster has it; or correct the one that is wrong",
+            ));
+        }
+        let written = &self.cluster.directory.peers;
+        let others: Vec<&SipAddress> = written.iter().filter(|peer| !peer.is_same(home)).collect();
+        let is_same =
+            others.len() == peers.len() && peers.iter().all(|peer| others.iter().any(|other| other.is_same(*peer)));
+        if !written.is_empty() && !is_same {
+            let text = |peers: &[SipAddress]| peers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let what = format!(
+                "directory.peers has {}, and the other homes of the cluster are {}",
+                text(written),
+                if peers.is_empty() { "none".to_owned() } else { text(&peers) }
+            );
+            return Err(Fault::new(what, "remove directory.peers: the cluster has them; or correct what is wrong"));
+        }
+        self.node.home = Some(home);
+        self.cluster.directory.peers = peers;
+        Ok(())
+    }
+
     /// How the machine takes part in a federation, where there is one.
     fn directory_settings(&self) -> Option<DirectorySettings> {
         let Self { cluster: ClusterConfig { directory, .. }, node } = self;
@@ -93,101 +123,6 @@ impl Config {
             stale_cache_s: directory.stale_cache_s,
             ask_peers_max: directory.ask_peers_max,
         })
-    }
-}
-
-/// Values that are valid one by one and contradict each other.
-fn conflicts(config: &Config, places: &Places) -> Vec<Problem> {
-    let Config { cluster, node } = config;
-    let registrar = &cluster.registrar;
-    let mut found = Conflicts { places, problems: Vec::new() };
-    found.at_most(
-        ("registrar.min_expires_s", registrar.min_expires_s),
-        ("registrar.max_expires_s", registrar.max_expires_s),
-    );
-    if registrar.min_expires_s <= registrar.max_expires_s {
-        found.at_most(
-            ("registrar.min_expires_s", registrar.min_expires_s),
-            ("registrar.default_expires_s", registrar.default_expires_s),
-        );
-        found.at_most(
-            ("registrar.default_expires_s", registrar.default_expires_s),
-            ("registrar.max_expires_s", registrar.max_expires_s),
-        );
-    }
-    found.at_most(("timers.t1_ms", cluster.timers.t1_ms), ("timers.t2_ms", cluster.timers.t2_ms));
-    if cluster.domains.is_empty() && !cluster.own_addresses_are_domains {
-        found.add(
-            "no request could ever be for this node: it has no domain",
-            &[("domains.own_addresses_are_domains", "so its addresses are none"), ("domains.names", "none")],
-            "name a domain in domains.names, or set own_addresses_are_domains = true",
-        );
-    }
-    if node.listen.is_empty() {
-        found.add(
-            "node.listen is empty, so nothing could be received",
-            &[("node.listen", "at least one")],
-            "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
-        );
-    }
-    if let Foreign::Relay(transport @ Transport::Udp, addr) = node.foreign {
-        let can_send = |listener: &sipfed_proto::Listener| {
-            listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
-        };
-        if !node.listen.iter().any(can_send) {
-            let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
-            found.add(
-                &format!("proxy.foreign is reached over UDP and {family}, and no listener is of that kind"),
-                &[("proxy.foreign", "sent from a listening socket"), ("node.listen", "none of that kind")],
-                "add a UDP listener of that family to node.listen, or relay over tcp:",
-            );
-        }
-    }
-    directory_conflicts(config, &mut found);
-    found.problems
-}
-
-fn directory_conflicts(Config { cluster, node }: &Config, found: &mut Conflicts<'_>) {
-    let directory = &cluster.directory;
-    if directory.url.is_some() && node.home.is_none() {
-        found.add(
-            "directory.url is given without directory.home, so there is nothing to publish",
-            &[("directory.url", "needs a home")],
-            "add home = \"ADDRESS\" below [directory], the address under which other nodes reach this one; or remove url",
-        );
-    }
-    if (1..LEASE_S_MIN).contains(&directory.lease_s) {
-        found.add(
-            "directory.lease_s is too small",
-            &[("directory.lease_s", "0, or 60 to 2592000 seconds")],
-            "write 60 or more, or 0 for rows without end; the default is 86400",
-        );
-    }
-}
-
-struct Conflicts<'p> {
-    places: &'p Places,
-    problems: Vec<Problem>,
-}
-
-impl Conflicts<'_> {
-    fn at_most(&mut self, (lower, low): (&str, u32), (upper, high): (&str, u32)) {
-        if low > high {
-            self.add(
-                &format!("{lower} is more than {upper}"),
-                &[(lower, &format!("{low} here")), (upper, &format!("{high} here"))],
-                &format!("{lower} = {low} and {upper} = {high} in force (what the file does not name has its default); lower the one or raise the other"),
-            );
-        }
-    }
-
-    /// Points at those of the keys that the file names; a conflict has at least one of them.
-    fn add(&mut self, what: &str, keys: &[(&str, &str)], right: &str) {
-        let places = keys
-            .iter()
-            .filter_map(|(key, label)| Some((self.places.get(*key)?.clone(), (*label).to_owned())))
-            .collect();
-        self.problems.push(Problem { what: what.to_owned(), places, right: right.to_owned() });
     }
 }
 

@@ -29,11 +29,11 @@ mod statistics;
 pub(crate) mod store;
 pub(crate) mod url;
 
-pub(crate) use keeper::{Bell, Keeper, KeeperOptions};
+pub(crate) use keeper::{Bell, Keeper, KeeperOptions, PeersSender};
 pub(crate) use store::{
     Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };
-pub(crate) use url::{StoreUrl, UrlError};
+pub(crate) use url::{StoreUrl, UrlError, host_and_port, percent_decoded};
 
 /// Chooses the library that does the cryptography of TLS, for the whole process; calling it again is harmless.
 ///

@@ -5,11 +5,13 @@
 
 mod hints;
 mod host;
+mod membership;
 mod notify;
 mod signals;
 mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
+use crate::cluster::Reloader;
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
@@ -48,6 +50,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     arguments.override_config(&mut config.node);
     log::init(config.node.log_format, config.node.log_level);
 
+    let member = membership::join(&mut config)?;
     let cores = cores(config.node.shards);
     config.node.sockets.connections_per_shard_max = host::prepare(&config, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
@@ -64,9 +67,15 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
     let keeper = keep_directory(&config, &plane, &bell)?;
+    let reloader = match member {
+        // The data directory is there by now.
+        Some(member) => member.settle(keeper.as_ref().map(Keeper::peers_sender)),
+        None => Ok(None),
+    };
+    let reloader = reloader.map_err(|error| failed(&config, "what reloads the cluster did not start", &error))?;
     announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
     notify::send("READY=1");
-    let signal = watch_over(&plane, keeper.as_ref(), &signals);
+    let signal = watch_over(&plane, keeper.as_ref(), reloader.as_ref(), &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
     drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
@@ -167,7 +176,12 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
 }
 
 /// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
-fn watch_over(plane: &DataPlane, keeper: Option<&Keeper>, signals: &Signals) -> &'static str {
+fn watch_over(
+    plane: &DataPlane,
+    keeper: Option<&Keeper>,
+    reloader: Option<&Reloader>,
+    signals: &Signals,
+) -> &'static str {
     let mut watch = Watch::default();
     let mut look_at = Instant::now() + WATCH_INTERVAL;
     loop {
@@ -177,6 +191,13 @@ fn watch_over(plane: &DataPlane, keeper: Option<&Keeper>, signals: &Signals) -> 
             Some(Signal::Reconcile) => {
                 if let Some(keeper) = keeper {
                     keeper.reconcile();
+                }
+            }
+            Some(Signal::Reload) => {
+                if let Some(reloader) = reloader {
+                    reloader.reload();
+                } else {
+                    info!("there is nothing to read again: the nodes of the cluster are in no database");
                 }
             }
             None => {

@@ -2,6 +2,7 @@
 
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
+use crate::cluster::{Id, Node};
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
 use sipfed_proto::settings::{LostFlow, Overflow, RegistrarSettings, TimerSettings};
@@ -28,6 +29,25 @@ pub(crate) struct ClusterConfig {
     pub(crate) timers: TimerSettings,
     /// The directory of the federation.
     pub(crate) directory: DirectoryConfig,
+    /// The nodes, and which of several clusters they are.
+    pub(crate) provisioning: ProvisioningConfig,
+}
+
+/// Which nodes the cluster has: those of a table in a database, or those that the file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProvisioningConfig {
+    /// The table.
+    pub(crate) table: String,
+    /// Which of its clusters.
+    pub(crate) cluster_id: Id,
+    /// The nodes of the file.
+    pub(crate) nodes: Vec<Node>,
+}
+
+impl Default for ProvisioningConfig {
+    fn default() -> Self {
+        Self { table: "clusterer".to_owned(), cluster_id: Id::ONE, nodes: Vec::new() }
+    }
 }
 
 /// Where nodes publish whose home they are, and how the homes of others are found.
@@ -98,6 +118,7 @@ impl Default for ClusterConfig {
             retry_after_s: proxy.retry_after_s,
             timers,
             directory: DirectoryConfig::default(),
+            provisioning: ProvisioningConfig::default(),
         }
     }
 }
@@ -350,7 +371,8 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
         section: "directory",
         name: "peers",
         what: "The nodes of the federation, by the addresses under which they are reached (OpenSIPS's `sip_addr`): what \
-               comes from these addresses is looked up locally only. This node itself may be among them.",
+               comes from these addresses is looked up locally only. This node itself may be among them. Left out with a \
+               `[cluster]`, whose nodes they are.",
         kind: Kind::List {
             form: "\"address\" or \"address:port\"",
             count_max: PEERS_COUNT_MAX,
@@ -488,7 +510,42 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
             set: |config, value| config.directory.pending_max = value as u32,
         },
     },
+    Key {
+        section: "cluster",
+        name: "table",
+        what: "The table of the nodes in the database (OpenSIPS's `db_table` of clusterer).",
+        kind: Kind::Text {
+            form: "letters, digits and _",
+            get: |config| Some(config.provisioning.table.clone()),
+            set: |config, text| {
+                let is_name = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+                    && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                    && text.len() <= TABLE_NAME_BYTES_MAX;
+                if !is_name {
+                    let right = "write a letter, and up to 63 letters, digits and _ behind it";
+                    return Err(Wrong::new("not the name of a table", right));
+                }
+                text.clone_into(&mut config.provisioning.table);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "cluster_id",
+        what: "Which of the clusters in the table this one is (OpenSIPS's `location_cluster` of usrloc).",
+        kind: Kind::Number {
+            min: 1,
+            max: Id::MAX,
+            unit: Unit::Things,
+            get: |config| Some(config.provisioning.cluster_id.get().into()),
+            set: |config, value| config.provisioning.cluster_id = Id::new(value).unwrap_or(Id::ONE),
+        },
+    },
 ];
+
+/// What MySQL bounds the name of a table to.
+const TABLE_NAME_BYTES_MAX: usize = 64;
 
 fn add_peer(config: &mut ClusterConfig, text: &str) -> Result<(), Wrong> {
     let peer = forms::sip_address(text)?;

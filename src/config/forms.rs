@@ -1,4 +1,4 @@
-//! The forms of text values: listeners, next hops, addresses of nodes, domains, hosts, route URIs and header text.
+//! The forms of text values: listeners, next hops, addresses of nodes (for SIP, and for what is between nodes), domains, hosts, route URIs and header text.
 
 use super::key::Wrong;
 use sipfed_proto::{Listener, Transport};
@@ -58,6 +58,34 @@ pub(crate) fn sip_address(text: &str) -> Result<SipAddress, Wrong> {
         return Err(Wrong::new("nothing can be sent to this address", right));
     }
     Ok(address)
+}
+
+/// The port of a node for what is between nodes, where its URL names none; OpenSIPS's for `bin:`.
+const BIN_PORT: u16 = 5555;
+
+/// Where a node is reached for what is between nodes: `bin:192.0.2.1`, `bin:[2001:db8::1]:5566`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BinAddress {
+    addr: SocketAddr,
+}
+
+impl fmt::Display for BinAddress {
+    /// Without the port where that is the usual one.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let port = Some(self.addr.port()).filter(|port| *port != BIN_PORT);
+        write!(formatter, "bin:{}", SipAddress { ip: self.addr.ip(), port })
+    }
+}
+
+/// The URL of a node, as OpenSIPS writes it.
+pub(crate) fn bin_address(text: &str) -> Result<BinAddress, Wrong> {
+    let right = "write \"bin:\" and an IP address, with a port where it is not 5555: \"bin:192.0.2.1\" or \
+                 \"bin:192.0.2.1:5566\"";
+    let Some(rest) = text.strip_prefix("bin:") else {
+        return Err(Wrong::new("the URL of a node begins with bin:", right));
+    };
+    let address = sip_address(rest).map_err(|wrong| Wrong::new(wrong.what, right))?;
+    Ok(BinAddress { addr: SocketAddr::new(address.ip, address.port.unwrap_or(BIN_PORT)) })
 }
 
 /// `udp:0.0.0.0:5060`, `tcp:[::]:5060`; port 0 lets the kernel choose.
@@ -246,6 +274,19 @@ mod tests {
         assert_eq!(sip_address("sip:10.5.29.7").unwrap_err().right, "write \"10.5.29.7\"");
         for text in ["", "0.0.0.0", "192.0.2.1:0", "sip.example.com", "[192.0.2.1", "224.0.0.1:5060"] {
             assert!(sip_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_url_of_a_node_has_a_port_of_its_own() {
+        let text = |text| bin_address(text).map(|address| address.to_string());
+        assert_eq!(text("bin:10.0.0.177").unwrap(), "bin:10.0.0.177");
+        assert_eq!(text("bin:10.0.0.177:5555").unwrap(), "bin:10.0.0.177");
+        assert_eq!(text("bin:[2001:db8::1]:5566").unwrap(), "bin:[2001:db8::1]:5566");
+        assert_eq!(bin_address("bin:10.0.0.177").unwrap().addr.port(), 5555);
+        for wrong in ["", "10.0.0.177", "bin:", "bin:sip.example.com", "bin:10.0.0.1:0", "tcp:10.0.0.1", "bin:0.0.0.0"]
+        {
+            assert!(text(wrong).unwrap_err().right.contains("\"bin:192.0.2.1\""), "{wrong}");
         }
     }
 

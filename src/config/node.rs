@@ -2,6 +2,8 @@
 
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
+use crate::cluster::{Id, SqlUrl};
+use crate::directory::UrlError;
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
 use sipfed_shards::{Durability, OnFailure, SocketOptions};
@@ -37,6 +39,12 @@ pub(crate) struct NodeConfig {
     pub(crate) on_disk_failure: OnFailure,
     /// Under which other nodes reach this one, as it is published.
     pub(crate) home: Option<SipAddress>,
+    /// The database that has the table of the cluster's nodes.
+    pub(crate) db_url: Option<SqlUrl>,
+    /// Milliseconds that reading it may take.
+    pub(crate) db_timeout_ms: u32,
+    /// Which of the nodes this one is.
+    pub(crate) current_id: Option<Id>,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -119,6 +127,9 @@ impl Default for NodeConfig {
             data_directory: None,
             on_disk_failure: OnFailure::Refuse,
             home: None,
+            db_url: None,
+            db_timeout_ms: 5000,
+            current_id: None,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
@@ -381,7 +392,7 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         section: "directory",
         name: "home",
         what: "The address under which other nodes reach this one, as it is published (OpenSIPS's `sip_addr`). Without a \
-               port, 5060 is meant.",
+               port, 5060 is meant. Left out with a `[cluster]`, which has it.",
         kind: Kind::Text {
             form: "\"address\" or \"address:port\"",
             get: |config| config.home.as_ref().map(ToString::to_string),
@@ -389,6 +400,47 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
                 config.home = Some(forms::sip_address(text)?);
                 Ok(())
             },
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "db_url",
+        what: "The database with the table of the nodes (OpenSIPS's `db_url` of clusterer). It is read at the start and on \
+               SIGHUP; while it is away, the copy in the data directory serves. Left out: the nodes are those of \
+               `[[cluster.node]]`, if any.",
+        kind: Kind::Text {
+            form: "URL, see below",
+            get: |config| config.db_url.as_ref().map(ToString::to_string),
+            set: |config, text| {
+                let url = text.parse().map_err(|UrlError { what, right }| Wrong { what, right })?;
+                config.db_url = Some(url);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "db_timeout_ms",
+        what: "How long reading the table may take, from the connection to the last row.",
+        kind: Kind::Number {
+            min: 100,
+            max: 60_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.db_timeout_ms.into()),
+            set: |config, value| config.db_timeout_ms = value as u32,
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "current_id",
+        what: "Which of the nodes this one is, by its `node_id` (OpenSIPS's `current_id` of clusterer, `my_node_id` in \
+               its newer releases).",
+        kind: Kind::Number {
+            min: 1,
+            max: Id::MAX,
+            unit: Unit::Things,
+            get: |config| config.current_id.map(|id| id.get().into()),
+            set: |config, value| config.current_id = Id::new(value),
         },
     },
     Key {

@@ -3,7 +3,7 @@
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
 use super::spelling;
-use super::{Config, cluster, node};
+use super::{Config, cluster, member, node};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -72,10 +72,51 @@ impl Reader<'_> {
             return;
         };
         for (key, value) in table {
+            if name.get_ref() == "cluster" && key.get_ref() == "node" {
+                self.members(value, config);
+                continue;
+            }
             let found = self.key(cluster::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
                 || self.key(node::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node);
             if !found {
                 self.problems.push(unknown_key(name.get_ref(), key));
+            }
+        }
+    }
+
+    /// Reads every `[[cluster.node]]`. The places of its keys have its number, from 0: `cluster.node.0.url`.
+    fn members(&mut self, value: &Spanned<DeValue<'_>>, config: &mut Config) {
+        self.places.insert(member::SECTION.to_owned(), value.span());
+        let Some(items) = value.get_ref().as_array() else {
+            let right =
+                "write [[cluster.node]], with two brackets on each side, on a line of its own, once for each node";
+            let what = "cluster.node is a list of tables";
+            self.problems.push(Problem::new(what, value.span(), type_name(value.get_ref()), right));
+            return;
+        };
+        for (index, item) in items.iter().enumerate() {
+            let Some(table) = item.get_ref().as_table() else {
+                let what = "cluster.node has something other than a table";
+                let right = "write [[cluster.node]] on a line of its own, and the keys of the node below it";
+                self.problems.push(Problem::new(what, item.span(), type_name(item.get_ref()), right));
+                continue;
+            };
+            let (mut draft, told) = (member::Draft::default(), self.problems.len());
+            for (key, value) in table {
+                if self.key(member::KEYS, member::SECTION, key.get_ref(), value, &mut draft) {
+                    self.places.insert(format!("cluster.node.{index}.{}", key.get_ref()), value.span());
+                } else {
+                    self.problems.push(unknown_key(member::SECTION, key));
+                }
+            }
+            self.places.insert(format!("cluster.node.{index}"), item.span());
+            for (name, example) in member::NEEDED.into_iter().filter(|(name, _)| !table.contains_key(*name)) {
+                let what = format!("a [[cluster.node]] has no {name}");
+                self.problems.push(Problem::new(what, item.span(), "this one", format!("add {name} = {example}")));
+            }
+            match draft.node() {
+                Some(node) if self.problems.len() == told => config.cluster.provisioning.nodes.push(node),
+                _ => {}
             }
         }
     }
@@ -211,14 +252,21 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Every section and name, of both tables.
+/// Every section and name, of all tables.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_cluster = cluster::KEYS.iter().map(|key| (key.section, key.name));
-    of_cluster.chain(node::KEYS.iter().map(|key| (key.section, key.name)))
+    let of_node = node::KEYS.iter().map(|key| (key.section, key.name));
+    of_cluster.chain(of_node).chain(member::KEYS.iter().map(|key| (key.section, key.name)))
 }
 
+/// The sections that stand in a file once.
 fn sections() -> impl Iterator<Item = &'static str> {
-    names().map(|(section, _)| section)
+    names().map(|(section, _)| section).filter(|section| *section != member::SECTION)
+}
+
+/// The line that a section begins with.
+fn header(section: &str) -> String {
+    if section == member::SECTION { format!("[[{section}]]") } else { format!("[{section}]") }
 }
 
 fn not_a_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Problem {
@@ -237,7 +285,7 @@ fn unknown_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &DeValue<'_
     // A key that stands above every section is a key of one of them.
     let home = names().find(|(_, key)| key == word).filter(|_| !value.is_table());
     let right = match (home, spelling::nearest(word, sections())) {
-        (Some((section, key)), _) => format!("{key} belongs below [{section}]"),
+        (Some((section, key)), _) => format!("{key} belongs below {}", header(section)),
         (None, Some(meant)) => format!("did you mean [{meant}]?"),
         (None, None) => {
             let mut all: Vec<&str> = sections().collect();
@@ -255,14 +303,14 @@ fn unknown_key(section: &str, key: &Spanned<std::borrow::Cow<'_, str>>) -> Probl
     let here = || names().filter(move |(of, _)| *of == section).map(|(_, name)| name);
     let elsewhere = names().find(|(_, name)| name == word);
     let right = match (elsewhere, spelling::nearest(word, here())) {
-        (Some((home, name)), _) => format!("{name} belongs below [{home}]"),
+        (Some((home, name)), _) => format!("{name} belongs below {}", header(home)),
         (None, Some(meant)) => format!("did you mean {meant}?"),
         (None, None) => match spelling::nearest(word, names().map(|(_, name)| name)) {
             Some(meant) => {
                 let home = names().find(|(_, name)| *name == meant).map_or(section, |(home, _)| home);
-                format!("did you mean {meant}, below [{home}]?")
+                format!("did you mean {meant}, below {}?", header(home))
             }
-            None => format!("the keys of [{section}] are {}", here().collect::<Vec<_>>().join(", ")),
+            None => format!("the keys of {} are {}", header(section), here().collect::<Vec<_>>().join(", ")),
         },
     };
     Problem::new(format!("unknown key {section}.{word}"), key.span(), "not known", right)

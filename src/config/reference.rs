@@ -2,11 +2,11 @@
 //! `docs/configuration.md`.
 
 use super::key::Key;
-use super::{cluster, node};
+use super::{cluster, member, node};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 11] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -16,6 +16,14 @@ const SECTIONS: [(&str, &str); 11] = [
     ("tcp", "Connections."),
     ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
     ("directory", "Where nodes publish whose home they are, and find the homes of others."),
+    (
+        "cluster",
+        "Which nodes there are: those of a table in a database, or those that the file names. With it, home and peers of the directory come from there.",
+    ),
+    (
+        member::SECTION,
+        "A node of the cluster, where no database has them: this section once for each node, itself among them.",
+    ),
     ("log", "What is written, and how."),
     ("stop", "How the node ends."),
 ];
@@ -29,6 +37,14 @@ pub(crate) fn default_file() -> String {
     for (section, sentence) in SECTIONS {
         file.push('\n');
         comment(sentence, &mut file);
+        if section == member::SECTION {
+            // There is none by default.
+            let mut example = String::new();
+            lines(section, member::KEYS, &mut example);
+            file.push_str("# [[cluster.node]]\n");
+            file.extend(example.lines().map(|line| format!("# {}\n", line.trim_start_matches("# "))));
+            continue;
+        }
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(file, "[{section}]");
         lines(section, node::KEYS, &mut file);
@@ -114,7 +130,10 @@ This page is made from the tables in `src/config/cluster.rs` and `src/config/nod
 - `node.listen` names at least one address, and none of them twice.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
 - A next hop `udp:…` in `proxy.foreign` needs a UDP listener of its address family in `node.listen`.
-- `directory.url` needs `directory.home`.
+- `directory.url` needs `directory.home`, or a cluster that has it.
+- The nodes of the cluster stand in a database (`cluster.db_url`) or in the file (`[[cluster.node]]`), and
+  `cluster.current_id` is one of those that are enabled.
+- `directory.home` and `directory.peers` are left out with a cluster, or say the same as it does.
 - `directory.lease_s` is 0, or at least 60.
 ";
 
@@ -153,6 +172,21 @@ to be made for a large table that is in use already, lookups of all nodes may fa
 
 ";
 
+    const DATABASES: &str = "\
+## The URL of a database
+
+```text
+mysql://[user[:password]@]host[:port]/database[?tls=true[&ca=/path.pem]]
+sqlite:///path/file.db
+```
+
+MariaDB is named as MySQL is. `%` in a user name or password is written `%25`; what stands behind the last `@` is the
+host, which is reached over TCP, also `localhost`. Neither user nor password is ever logged or shown. With `tls=true` the
+server has to show a certificate for its name, by an authority of the web or that in `ca`; without it, TLS is used where the
+server offers it, and nobody looks at the certificate.
+
+";
+
     fn rows<C: Default>(section: &str, keys: &[Key<C>], scope: &str, page: &mut String) {
         for key in keys.iter().filter(|key| key.section == section) {
             let default = key.default_text().map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
@@ -163,13 +197,16 @@ to be made for a large table that is in use already, lookups of all nodes may fa
     fn page() -> String {
         let mut page = INTRODUCTION.to_owned();
         for (section, sentence) in SECTIONS {
-            write!(page, "## [{section}]\n\n{sentence}\n\n").unwrap();
+            let header = if section == member::SECTION { format!("[[{section}]]") } else { format!("[{section}]") };
+            write!(page, "## {header}\n\n{sentence}\n\n").unwrap();
             page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
             rows(section, node::KEYS, "node", &mut page);
             rows(section, cluster::KEYS, "cluster", &mut page);
+            rows(section, member::KEYS, "cluster", &mut page);
             page.push('\n');
         }
         page.push_str(STORES);
+        page.push_str(DATABASES);
         page.push_str(CONFLICTS);
         page
     }
@@ -196,6 +233,16 @@ to be made for a large table that is in use already, lookups of all nodes may fa
     }
 
     #[test]
+    fn the_example_of_a_node_in_the_default_file_is_valid() {
+        let file = default_file();
+        let (_, rest) = file.split_once("# [[cluster.node]]\n").unwrap();
+        let keys: Vec<&str> = rest.lines().map_while(|line| line.strip_prefix("# ")).collect();
+        for key in member::KEYS {
+            assert!(keys.iter().any(|line| line.starts_with(&format!("{} =", key.name))), "{}", key.name);
+        }
+    }
+
+    #[test]
     fn the_example_on_the_page_is_valid() {
         let page = page();
         let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
@@ -206,7 +253,7 @@ to be made for a large table that is in use already, lookups of all nodes may fa
     #[test]
     fn every_section_has_its_place_on_the_page() {
         let sections = cluster::KEYS.iter().map(|key| key.section).chain(node::KEYS.iter().map(|key| key.section));
-        for section in sections {
+        for section in sections.chain([member::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
         }
     }

@@ -59,11 +59,24 @@ pub(crate) struct Keeper {
 }
 
 /// What the node wants of the keeper.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
     /// How often a reconcile has been asked for.
     pub(super) reconciles: u32,
+    /// The homes of other nodes, once they are not those of the start any more.
+    peers: Option<Arc<[Box<str>]>>,
     is_stopping: bool,
+}
+
+/// Tells a keeper who the other nodes are, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct PeersSender(watch::Sender<Wishes>);
+
+impl PeersSender {
+    /// From now on these are the homes of the other nodes; every shard is told.
+    pub(crate) fn send(&self, peers: Arc<[Box<str>]>) {
+        self.0.send_modify(|wishes| wishes.peers = Some(peers));
+    }
 }
 
 /// How the shards wake the keeper; made before either is there.
@@ -159,6 +172,11 @@ impl Keeper {
     /// Has what the store says of this home compared with the bindings, and mended.
     pub(crate) fn reconcile(&self) {
         self.wishes.send_modify(|wishes| wishes.reconciles += 1);
+    }
+
+    /// For whoever learns of other nodes.
+    pub(crate) fn peers_sender(&self) -> PeersSender {
+        PeersSender(self.wishes.clone())
     }
 
     /// Writes what is left, within bounds, and ends the thread.
@@ -300,7 +318,19 @@ async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, 
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
     tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, begun_us, wished.clone()));
-    while !wished.borrow_and_update().is_stopping {
+    let mut peers = None;
+    loop {
+        let wishes = wished.borrow_and_update().clone();
+        if wishes.is_stopping {
+            break;
+        }
+        if wishes.peers != peers {
+            peers = wishes.peers;
+            if let Some(peers) = &peers {
+                let order = |shard| shared.deliver(shard, Order::Peers(Arc::clone(peers)));
+                (0..shared.link.shards_count()).for_each(order);
+            }
+        }
         tokio::select! {
             () = shared.news.notified() => look(&shared),
             changed = wished.changed() => if changed.is_err() { return },

@@ -124,7 +124,7 @@ pub(crate) struct UrlError {
 }
 
 impl UrlError {
-    fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
+    pub(crate) fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
         Self { what: what.into(), right: right.into() }
     }
 }
@@ -209,7 +209,7 @@ fn example(names_form: &str) -> &'static str {
 }
 
 /// Puts the port to a host that has none.
-fn host_and_port(text: &str, default_port: u16) -> Result<String, UrlError> {
+pub(crate) fn host_and_port(text: &str, default_port: u16) -> Result<String, UrlError> {
     let wrong = |right: &str| UrlError::new("a host of the URL is not one, or its port is none", right);
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, port))) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
@@ -343,7 +343,8 @@ fn cassandra_name(text: &str, bytes_max: usize) -> Result<String, UrlError> {
     ))
 }
 
-fn percent_decoded(text: &str) -> Result<String, UrlError> {
+/// A user, password or option of a URL as it is meant.
+pub(crate) fn percent_decoded(text: &str) -> Result<String, UrlError> {
     let wrong = || UrlError::new("a % is not followed by two hex digits of UTF-8", "write %25 for the sign itself");
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

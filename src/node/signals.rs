@@ -1,7 +1,7 @@
 //! Signals, turned into events of the main thread.
 
 use crate::cli::Exit;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 use tracing::error;
@@ -15,6 +15,8 @@ pub(super) enum Signal {
     Report,
     /// To compare what the directory says of this node with what is so.
     Reconcile,
+    /// To read the nodes of the cluster again.
+    Reload,
 }
 
 /// The signals that this process handles from now on.
@@ -23,10 +25,10 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes over TERM, INT, USR1 and USR2. The second of the stopping ones ends the process where it stands:
+    /// Takes over TERM, INT, HUP, USR1 and USR2. The second of the stopping ones ends the process where it stands:
     /// it is for a node that does not get to its end by itself.
     pub(super) fn take() -> std::io::Result<Self> {
-        let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGUSR1, SIGUSR2])?;
+        let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let (sender, events) = mpsc::sync_channel(16);
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut stopping = false;
@@ -34,6 +36,7 @@ impl Signals {
                 let event = match signal {
                     SIGUSR1 => Signal::Report,
                     SIGUSR2 => Signal::Reconcile,
+                    SIGHUP => Signal::Reload,
                     _ if stopping => {
                         error!("a second signal came; ending at once");
                         signal_hook::low_level::exit(Exit::Cut as i32);
@@ -45,7 +48,7 @@ impl Signals {
                 };
                 // A stop waits for its place in the queue; what is asked for again before it is done is one.
                 let delivered = match event {
-                    Signal::Report | Signal::Reconcile => {
+                    Signal::Report | Signal::Reconcile | Signal::Reload => {
                         !matches!(sender.try_send(event), Err(mpsc::TrySendError::Disconnected(_)))
                     }
                     Signal::Stop(_) => sender.send(event).is_ok(),

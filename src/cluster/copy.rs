@@ -1,0 +1,191 @@
+//! The copy of what the table of a cluster said last: the file `cluster.json` in the data directory.
+//!
+//! It is replaced as a whole: written beside, synced, renamed, folder synced. One that is of another version, broken or of
+//! another cluster is told, and is as good as none.
+
+use super::topology::{Id, Node, Topology};
+use crate::config;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const FILE: &str = "cluster.json";
+/// While it is being written; the data directory takes what ends so for a leftover.
+const STAGED: &str = "cluster.json.new";
+const VERSION: u32 = 1;
+
+/// What was kept.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) read_at: SystemTime,
+    /// The table and its database, without a password.
+    pub(super) source: String,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// Why there is no copy, or none could be kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CopyError {
+    #[error("there is no copy of them in {0}")]
+    None(String),
+    #[error("the copy of them is of no use: {0}")]
+    Useless(String),
+    #[error("no copy of them can be kept at {path}: {source}")]
+    Io { path: String, source: io::Error },
+}
+
+/// What every version has.
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    read_at_s: u64,
+    source: String,
+    cluster_id: Id,
+    nodes: Vec<CopiedNode>,
+}
+
+/// A node in the forms of the table.
+#[derive(Serialize, Deserialize)]
+struct CopiedNode {
+    node_id: Id,
+    url: String,
+    state: u8,
+    no_ping_retries: u32,
+    priority: u32,
+    sip_addr: String,
+    seed: bool,
+    description: Option<String>,
+}
+
+impl From<&Node> for CopiedNode {
+    fn from(node: &Node) -> Self {
+        Self {
+            node_id: node.id,
+            url: node.url.to_string(),
+            state: node.is_enabled.into(),
+            no_ping_retries: node.no_ping_retries,
+            priority: node.priority,
+            sip_addr: node.sip_addr.to_string(),
+            seed: node.is_seed,
+            description: node.description.clone(),
+        }
+    }
+}
+
+impl CopiedNode {
+    fn node(self) -> Result<Node, config::Wrong> {
+        Ok(Node {
+            id: self.node_id,
+            url: config::bin_address(&self.url)?,
+            is_enabled: self.state == 1,
+            no_ping_retries: self.no_ping_retries,
+            priority: self.priority,
+            sip_addr: config::sip_address(&self.sip_addr)?,
+            is_seed: self.seed,
+            description: self.description,
+        })
+    }
+}
+
+/// Where it is.
+pub(super) fn path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+/// Keeps the nodes that `source` has told.
+pub(super) fn keep(directory: &Path, source: &str, topology: &Topology, now: SystemTime) -> Result<(), CopyError> {
+    let document = Document {
+        version: VERSION,
+        read_at_s: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        source: source.to_owned(),
+        cluster_id: topology.cluster_id(),
+        nodes: topology.nodes().iter().map(CopiedNode::from).collect(),
+    };
+    let write = || -> io::Result<()> {
+        let staged = directory.join(STAGED);
+        let mut text = serde_json::to_vec_pretty(&document)?;
+        text.push(b'\n');
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(staged, path(directory))?;
+        File::open(directory)?.sync_all()
+    };
+    write().map_err(|source| CopyError::Io { path: path(directory).display().to_string(), source })
+}
+
+/// What was kept last of this cluster.
+pub(super) fn find(directory: &Path, cluster_id: Id) -> Result<Kept, CopyError> {
+    let path = path(directory);
+    let text = fs::read(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => CopyError::None(directory.display().to_string()),
+        _ => CopyError::Useless(format!("{} cannot be read: {error}", path.display())),
+    })?;
+    let useless = |why: String| CopyError::Useless(format!("{} {why}", path.display()));
+    let damaged = |error: serde_json::Error| useless(format!("is damaged: {error}"));
+    let Version { version } = serde_json::from_slice(&text).map_err(damaged)?;
+    if version != VERSION {
+        return Err(useless(format!("is of version {version}, and this release knows version {VERSION}")));
+    }
+    let document: Document = serde_json::from_slice(&text).map_err(damaged)?;
+    let Document { read_at_s, source, cluster_id: copied, nodes, .. } = document;
+    if copied != cluster_id {
+        return Err(useless(format!("is of cluster {copied}, and this node is in cluster {cluster_id}")));
+    }
+    let nodes = nodes.into_iter().map(CopiedNode::node).collect::<Result<_, _>>();
+    let nodes = nodes.map_err(|wrong| useless(format!("is damaged: {}", wrong.what)))?;
+    Ok(Kept { read_at: UNIX_EPOCH + Duration::from_secs(read_at_s), source, nodes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::rows;
+    use crate::cluster::rows::tests::{id, with_backups};
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("sipfed-copy-{}-{name}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_with_when_and_from_where() {
+        let folder = folder("kept");
+        let topology = rows::topology(&with_backups(), id(1), id(2), "clusterer").unwrap();
+        assert!(matches!(find(&folder, id(1)), Err(CopyError::None(_))));
+        let read_at = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        keep(&folder, "elsewhere", &topology, UNIX_EPOCH).unwrap();
+        keep(&folder, "clusterer at mysql://h:3306/d", &topology, read_at).unwrap();
+        let kept = find(&folder, id(1)).unwrap();
+        assert_eq!((kept.read_at, &*kept.source), (read_at, "clusterer at mysql://h:3306/d"));
+        assert_eq!(kept.nodes, topology.nodes());
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_copy_that_is_of_no_use_says_why() {
+        let folder = folder("useless");
+        let topology = rows::topology(&with_backups(), id(1), id(2), "clusterer").unwrap();
+        keep(&folder, "s", &topology, SystemTime::now()).unwrap();
+        let why = |cluster| find(&folder, id(cluster)).unwrap_err().to_string();
+        assert!(why(2).contains("is of cluster 1, and this node is in cluster 2"));
+        let text = fs::read_to_string(path(&folder)).unwrap();
+        fs::write(path(&folder), text.replace("\"version\": 1", "\"version\": 2")).unwrap();
+        assert!(why(1).contains("is of version 2"));
+        fs::write(path(&folder), &text[..text.len() / 2]).unwrap();
+        assert!(why(1).contains("is damaged"));
+        fs::remove_dir_all(&folder).unwrap();
+        let told = keep(&folder, "s", &topology, SystemTime::now()).unwrap_err().to_string();
+        assert!(told.starts_with("no copy of them can be kept at "), "{told}");
+    }
+}

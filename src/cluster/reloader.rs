@@ -1,0 +1,62 @@
+//! The thread that reads the table of the cluster again when the node is told to.
+//!
+//! In: that somebody asks. Out: the homes of the other nodes, to whoever keeps the directory; what has changed, in the log.
+//! A reading that fails leaves everything as it was. Asking never waits: what is asked while a reading goes on is one more
+//! reading. Owned by the node; the thread ends with the process, or some time after this was dropped.
+
+use super::{Provisioning, Topology};
+use crate::directory::PeersSender;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use tracing::{info, warn};
+
+/// The running thread.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    asked: SyncSender<()>,
+}
+
+impl Reloader {
+    /// `topology` is what the node runs with. Without a directory nobody wants the peers.
+    pub(crate) fn start(
+        provisioning: Provisioning,
+        topology: Topology,
+        peers: Option<PeersSender>,
+    ) -> io::Result<Self> {
+        let (asked, asking) = mpsc::sync_channel(1);
+        let home = topology.home();
+        let mut known = topology;
+        std::thread::Builder::new().name("cluster".to_owned()).spawn(move || {
+            while asking.recv().is_ok() {
+                let newer = match provisioning.read() {
+                    Ok(newer) => newer,
+                    Err(error) => {
+                        let why = error.to_string();
+                        warn!(why, "the nodes of the cluster stay as they are: they could not be read again");
+                        continue;
+                    }
+                };
+                let changes = known.changes_to(&newer);
+                known = newer;
+                if let Some(peers) = &peers {
+                    let homes = known.peers_of(home).iter().map(|peer| peer.to_string().into()).collect::<Arc<[_]>>();
+                    peers.send(homes);
+                }
+                if !known.home().is_same(home) {
+                    let (running, written) = (home.to_string(), known.home().to_string());
+                    warn!(running, written, "the sip_addr of this node has changed: restart it to take it over");
+                }
+                provisioning.keep_or_warn(&known);
+                info!(changes = changes.join("; "), "the nodes of the cluster were read again");
+            }
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// Has the source read again.
+    pub(crate) fn reload(&self) {
+        // What does not fit has been asked for already and is still to be done.
+        let _ = self.asked.try_send(());
+    }
+}

@@ -1,0 +1,276 @@
+//! Values of a file that are valid one by one and contradict each other.
+
+use super::reader::Places;
+use super::{Config, Problem};
+use crate::cluster::{Fault, Provisioning, Topology};
+use sipfed_proto::Transport;
+use sipfed_proto::settings::Foreign;
+
+/// A shorter lease would end before a node that restarts has taken it anew.
+const LEASE_S_MIN: u32 = 60;
+
+/// Looks at values that are valid one by one and may contradict each other; where none do, the nodes of the file make
+/// this one's home and peers.
+pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
+    let Config { cluster, node } = &*config;
+    let registrar = &cluster.registrar;
+    let mut found = Conflicts { places, problems: Vec::new() };
+    found.at_most(
+        ("registrar.min_expires_s", registrar.min_expires_s),
+        ("registrar.max_expires_s", registrar.max_expires_s),
+    );
+    if registrar.min_expires_s <= registrar.max_expires_s {
+        found.at_most(
+            ("registrar.min_expires_s", registrar.min_expires_s),
+            ("registrar.default_expires_s", registrar.default_expires_s),
+        );
+        found.at_most(
+            ("registrar.default_expires_s", registrar.default_expires_s),
+            ("registrar.max_expires_s", registrar.max_expires_s),
+        );
+    }
+    found.at_most(("timers.t1_ms", cluster.timers.t1_ms), ("timers.t2_ms", cluster.timers.t2_ms));
+    if cluster.domains.is_empty() && !cluster.own_addresses_are_domains {
+        found.add(
+            "no request could ever be for this node: it has no domain",
+            &[("domains.own_addresses_are_domains", "so its addresses are none"), ("domains.names", "none")],
+            "name a domain in domains.names, or set own_addresses_are_domains = true",
+        );
+    }
+    if node.listen.is_empty() {
+        found.add(
+            "node.listen is empty, so nothing could be received",
+            &[("node.listen", "at least one")],
+            "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
+        );
+    }
+    if let Foreign::Relay(transport @ Transport::Udp, addr) = node.foreign {
+        let can_send = |listener: &sipfed_proto::Listener| {
+            listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
+        };
+        if !node.listen.iter().any(can_send) {
+            let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
+            found.add(
+                &format!("proxy.foreign is reached over UDP and {family}, and no listener is of that kind"),
+                &[("proxy.foreign", "sent from a listening socket"), ("node.listen", "none of that kind")],
+                "add a UDP listener of that family to node.listen, or relay over tcp:",
+            );
+        }
+    }
+    directory_conflicts(config, &mut found);
+    cluster_conflicts(config, &mut found);
+    found.problems
+}
+
+fn directory_conflicts(config: &Config, found: &mut Conflicts<'_>) {
+    let Config { cluster, node } = config;
+    let directory = &cluster.directory;
+    if directory.url.is_some() && node.home.is_none() && !Provisioning::is_asked_for(config) {
+        found.add(
+            "directory.url is given without directory.home, so there is nothing to publish",
+            &[("directory.url", "needs a home")],
+            "add home = \"ADDRESS\" below [directory], the address under which other nodes reach this one, or a [cluster], \
+             which has it; or remove url",
+        );
+    }
+    if (1..LEASE_S_MIN).contains(&directory.lease_s) {
+        found.add(
+            "directory.lease_s is too small",
+            &[("directory.lease_s", "0, or 60 to 2592000 seconds")],
+            "write 60 or more, or 0 for rows without end; the default is 86400",
+        );
+    }
+}
+
+fn cluster_conflicts(config: &mut Config, found: &mut Conflicts<'_>) {
+    let (db_url, nodes) = (&config.node.db_url, &config.cluster.provisioning.nodes);
+    if db_url.is_some() && !nodes.is_empty() {
+        found.add(
+            "the nodes of the cluster are asked for twice: in a database, and in the file",
+            &[("cluster.db_url", "a database"), ("cluster.node", "the file")],
+            "remove cluster.db_url, or every [[cluster.node]]",
+        );
+        return;
+    }
+    let Some(current_id) = config.node.current_id else {
+        if Provisioning::is_asked_for(config) {
+            found.add(
+                "cluster.current_id is missing, so this node does not know which of the nodes it is",
+                &[("cluster.db_url", "the nodes stand there"), ("cluster.node", "the nodes")],
+                "add current_id = N below [cluster], with the node_id of this node",
+            );
+        }
+        return;
+    };
+    if !Provisioning::is_asked_for(config) {
+        found.add(
+            "cluster.current_id is given, and there are no nodes",
+            &[("cluster.current_id", "of which nodes?")],
+            "add db_url = \"mysql://…\" below [cluster], or a [[cluster.node]] for every node; or remove current_id",
+        );
+    }
+    if nodes.is_empty() {
+        return;
+    }
+    let cluster_id = config.cluster.provisioning.cluster_id;
+    match Topology::new(cluster_id, current_id, nodes.clone(), "the file") {
+        Ok(topology) => {
+            if let Err(Fault { what, right, .. }) = config.join(&topology) {
+                found.add(&what, &[("directory.home", "here"), ("directory.peers", "here")], &right);
+            }
+        }
+        Err(faults) => {
+            for Fault { what, right, at } in faults {
+                // What a node leaves out is told at its table.
+                let keys = at
+                    .map(|(index, column)| [format!("cluster.node.{index}.{column}"), format!("cluster.node.{index}")]);
+                let key = keys.into_iter().flatten().find(|key| found.places.contains_key(key));
+                found.add(&what, &[(key.as_deref().unwrap_or("cluster.current_id"), "here")], &right);
+            }
+        }
+    }
+}
+
+struct Conflicts<'p> {
+    places: &'p Places,
+    problems: Vec<Problem>,
+}
+
+impl Conflicts<'_> {
+    fn at_most(&mut self, (lower, low): (&str, u32), (upper, high): (&str, u32)) {
+        if low > high {
+            self.add(
+                &format!("{lower} is more than {upper}"),
+                &[(lower, &format!("{low} here")), (upper, &format!("{high} here"))],
+                &format!("{lower} = {low} and {upper} = {high} in force (what the file does not name has its default); lower the one or raise the other"),
+            );
+        }
+    }
+
+    /// Points at those of the keys that the file names; a conflict has at least one of them.
+    fn add(&mut self, what: &str, keys: &[(&str, &str)], right: &str) {
+        let places = keys
+            .iter()
+            .filter_map(|(key, label)| Some((self.places.get(*key)?.clone(), (*label).to_owned())))
+            .collect();
+        self.problems.push(Problem { what: what.to_owned(), places, right: right.to_owned() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "[cluster]\ncurrent_id = 1\ndb_url = \"mysql://opensips:opensipsrw@localhost/opensips\"\n";
+
+    /// The nodes of two homes, each with a backup.
+    const NODES: &str = "\
+[cluster]
+current_id = 2
+[[cluster.node]]
+node_id = 1
+url = \"bin:10.0.0.177\"
+sip_addr = \"10.0.0.223\"
+seed = true
+[[cluster.node]]
+node_id = 2
+url = \"bin:10.0.0.178\"
+sip_addr = \"10.0.0.223\"
+[[cluster.node]]
+node_id = 3
+url = \"bin:10.0.0.179\"
+sip_addr = \"10.0.0.224\"
+seed = true
+[[cluster.node]]
+node_id = 4
+url = \"bin:10.0.0.180\"
+sip_addr = \"10.0.0.224\"
+description = \"the last one\"
+";
+
+    const DIRECTORY: &str = "[directory]\nurl = \"cassandra://10.0.0.5/opensips.userlocation\"\n";
+
+    fn problems(text: &str) -> Vec<(String, usize, String)> {
+        let problems = Config::parse(text).expect_err("the file should be refused");
+        problems.into_iter().map(|problem| (problem.what.clone(), problem.start(), problem.right)).collect()
+    }
+
+    fn only(text: &str, what: &str) {
+        let problems = problems(text);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].0.contains(what), "{problems:?}");
+    }
+
+    #[test]
+    fn nodes_of_the_file_give_home_and_peers() {
+        let config = Config::parse(&format!("{NODES}{DIRECTORY}")).unwrap();
+        let directory = config.settings().directory.unwrap();
+        assert_eq!((&*directory.home, &*directory.peers), ("10.0.0.223", &["10.0.0.224".to_owned()][..]));
+        let nodes = &config.cluster.provisioning.nodes;
+        assert_eq!(nodes.iter().map(|node| node.is_seed).collect::<Vec<_>>(), [true, false, true, false]);
+        assert_eq!(nodes[3].description.as_deref(), Some("the last one"));
+        // What the file says as well has to be the same.
+        let same = "home = \"10.0.0.223:5060\"\npeers = [\"10.0.0.224\", \"10.0.0.223\"]\n";
+        assert!(Config::parse(&format!("{NODES}{DIRECTORY}{same}")).is_ok());
+        only(
+            &format!("{NODES}{DIRECTORY}home = \"10.0.0.1\"\n"),
+            "directory.home is 10.0.0.1, and the sip_addr of node 2",
+        );
+        let peers = "peers = [\"10.0.0.9\"]\n";
+        only(
+            &format!("{NODES}{DIRECTORY}{peers}"),
+            "directory.peers has 10.0.0.9, and the other homes of the cluster are",
+        );
+    }
+
+    #[test]
+    fn a_table_needs_no_home_in_the_file() {
+        let config = Config::parse(&format!("{TABLE}{DIRECTORY}")).unwrap();
+        assert_eq!(config.node.db_url.unwrap().to_string(), "mysql://localhost:3306/opensips");
+        assert_eq!(config.cluster.provisioning.table, "clusterer");
+        only(DIRECTORY, "without directory.home");
+    }
+
+    #[test]
+    fn nodes_stand_in_one_place_and_this_one_is_among_them() {
+        only(&format!("{TABLE}{}", &NODES[NODES.find("[[").unwrap()..]), "asked for twice");
+        only(&NODES.replace("current_id = 2\n", ""), "cluster.current_id is missing");
+        only(&TABLE.replace("current_id = 1\n", ""), "cluster.current_id is missing");
+        only("[cluster]\ncurrent_id = 1\n", "cluster.current_id is given, and there are no nodes");
+        only(&NODES.replace("current_id = 2", "current_id = 5"), "node 5, which is this node, is not in the file");
+        let disabled = NODES.replace("node_id = 2\n", "node_id = 2\nstate = \"disabled\"\n");
+        only(&disabled, "node 2, which is this node, is disabled in the file");
+        let twice = NODES.replace("node_id = 4", "node_id = 3");
+        only(&twice, "the file names node_id 3 of cluster 1 twice");
+        assert_eq!(problems(&twice)[0].1, twice.rfind("3\nurl = \"bin:10.0.0.180\"").unwrap(), "the second of the two");
+    }
+
+    #[test]
+    fn a_node_that_lacks_something_is_told_what() {
+        let text = "[cluster]\ncurrent_id = 1\n[[cluster.node]]\nnode_id = 1\nurl = \"bin:10.0.0.1\"\n";
+        let told = problems(text);
+        assert_eq!(
+            told,
+            [(
+                "a [[cluster.node]] has no sip_addr".to_owned(),
+                text.find("[[").unwrap(),
+                "add sip_addr = \"192.0.2.1\"".to_owned()
+            )]
+        );
+        let more = "sip_addr = \"sip.example.com\"\nstat = 1\nnode_id = 0\n".to_owned();
+        let told = problems(&format!("{}{more}", text.replace("node_id = 1\n", "")));
+        let what: Vec<&str> = told.iter().map(|(what, ..)| &**what).collect();
+        assert_eq!(
+            what,
+            [
+                "cluster.node.sip_addr cannot be \"sip.example.com\"",
+                "unknown key cluster.node.stat",
+                "cluster.node.node_id = 0 is too small"
+            ]
+        );
+        assert_eq!(told[1].2, "did you mean state?");
+        only("[cluster]\nsip_addr = \"10.0.0.1\"\n", "unknown key cluster.sip_addr");
+        assert_eq!(problems("[cluster]\nsip_addr = \"10.0.0.1\"\n")[0].2, "sip_addr belongs below [[cluster.node]]");
+        only("[cluster.node]\nnode_id = 1\n", "cluster.node is a list of tables");
+    }
+}
