@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and the commands that are done at once.
 
 use crate::cluster::Provisioning;
+use crate::cluster_tool::{self, ClusterCommand};
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
@@ -42,9 +43,10 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; a node that was asked to stop has drained and stopped
   1  the node could not start, the data directory is in use, missing, or no node's, or the store
-     of the federation could not be reached or answered no
+     of the federation or the database of the cluster could not be reached or answered no
   2  the command line is wrong
-  3  the configuration file cannot be read or is not valid
+  3  the configuration file cannot be read or is not valid, or what the database of the cluster
+     has is not
   4  the host lacks something; the message names the command that mends it
   5  a second signal ended the node before it had drained
   6  the log is damaged; `sipfed log verify` names file, record and reason
@@ -105,6 +107,13 @@ pub(crate) enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: DirectoryCommand,
+    },
+    /// Shows the nodes of the cluster.
+    #[command(after_help = cluster_tool::EXAMPLES)]
+    Cluster {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ClusterCommand,
     },
     /// Prints a configuration file that names every key with its default.
     #[command(after_help = "Example:\n  sipfed defaults > sipfed.toml")]

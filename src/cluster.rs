@@ -23,6 +23,7 @@ pub(crate) use source::SourceError;
 pub(crate) use topology::{Fault, Id, Node, Topology};
 pub(crate) use url::SqlUrl;
 
+use crate::cli::Exit;
 use crate::config::Config;
 use crate::data_directory;
 use copy::Kept;
@@ -39,6 +40,8 @@ pub(crate) struct Provisioning {
     current_id: Id,
     /// Where the copy is.
     directory: PathBuf,
+    /// Whether the file names peers as well.
+    names_peers: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,12 +93,21 @@ impl Provisioning {
             cluster_id: shared.cluster_id,
             current_id: node.current_id?,
             directory: node.data_directory.clone().unwrap_or_else(data_directory::usual),
+            names_peers: !config.cluster.directory.peers.is_empty(),
         })
     }
 
     /// Whether the configuration names nodes, or where they stand.
     pub(crate) fn is_asked_for(config: &Config) -> bool {
         config.node.db_url.is_some() || !config.cluster.provisioning.nodes.is_empty()
+    }
+
+    /// Where the nodes stand, for people; without a password.
+    pub(crate) fn source(&self) -> String {
+        match &self.source {
+            Source::File(nodes) => format!("the {} nodes in the file", nodes.len()),
+            Source::Table { url, table, .. } => format!("the table {table} at {url}"),
+        }
     }
 
     /// Whether it can be read anew while the node runs.
@@ -142,9 +154,7 @@ impl Provisioning {
         match &self.source {
             // The file is there whenever the node is.
             Source::File(_) => Ok(()),
-            Source::Table { url, table, .. } => {
-                copy::keep(&self.directory, &format!("{table} at {url}"), topology, SystemTime::now())
-            }
+            Source::Table { .. } => copy::keep(&self.directory, &self.source(), topology, SystemTime::now()),
         }
     }
 }
@@ -161,11 +171,7 @@ impl Provisioning {
 
 impl fmt::Display for Provisioning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, node {}, of ", self.cluster_id, self.current_id)?;
-        match &self.source {
-            Source::File(nodes) => write!(f, "the {} nodes in the file", nodes.len()),
-            Source::Table { url, table, .. } => write!(f, "the table {table} at {url}"),
-        }
+        write!(f, "{}, node {}, of {}", self.cluster_id, self.current_id, self.source())
     }
 }
 
@@ -176,6 +182,11 @@ impl fmt::Display for Unknown {
 }
 
 impl Unknown {
+    /// What a command ends with.
+    pub(crate) fn exit(&self) -> Exit {
+        if matches!(self.reason, SourceError::Wrong(_)) { Exit::BadConfiguration } else { Exit::Failed }
+    }
+
     /// What would help.
     pub(crate) fn right(&self) -> &'static str {
         match self.reason {

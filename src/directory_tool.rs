@@ -15,6 +15,7 @@ mod show;
 mod verify;
 
 use crate::cli::{self, Exit};
+use crate::cluster::Provisioning;
 use crate::config::{Config, SipAddress};
 use crate::directory::{Schema, Store, StoreError, StoreOptions, StoreUrl};
 use crate::stdout::{self, Output};
@@ -255,7 +256,9 @@ impl Target {
     }
 
     fn of_config(path: &std::path::Path, is_json: bool) -> Result<Self, Stop> {
-        let Config { cluster, node } = cli::read_config(path).map_err(Stop::Told)?;
+        let mut config = cli::read_config(path).map_err(Stop::Told)?;
+        let is_known = know_cluster(&mut config)?;
+        let Config { cluster, node } = config;
         let directory = cluster.directory;
         let Some(url) = directory.url else {
             return Err(Stop::Configuration(
@@ -275,7 +278,7 @@ impl Target {
             timeout: Duration::from_millis(directory.timeout_ms.into()).max(TIMEOUT),
             lease_s: directory.lease_s,
         };
-        let named = Some(Named { home: node.home, peers: directory.peers });
+        let named = is_known.then_some(Named { home: node.home, peers: directory.peers });
         Ok(Self {
             url,
             options,
@@ -309,6 +312,22 @@ impl Target {
 
     async fn connect(&self) -> Result<Store, StoreError> {
         Store::connect(&self.url, &self.options).await
+    }
+}
+
+/// Takes home and peers from the cluster, where the configuration has one. Says whether they are known; what the store
+/// holds can be told without.
+fn know_cluster(config: &mut Config) -> Result<bool, Stop> {
+    let Some(provisioning) = Provisioning::of(config) else { return Ok(true) };
+    match provisioning.known() {
+        Ok(known) => {
+            config.join(&known.topology).map_err(|fault| Stop::Configuration(fault.what, fault.right))?;
+            Ok(true)
+        }
+        Err(unknown) => {
+            eprintln!("the homes of this cluster are not named below: {unknown}");
+            Ok(false)
+        }
     }
 }
 

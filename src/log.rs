@@ -29,7 +29,7 @@ pub(crate) fn init(format: LogFormat, level: LogLevel) {
     // Drivers of databases tell of each attempt while their server is away, as a warning or an error; the directory
     // tells that once, with what they say.
     let drivers = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
-    for driver in ["scylla", "mongodb"] {
+    for driver in ["scylla", "mongodb", "sqlx"] {
         filter = filter.with_target(driver, drivers);
     }
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -7,6 +7,7 @@
 
 mod cli;
 mod cluster;
+mod cluster_tool;
 mod config;
 mod data_directory;
 mod directory;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => node::serve(&arguments),
         Command::Check { file } => cli::check(&file),
         Command::Log { command } => log_tool::run(&command),
+        Command::Cluster { command } => cluster_tool::run(&command),
         Command::Directory { command } => directory_tool::run(&command),
         Command::Defaults => cli::defaults(),
         Command::Version => cli::version(),

@@ -38,6 +38,9 @@ impl Reloader {
                     }
                 };
                 let changes = known.changes_to(&newer);
+                if provisioning.names_peers && known.peers_of(home) != newer.peers_of(home) {
+                    warn!("directory.peers says otherwise now: remove it, or the next start is refused");
+                }
                 known = newer;
                 if let Some(peers) = &peers {
                     let homes = known.peers_of(home).iter().map(|peer| peer.to_string().into()).collect::<Arc<[_]>>();

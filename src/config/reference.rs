@@ -93,8 +93,9 @@ mod tests {
 none at all. `sipfed check FILE` says whether a file is valid, and otherwise names the file, line, column and key of
 everything that is wrong, with what would be right.
 
-The file is read once, at start; a change takes effect with the next start. Options of the command line
-(`--listen`, `--shards`, `--log-format`, `--log-level`) stand above the file.
+The file is read once, at start; a change takes effect with the next start. The table of a cluster's nodes, which is not
+in the file, is read again on SIGHUP. Options of the command line (`--listen`, `--shards`, `--log-format`, `--log-level`)
+stand above the file.
 
 The scope of a key is *cluster* where all nodes of a cluster need the same value, and *node* where each has its own.
 Times and sizes are whole numbers whose unit ends the name of the key.
@@ -117,7 +118,7 @@ overflow = \"evict_oldest\"
 format = \"json\"
 ```
 
-This page is made from the tables in `src/config/cluster.rs` and `src/config/node.rs`;
+This page is made from the tables in `src/config/cluster.rs`, `src/config/member.rs` and `src/config/node.rs`;
 `UPDATE_REFERENCE=1 cargo test -p sipfed reference` writes it anew.
 
 ";

@@ -22,9 +22,8 @@ pub(super) struct Member {
 pub(super) fn join(config: &mut Config) -> Result<Option<Member>, Exit> {
     let Some(provisioning) = Provisioning::of(config) else { return Ok(None) };
     let Known { topology, substitute } = provisioning.known().map_err(|unknown| {
-        let exit = if matches!(unknown.reason, SourceError::Wrong(_)) { Exit::BadConfiguration } else { Exit::Failed };
         refused(config, &unknown.to_string(), unknown.right());
-        exit
+        unknown.exit()
     })?;
     if let Some(Substitute { reason, age, from }) = &substitute {
         let (why, age_s) = (reason.to_string(), age.as_secs());
@@ -57,9 +56,15 @@ impl Member {
             cluster = %provisioning,
             home = %topology.home(),
             peers = texts(&topology.peers()).join(" "),
-            backups = topology.backups(topology.current()).count() as u64,
             "member of a cluster"
         );
+        let backups: Vec<String> = topology.backups(topology.current()).map(|node| node.id.to_string()).collect();
+        if peers.is_some() && !backups.is_empty() {
+            warn!(
+                backups = backups.join(" "),
+                "other nodes have this one's home, and this release keeps no hot backup: run one of them at a time"
+            );
+        }
         if is_fresh {
             provisioning.keep_or_warn(&topology);
         }

@@ -118,7 +118,7 @@ impl Daemon {
     }
 
     /// The next log line with this message.
-    fn line(&mut self, message: &str) -> String {
+    pub(crate) fn line(&mut self, message: &str) -> String {
         let wanted = format!("\"message\":\"{message}\"");
         loop {
             let Ok(line) = self.log.recv_timeout(PATIENCE) else {
@@ -131,7 +131,8 @@ impl Daemon {
         }
     }
 
-    fn signal(&self, name: &str) {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.pid)).status();
         assert!(status.unwrap().success());
     }

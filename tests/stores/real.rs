@@ -30,6 +30,13 @@ pub(crate) fn mongodb() -> String {
     shared("mongodb", "MONGODB_URL")
 }
 
+/// The URL of the MariaDB that all tests share, `mysql://USER:PASSWORD@HOST:PORT/DATABASE`; it is started if it does not
+/// run. A test keeps to tables that nobody else uses.
+#[allow(dead_code, reason = "not every test that uses a database uses this one")]
+pub(crate) fn mysql() -> String {
+    shared("mysql", "MYSQL_URL")
+}
+
 fn shared(store: &str, variable: &str) -> String {
     match std::env::var(variable) {
         Ok(url) if !url.is_empty() => url,
