@@ -53,7 +53,15 @@ fn sipfed(arguments: &[&str]) -> (i32, String, String) {
 /// A node that does not start: what it ends with and says.
 fn refused(file: &str) -> (i32, String) {
     let folder = folder();
-    let (path, data) = (folder.join("sipfed.toml"), folder.join("data"));
+    let refused = refused_with_copy(file, &folder.join("data"));
+    std::fs::remove_dir_all(folder).unwrap();
+    refused
+}
+
+/// The same with a data directory that may have a copy.
+fn refused_with_copy(file: &str, data: &Path) -> (i32, String) {
+    let folder = folder();
+    let path = folder.join("sipfed.toml");
     std::fs::write(&path, format!("[node]\nlisten = [\"udp:127.0.0.1:0\"]\n{file}")).unwrap();
     let (code, _, told) = sipfed(&["serve", "--config", path.to_str().unwrap(), "--data-dir", data.to_str().unwrap()]);
     std::fs::remove_dir_all(folder).unwrap();
@@ -171,6 +179,37 @@ fn a_row_that_is_wrong_is_refused_by_a_start_and_by_a_reload() {
 }
 
 #[test]
+fn a_node_whose_table_has_become_wrong_starts_by_its_copy_and_tells_it_as_an_error() {
+    let table = Table::new(PAIR);
+    let (home, data) = (table.address(177), folder());
+    let file = file(&table, &table.url, 1, "memory:");
+    // One that keeps no bindings keeps the copy all the same; one that does is not kept from its data directory by it.
+    node(&home, &format!("{file}[persistence]\ndurability = \"none\"\n"), Some(&data)).stop();
+    table.run("UPDATE clusterer SET url = 'bin:' WHERE node_id = 3");
+    let log = node(&home, &file, Some(&data)).end();
+    let line = log.iter().find(|line| line.contains("the nodes of the cluster are those of the copy")).unwrap();
+    assert!(line.contains("\"level\":\"error\"") && line.contains("node_id 3: url cannot be 'bin:'"), "{line}");
+    // Of another cluster it is no copy.
+    let (code, told) = refused_with_copy(&file.replace("[cluster]\n", "[cluster]\ncluster_id = 2\n"), &data);
+    assert_eq!(code, 3, "{told}");
+    assert!(
+        told.contains("has no node of cluster 2") && told.contains("is of cluster 1, and this node is in"),
+        "{told}"
+    );
+    std::fs::remove_dir_all(data).unwrap();
+}
+
+#[test]
+fn a_data_directory_that_takes_no_copy_is_no_more_than_a_warning() {
+    let table = Table::new(PAIR);
+    let file = file(&table, &table.url, 1, "memory:");
+    // Without bindings to keep, nobody makes the directory.
+    let log = node(&table.address(177), &format!("{file}[persistence]\ndurability = \"none\"\n"), None).end();
+    let line = log.iter().find(|line| line.contains("no copy of them can be kept at ")).unwrap();
+    assert!(line.contains("\"level\":\"warn\""), "{line}");
+}
+
+#[test]
 fn a_node_that_is_added_by_a_reload_is_a_peer_from_then_on() {
     let table = Table::new(PAIR);
     table.run("DELETE FROM clusterer WHERE node_id = 3");
@@ -267,6 +306,17 @@ fn a_reload_that_contradicts_the_file_is_told() {
     assert_eq!(code, 3, "{told}");
     assert!(told.contains("remove directory.peers: the cluster has them"), "{told}");
     one.stop();
+}
+
+#[test]
+fn the_types_of_columns_do_not_matter() {
+    let table = Table::new(PAIR);
+    let columns = "(id VARCHAR(9), cluster_id CHAR(10), node_id BIGINT, url BLOB, state CHAR(1), no_ping_retries DECIMAL(5), \
+                   priority BIGINT UNSIGNED, sip_addr TEXT CHARACTER SET latin1, flags VARBINARY(20), description TEXT)";
+    let other = Table::with_columns(columns, &PAIR.replace("10.0.0.", &table.network));
+    let (of_opensips, by_hand) =
+        (shown(&file(&table, &table.url, 1, "memory:")), shown(&file(&other, &other.url, 1, "memory:")));
+    assert_eq!(of_opensips, by_hand);
 }
 
 #[test]

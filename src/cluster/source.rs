@@ -6,6 +6,7 @@ use super::url::SqlUrl;
 use super::{mysql, sqlite};
 use sqlx::{ColumnIndex, Database, Decode, Type};
 use std::fmt;
+use std::io;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -95,6 +96,10 @@ impl Question<'_> {
         match error {
             sqlx::Error::Database(error) => {
                 SourceError::Refused(format!("{url} says no to reading the table {}: {}", self.table, error.message()))
+            }
+            // What rustls does not accept of the other side.
+            sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+                SourceError::Refused(format!("{url} does not speak TLS with us: {error}"))
             }
             sqlx::Error::Io(error) => SourceError::Away(format!("{url} does not answer: {error}")),
             sqlx::Error::Tls(error) => SourceError::Refused(format!("{url} does not speak TLS with us: {error}")),

@@ -47,12 +47,17 @@ pub(crate) struct Table {
 impl Table {
     /// One with these rows.
     pub(crate) fn new(insert: &str) -> Self {
+        Self::with_columns(MYSQL_COLUMNS, insert)
+    }
+
+    /// One that somebody made by hand.
+    pub(crate) fn with_columns(columns: &str, insert: &str) -> Self {
         static COUNT: AtomicU8 = AtomicU8::new(100);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("clusterer_{}_{number}", std::process::id());
         let network = format!("127.{}.{number}.", 20 + std::process::id() % 200);
         let table = Self { url: real::mysql(), name, network, number };
-        table.run(&format!("CREATE TABLE clusterer {MYSQL_COLUMNS}"));
+        table.run(&format!("CREATE TABLE clusterer {columns}"));
         table.run(insert);
         table
     }
