@@ -108,6 +108,19 @@ impl Topology {
                 faults.push(Fault::new(what, right).at(index, "node_id"));
             }
         }
+        for (index, node) in nodes.iter().enumerate() {
+            let (home, text) = (node.sip_addr, node.sip_addr.to_string());
+            let is_otherwise = |other: &&Node| other.sip_addr.is_same(home) && other.sip_addr.to_string() != text;
+            // What is published is the text.
+            if let Some(other) = nodes[..index].iter().find(is_otherwise) {
+                let what = format!(
+                    "{source} has the sip_addr of nodes {} and {} of cluster {cluster_id} in two forms of one address: {} \
+                     and {text}",
+                    other.id, node.id, other.sip_addr
+                );
+                faults.push(Fault::new(what, "write both alike").at(index, "sip_addr"));
+            }
+        }
         if nodes.len() > NODES_COUNT_MAX {
             let what = format!("{source} has {} nodes of cluster {cluster_id}", nodes.len());
             faults.push(Fault::new(what, format!("at most {NODES_COUNT_MAX} can be in a cluster; remove some")));
@@ -271,10 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn homes_are_peers_once_however_they_are_written() {
+    fn a_home_is_written_alike_everywhere() {
         let mut rows = with_backups();
         rows[3][7] = Some("10.0.0.224:5060".to_owned());
-        let topology = read(&rows, 1).unwrap();
+        assert_eq!(
+            only(&rows, 1),
+            "the table clusterer has the sip_addr of nodes 3 and 4 of cluster 1 in two forms of one address: 10.0.0.224 and \
+             10.0.0.224:5060: write both alike"
+        );
+    }
+
+    #[test]
+    fn homes_are_peers_once_and_never_that_of_the_node_itself() {
+        let topology = read(&with_backups(), 1).unwrap();
         assert_eq!(topology.peers().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.224"]);
         // A node that still runs with another home does not become its own peer.
         let home = crate::config::sip_address("10.0.0.224").unwrap();
