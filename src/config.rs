@@ -326,6 +326,12 @@ mod tests {
         assert_eq!(file.text.len(), text.len());
         assert!(file.text.contains("@h:0/k.t\" # mine") && !file.text.contains("sesame"));
 
+        let text = "[cluster]\ndb_url = \"mysql:user:sesame@h/d\"\n";
+        assert_eq!(only(text).0, "cluster.db_url cannot be what stands there");
+        assert!(!File::new("x", text).text.contains("sesame"));
+        let text = "[cluster]\ndb_url = \"mysql://user:s@h/sesame@h\"\n";
+        assert_eq!(only(text).0, "cluster.db_url cannot be \"mysql://***************@h\"");
+
         let text = "[directory]\nsecret = \"open sesame\"\n";
         assert_eq!(only(text).0, "directory.secret cannot be what stands there");
         assert_eq!(File::new("x", text).text, "[directory]\nsecret = \"**** ******\"\n");

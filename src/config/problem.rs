@@ -80,12 +80,15 @@ impl File {
 }
 
 /// The text with asterisks for what is nobody's business: what may be user and password of a URL (on each line, what is
-/// between `://` and the last `@`, since a password that is not encoded may hold anything), and what a key named `secret`
-/// is given. Every other byte keeps its place.
+/// between `://` and the last `@`, since a password that is not encoded may hold anything; all of it where `db_url` has no
+/// `://`), and what a key named `secret` is given. Every other byte keeps its place.
 pub(super) fn without_passwords(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
-        if let Some((key, value)) = line.split_once('=').filter(|(key, _)| key.trim() == "secret") {
+        let is_hidden = |key: &str, value: &str| {
+            key.trim() == "secret" || (key.trim() == "db_url" && value.contains('@') && !value.contains("://"))
+        };
+        if let Some((key, value)) = line.split_once('=').filter(|(key, value)| is_hidden(key, value)) {
             shown.push_str(key);
             shown.push('=');
             let hidden = |c: char| if c.is_ascii_graphic() && c != '"' { '*' } else { c };
