@@ -56,7 +56,8 @@ Everything is read, and nothing changed. Found and counted are:
   void       a row that its home wrote before its epoch, so that no node minds it
   at risk    in OpenSIPS's schema: a row whose key is also that of another AoR at another home,
              so that the two would overwrite each other
-  unnamed    with --config: a home that is neither directory.home nor one of directory.peers
+  unnamed    with --config: a home that is neither directory.home nor one of directory.peers, nor
+             that of a node of the cluster
 As text at most 20 examples of each are shown; --json prints all of them.
 
 Rows that differ from the bindings of a running node are not seen here: that node mends them itself,

@@ -102,6 +102,12 @@ fn nodes_of_the_tutorials_tables_form_a_federation_and_calls_go_to_the_other_hom
         assert_eq!(caller.outcome().status(), 200);
         let reports = one.reports();
         assert_eq!((total(&reports, "requests_from_peers"), total(&reports, "lookups_asked")), (1, 0));
+        let folder = folder();
+        let path = folder.join("sipfed.toml");
+        std::fs::write(&path, file(&table, &table.url, 3, &directory)).unwrap();
+        let verified = sipfed(&["directory", "verify", "--config", path.to_str().unwrap()]);
+        assert_eq!(verified.0, 0, "the homes of the cluster are known: {verified:?}");
+        std::fs::remove_dir_all(folder).unwrap();
         one.stop();
         three.stop();
     }
@@ -274,7 +280,8 @@ fn a_table_in_sqlite_one_in_mariadb_and_the_file_say_the_same() {
     {
         let (url, home) = (table.address(url), table.address(home));
         let node = format!("node_id = {id}\nurl = \"bin:{url}\"\nsip_addr = \"{home}\"\nseed = {seed}\n");
-        by_file += &format!("[[cluster.node]]\n{node}");
+        by_file.push_str("[[cluster.node]]\n");
+        by_file.push_str(&node);
     }
     assert_eq!(shown(&by_file), by_mysql);
     let home = table.address(223);

@@ -25,7 +25,8 @@ const SILENCE: Duration = Duration::from_millis(500);
 
 fn address(url: &str) -> SocketAddr {
     let (_, address) = url.split_once("://").unwrap();
-    address.trim_end_matches('/').parse().unwrap_or_else(|_| panic!("{url} has no numeric address"))
+    let (_, address) = address.rsplit_once('@').unwrap_or(("", address));
+    address.split('/').next().unwrap().parse().unwrap_or_else(|_| panic!("{url} has no numeric address"))
 }
 
 /// A connection that has asked.
@@ -73,4 +74,7 @@ fn the_shared_stores_answer() {
     assert_eq!(answer(&mut asked(&real::cassandra(), &OPTIONS), PATIENCE), Some(SUPPORTED));
     let [.., opcode, _, _, _] = answer::<16>(&mut asked(&real::mongodb(), PING), PATIENCE).unwrap();
     assert_eq!(opcode, 0xdd, "OP_MSG answers OP_MSG");
+    // Who speaks MySQL is greeted, with version 10 of the protocol behind a length of three bytes and a number.
+    let [.., number, version] = answer::<5>(&mut asked(&real::mysql(), &[]), PATIENCE).unwrap();
+    assert_eq!((number, version), (0, 10), "a greeting");
 }
