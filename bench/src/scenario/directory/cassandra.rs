@@ -17,7 +17,7 @@ use std::time::Duration;
 /// Rows that the bare driver writes before anything counts: Java compiles what runs often.
 const WARM_UP_ROWS: u32 = 300_000;
 /// How long the store is left alone between two turns.
-const SETTLE: Duration = Duration::from_millis(1000);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What the rounds of one writer came to.
 #[derive(Default)]

@@ -22,7 +22,7 @@ use std::time::Duration;
 const NEW_ONE_OF: u32 = 10;
 const WINDOW: u32 = 256;
 /// How long what waited for a store may take once it answers.
-const THAW_PATIENCE: Duration = Duration::from_secs(120);
+const THAW_PATIENCE: Duration = Duration::from_mins(2);
 /// What takes turns: who registers, and how the store is.
 const WAYS: [(&str, usize, bool); 3] =
     [("the store answers", 0, false), ("the store is frozen", 0, true), ("no directory", 1, true)];

@@ -36,7 +36,7 @@ struct Caller {
     port: u16,
     template: InviteTemplate,
     number: u32,
-    caller: u32,
+    subscriber: u32,
 }
 
 /// One of the three ways that are compared.
@@ -145,19 +145,19 @@ fn register(node: &Node, phone: &UdpSocket, first: u32) -> Result<(), Error> {
 }
 
 impl Caller {
-    fn new(node: &Node, domain: &str, caller: u32) -> Result<Self, Error> {
+    fn new(node: &Node, domain: &str, subscriber: u32) -> Result<Self, Error> {
         let socket = socket(node)?;
         socket.connect(node.server.address()).doing("connecting the caller's socket")?;
         let port = socket.local_addr().doing("reading the caller's port")?.port();
         let template = InviteTemplate::new(node.server.address(), domain)?;
-        Ok(Self { socket, port, template, number: 0, caller })
+        Ok(Self { socket, port, template, number: 0, subscriber })
     }
 
     /// One call, refused by whom it reaches at the socket `at`: from the sending of the INVITE to its arrival there.
     fn call(&mut self, callee: u32, at: &UdpSocket) -> Result<Duration, Error> {
         self.number += 1;
         let call = Branch { phase: 1, number: self.number };
-        let invitation = Invitation { caller: self.caller, callee, port: self.port, call };
+        let invitation = Invitation { caller: self.subscriber, callee, port: self.port, call };
         let mut room = [0; DATAGRAM_BYTES_MAX];
         self.template.write(&invitation, &mut room);
         let sent = Instant::now();

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The domain of all AoRs, for which every node of a federation is responsible.
 const DOMAIN: &str = "bench.example";
 /// How long a node may take to find its store and to compare what it says.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A daemon and what loads it.
 pub(super) struct Node {

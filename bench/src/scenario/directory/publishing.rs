@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How often the daemon is asked while it is loaded.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// How long the rows of a stretch may take after the last REGISTER.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+const DRAIN_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
