@@ -178,9 +178,12 @@ impl DirectoryPort {
         Self { link, shard: usize::from(shard.0), done: None, forgotten: 0 }
     }
 
-    /// Whether there is no order.
-    pub(crate) fn is_idle(&self) -> bool {
-        self.link.queues[self.shard].orders.is_empty()
+    /// Whether there is no order, and nothing that could be told: what did not fit before may fit by now, and whoever
+    /// made room has rung already.
+    pub(crate) fn is_idle(&self, machine: &Shard) -> bool {
+        let Queues { questions, news, orders } = &self.link.queues[self.shard];
+        let is_told = machine.changes_count() == 0 && self.done.is_none();
+        orders.is_empty() && (is_told || news.is_full()) && (machine.questions_count() == 0 || questions.is_full())
     }
 
     /// Carries out what has been ordered; whether more is left.
@@ -265,14 +268,17 @@ mod tests {
         let (mut machine, mut out) = (machine(), Outbox::new());
         let count = CHANGES_COUNT_MAX as u32 + 10;
         let pass = Pass(std::num::NonZeroU8::MIN);
-        assert!(port.is_idle());
+        assert!(port.is_idle(&machine));
         link.put(0, Order::Compare { pass, aors: aors(0..count) }).unwrap();
-        assert!(!port.is_idle());
+        assert!(!port.is_idle(&machine));
         assert!(!port.obey(&mut machine, Now::from_unix_ms(1_000_000), &mut out));
         let mut told = 0;
         loop {
             port.tell(&mut machine);
-            match link.take_news(0).unwrap() {
+            assert!(port.is_idle(&machine), "the queue is full, or all is told");
+            let news = link.take_news(0).unwrap();
+            assert_eq!(port.is_idle(&machine), machine.changes_count() == 0 && port.done.is_none(), "there is room");
+            match news {
                 News::Change(change) => {
                     told += 1;
                     assert!(!change.is_home);

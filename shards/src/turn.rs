@@ -449,8 +449,8 @@ impl ShardRun {
             }
             return self.look(at_ns);
         }
-        let Self { mesh, control, directory, .. } = &*self;
-        let is_obeyed = || directory.as_ref().is_none_or(DirectoryPort::is_idle);
+        let Self { machine, mesh, control, directory, .. } = &*self;
+        let is_obeyed = || directory.as_ref().is_none_or(|directory| directory.is_idle(machine));
         if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining) && is_obeyed()) {
             return self.look(now_ns);
         }

@@ -160,6 +160,11 @@ impl Directory {
         self.questions.is_open(aor)
     }
 
+    /// How many questions wait to be taken.
+    pub(crate) fn questions_count(&self) -> usize {
+        self.questions.waiting()
+    }
+
     pub(crate) fn next_question(&mut self) -> Option<Question> {
         self.questions.next()
     }

@@ -279,6 +279,11 @@ impl Shard {
         self.core.location.walk(walk, from, count)
     }
 
+    /// How many questions [`Shard::next_question`] has to give.
+    pub fn questions_count(&self) -> usize {
+        self.core.directory.as_ref().map_or(0, Directory::questions_count)
+    }
+
     /// The next question for the directory. Each is to be answered once by [`Shard::handle_answer`].
     pub fn next_question(&mut self) -> Option<Question> {
         self.core.directory.as_mut().and_then(Directory::next_question)

@@ -38,6 +38,11 @@ impl Questions {
         true
     }
 
+    /// How many wait to be taken.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The question that waits longest to be taken.
     pub(crate) fn next(&mut self) -> Option<Question> {
         self.queue.pop_front()
