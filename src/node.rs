@@ -66,7 +66,8 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
-    let keeper = keep_directory(&config, &plane, &bell)?;
+    let has_twin = member.as_ref().is_some_and(membership::Member::has_twin);
+    let keeper = keep_directory(&config, has_twin, &plane, &bell)?;
     let reloader = match member {
         // The data directory is there by now.
         Some(member) => member.settle(keeper.as_ref().map(Keeper::peers_sender)),
@@ -89,7 +90,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
 }
 
 /// Starts what speaks with the directory of the federation, where there is one.
-fn keep_directory(config: &Config, plane: &DataPlane, bell: &Bell) -> Result<Option<Keeper>, Exit> {
+fn keep_directory(config: &Config, has_twin: bool, plane: &DataPlane, bell: &Bell) -> Result<Option<Keeper>, Exit> {
     let directory = &config.cluster.directory;
     let (Some(link), Some(url), Some(home)) = (plane.directory(), &directory.url, config.node.home) else {
         return Ok(None);
@@ -105,6 +106,7 @@ fn keep_directory(config: &Config, plane: &DataPlane, bell: &Bell) -> Result<Opt
         },
         home: home.to_string(),
         is_empty: bindings == 0,
+        has_twin,
         lookup_deadline: Duration::from_millis(directory.lookup_deadline_ms.into()),
         pending_max: directory.pending_max as usize,
         reconcile_interval: (directory.reconcile_interval_s > 0)

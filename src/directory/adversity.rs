@@ -36,6 +36,23 @@ fn a_store_that_fails_every_second_request_has_the_last_state_of_each_aor_in_the
 }
 
 #[test]
+fn what_a_twin_has_published_is_left_alone_by_a_node_that_does_not_know_it() {
+    let store = store(NEVER);
+    let mut twin = Node::start(&store, |options| options.has_twin = true);
+    twin.register(0..50, 600);
+    twin.wait_until("it is published", |node| node.count("published") >= 50);
+    // It starts with nothing, which is no reason to take its twin's rows for void or for wrong.
+    let mut node = Node::start(&store, |options| options.has_twin = true);
+    node.register(50..60, 600);
+    node.wait_until("it is published", |node| node.count("published") >= 10);
+    assert_eq!(node.rows().unwrap(), aors(0..60));
+    assert_eq!((node.count("withdrawn"), twin.call("nobody")), (0, 404));
+    node.register(50..60, 0);
+    node.wait_until("it is withdrawn", |node| node.count("withdrawn") == 10);
+    assert_eq!(node.rows().unwrap(), aors(0..50));
+}
+
+#[test]
 fn a_store_whose_answers_are_lost_has_the_last_state_of_each_aor_in_the_end() {
     let store = store(NEVER);
     let mut node = Node::start(&store, |_| {});

@@ -43,6 +43,8 @@ pub(crate) struct KeeperOptions {
     pub(crate) home: String,
     /// Whether the node has started without a binding, so that all it ever published is void.
     pub(crate) is_empty: bool,
+    /// Whether another node has the same home, so that what is not known here may be known there.
+    pub(crate) has_twin: bool,
     pub(crate) lookup_deadline: Duration,
     pub(crate) pending_max: usize,
     /// `None` for none but at the start, on command, and when something was forgotten.

@@ -5,6 +5,9 @@
 //! publication. Both go the way of any other change, through the shard's own queue, so that what happens meanwhile is
 //! never overtaken by what was seen before it. Nothing is held but a page.
 //!
+//! Where another node has the same home, what is not known here may be known there: then nothing is withdrawn or made void
+//! on a guess, every AoR at home here is written anew, and what is wrong ends with its lease.
+//!
 //! Rows have a lease; a walk over everything writes each of them anew twice in that time, evenly, and rows whose lease
 //! has ended are swept where the store does not do so itself. The *epoch* of a home is when its present life began: a
 //! node that starts with nothing sets it to now, by which everything published before is void.
@@ -214,7 +217,7 @@ impl Reconciler {
             shared.stamps.pass(known_us);
         }
         self.epoch_us = known_us.unwrap_or(i64::MIN);
-        if self.options.is_empty || is_gone {
+        if self.options.is_empty && !self.options.has_twin || is_gone {
             // Rows may have been written since the store is there, and they are of this life. Where the clock was set
             // back they are not newer than those of the one before, and the reconcile writes them anew.
             let is_later = known_us.is_none_or(|known_us| is_gone || self.begun_us > known_us);
@@ -231,6 +234,33 @@ impl Reconciler {
         let started = Instant::now();
         self.pass = self.pass.checked_add(1).unwrap_or(NonZeroU8::MIN);
         let pass = Pass(self.pass);
+        let (rows_count, void_count) = match self.options.has_twin {
+            true => (0, 0),
+            false => self.compare(store, pass).await?,
+        };
+        self.steps_count = 0;
+        for shard in 0..self.shared.link.shards_count() {
+            let mut from = Some(0);
+            while let Some(at) = from {
+                self.steps_count += 1;
+                let walk = if self.options.has_twin { Walk::All } else { Walk::Unseen(pass) };
+                from = have_done(&self.shared, shard, Order::Walk { walk, from: at, count: WALK_COUNT }).await;
+                self.wait_for_writes().await;
+            }
+        }
+        add(&self.shared.statistics.reconciles, 1);
+        info!(
+            rows = rows_count,
+            void = void_count,
+            pending = self.shared.advertiser.pending(),
+            took_ms = started.elapsed().as_millis() as u64,
+            "what the directory says of this home was compared"
+        );
+        Ok(())
+    }
+
+    /// Shows the shards what the store says of this home; gives how many rows that were, and how many void ones more.
+    async fn compare(&self, store: &Store, pass: Pass) -> Result<(usize, usize), StoreError> {
         let mut pace = Pace::new(self.options.reconcile_rows_per_s);
         let (mut page, mut rows_count, mut void_count): (Option<PageToken>, _, _) = (None, 0, 0);
         loop {
@@ -258,25 +288,7 @@ impl Reconciler {
                 break;
             }
         }
-        self.steps_count = 0;
-        for shard in 0..self.shared.link.shards_count() {
-            let mut from = Some(0);
-            while let Some(at) = from {
-                self.steps_count += 1;
-                let walk = Walk::Unseen(pass);
-                from = have_done(&self.shared, shard, Order::Walk { walk, from: at, count: WALK_COUNT }).await;
-                self.wait_for_writes().await;
-            }
-        }
-        add(&self.shared.statistics.reconciles, 1);
-        info!(
-            rows = rows_count,
-            void = void_count,
-            pending = self.shared.advertiser.pending(),
-            took_ms = started.elapsed().as_millis() as u64,
-            "what the directory says of this home was compared"
-        );
-        Ok(())
+        Ok((rows_count, void_count))
     }
 
     /// Has the rows of some AoRs written anew; gives what is to be renewed next, and when.

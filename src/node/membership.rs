@@ -48,6 +48,11 @@ fn refused(config: &Config, what: &str, right: &str) {
 }
 
 impl Member {
+    /// Whether another node has this one's home.
+    pub(super) fn has_twin(&self) -> bool {
+        self.topology.backups(self.topology.current()).next().is_some()
+    }
+
     /// Once the node runs: keeps the copy, and starts what reads the source again when it is asked to.
     pub(super) fn settle(self, peers: Option<PeersSender>) -> io::Result<Option<Reloader>> {
         let Self { provisioning, topology, is_fresh } = self;
@@ -62,7 +67,7 @@ impl Member {
         if peers.is_some() && !backups.is_empty() {
             warn!(
                 backups = backups.join(" "),
-                "other nodes have this one's home, and this release keeps no hot backup: run one of them at a time"
+                "other nodes have this one's home, and this release keeps no hot backup: none of them knows who has registered at another"
             );
         }
         if is_fresh {

@@ -75,6 +75,7 @@ impl Node {
             store: StoreOptions::default(),
             home: HOME.to_owned(),
             is_empty: true,
+            has_twin: false,
             lookup_deadline: Duration::from_millis(200),
             pending_max: 100_000,
             reconcile_interval: None,
