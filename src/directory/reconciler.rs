@@ -234,10 +234,7 @@ impl Reconciler {
         let started = Instant::now();
         self.pass = self.pass.checked_add(1).unwrap_or(NonZeroU8::MIN);
         let pass = Pass(self.pass);
-        let (rows_count, void_count) = match self.options.has_twin {
-            true => (0, 0),
-            false => self.compare(store, pass).await?,
-        };
+        let (rows_count, void_count) = if self.options.has_twin { (0, 0) } else { self.compare(store, pass).await? };
         self.steps_count = 0;
         for shard in 0..self.shared.link.shards_count() {
             let mut from = Some(0);
