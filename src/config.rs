@@ -121,6 +121,7 @@ impl Config {
             lookup_deadline_ms: directory.lookup_deadline_ms,
             negative_cache_ms: directory.negative_cache_ms,
             stale_cache_s: directory.stale_cache_s,
+            home_timeout_ms: directory.home_timeout_ms,
             ask_peers_max: directory.ask_peers_max,
         })
     }

@@ -69,6 +69,8 @@ pub(crate) struct DirectoryConfig {
     pub(crate) negative_cache_ms: u32,
     /// Seconds that the last known homes serve while the store does not answer.
     pub(crate) stale_cache_s: u32,
+    /// Milliseconds that another home may say nothing to an INVITE.
+    pub(crate) home_timeout_ms: u32,
     /// How many peers are asked directly while the store does not answer.
     pub(crate) ask_peers_max: u8,
     /// Seconds after which a row ends unless it is written again; 0 for never.
@@ -94,6 +96,7 @@ impl Default for DirectoryConfig {
             lookup_deadline_ms: 200,
             negative_cache_ms: 1000,
             stale_cache_s: 3600,
+            home_timeout_ms: 3000,
             ask_peers_max: 8,
             lease_s: 86_400,
             reconcile_interval_s: 21_600,
@@ -436,6 +439,19 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
             unit: Unit::Seconds,
             get: |config| Some(config.directory.stale_cache_s.into()),
             set: |config, value| config.directory.stale_cache_s = value as u32,
+        },
+    },
+    Key {
+        section: "directory",
+        name: "home_timeout_ms",
+        what: "How long another home may say nothing to an INVITE before the call goes on without it. It is then left out \
+               for ten seconds, or until something is heard from it.",
+        kind: Kind::Number {
+            min: 500,
+            max: 32_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.directory.home_timeout_ms.into()),
+            set: |config, value| config.directory.home_timeout_ms = value as u32,
         },
     },
     Key {

@@ -104,6 +104,10 @@ counters! {
     Refused lookups_unanswered;
     /// Requests answered 480 with Retry-After since nobody could say whose home the AoR is.
     Refused refused_unknown_home;
+    /// Branches to homes that said nothing for too long (`directory.home_timeout_ms`).
+    Refused homes_given_up;
+    /// Homes that were left out since they had said nothing a moment ago.
+    Refused homes_skipped;
     /// Homes named by the directory that no request can be sent to.
     Dropped homes_unusable;
     /// Changes that were not noted for the directory for want of room; a reconcile mends them.

@@ -92,6 +92,8 @@ pub(crate) struct Directory {
     /// `None` where nodes know each other by address alone.
     pub(crate) mark: Option<Mark>,
     deadline_ms: u32,
+    /// How long another home may say nothing to an INVITE.
+    pub(crate) home_timeout_ms: u32,
     ask_peers_max: usize,
     questions: Questions,
     memory: Memory,
@@ -108,6 +110,7 @@ impl Directory {
             peer_addresses: Vec::new(),
             mark: settings.secret.as_deref().map(Mark::new),
             deadline_ms: settings.lookup_deadline_ms,
+            home_timeout_ms: settings.home_timeout_ms,
             ask_peers_max: usize::from(settings.ask_peers_max),
             questions: Questions::default(),
             memory: Memory::new(settings.negative_cache_ms, settings.stale_cache_s),

@@ -48,6 +48,8 @@ pub struct DirectorySettings {
     pub negative_cache_ms: u32,
     /// Seconds for which the homes of an AoR are remembered, for use while the store does not answer; 0 for not at all.
     pub stale_cache_s: u32,
+    /// Milliseconds after which another home that has said nothing to an INVITE is given up, and left out for a while.
+    pub home_timeout_ms: u32,
     /// How many peers a request is sent to while the store does not answer and nothing is remembered; 0 for none.
     pub ask_peers_max: u8,
 }
@@ -61,6 +63,7 @@ impl Default for DirectorySettings {
             lookup_deadline_ms: 200,
             negative_cache_ms: 1000,
             stale_cache_s: 3600,
+            home_timeout_ms: 3000,
             ask_peers_max: 8,
         }
     }

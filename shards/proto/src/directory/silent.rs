@@ -1,17 +1,16 @@
 //! Homes that did not answer a moment ago.
 //!
-//! While the store is away, a request is sent to homes on a guess; one that has just been silent is not worth the wait.
-//! A home that the store names is tried in any case. Whoever answers is silent no more. Bounded by
-//! [`SILENT_COUNT_MAX`].
+//! A PoP that is down would cost every caller the wait for it, so one that has just been silent is left out for
+//! [`SILENT_MS`]. Whoever is heard, by a response or a request, is silent no more. Bounded by [`SILENT_COUNT_MAX`].
 
 use crate::hop::Destination;
 use crate::time::Now;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Homes that are remembered as silent.
 const SILENT_COUNT_MAX: usize = 128;
 /// Milliseconds for which they are.
-const SILENT_MS: u64 = 30_000;
+const SILENT_MS: u64 = 10_000;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
@@ -37,6 +36,11 @@ impl Silent {
         {
             self.until.retain(|(silent, _)| *silent != remote);
         }
+    }
+
+    /// A request has come from that address.
+    pub(crate) fn heard_from(&mut self, ip: IpAddr) {
+        self.until.retain(|(silent, _)| silent.ip() != ip);
     }
 
     /// Whether it was silent a moment ago.

@@ -44,11 +44,12 @@ impl Core {
         now: Now,
     ) -> Result<Targets, Rejection<'static>> {
         let here_alone = |found| Ok(Targets { here: found, elsewhere: None });
-        let Some(directory) = &self.directory else { return found.and_then(here_alone) };
+        let Some(directory) = &mut self.directory else { return found.and_then(here_alone) };
         if request.method == Method::Ack {
             return found.and_then(here_alone);
         }
         if directory.is_peer(request.source.remote.ip()) || directory.is_marked(&request.via, request.call_id) {
+            directory.silent.heard_from(request.source.remote.ip());
             self.counters.requests_from_peers += 1;
             return found.and_then(here_alone);
         }
@@ -110,16 +111,17 @@ impl Core {
         self.go_elsewhere(id, &homes, Some(count_max), now, out);
     }
 
-    /// Starts a branch to each of the homes, and goes on. On a guess, only to so many that were not silent a moment ago.
+    /// Starts a branch to each of the homes that was not silent a moment ago, and goes on. On a guess, to so many at most.
     fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], guess: Option<usize>, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.elsewhere = None;
         if !context.is_closed && !homes.is_empty() {
             self.with_request(id, |core, request, routed| {
                 let mut targets = Vec::with_capacity(homes.len());
+                let mut are_silent = 0;
                 for home in homes {
                     match core.way_to_home(home, request) {
-                        Some(to) if guess.is_some() && core.is_silent(&to, now) => {}
+                        Some(to) if core.is_silent(&to, now) => are_silent += 1,
                         Some(to) if !targets.iter().any(|target: &Target| target.to == to) => {
                             targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, to) });
                         }
@@ -135,7 +137,10 @@ impl Core {
                 let shares = targets.len() + usize::from(!context.targets.is_empty());
                 let breadth = (context.breadth / shares.max(1) as u32).max(1);
                 context.breadth -= breadth.saturating_mul(targets.len() as u32).min(context.breadth);
-                if context.homes == Homes::Untried && !targets.is_empty() {
+                core.counters.homes_skipped += are_silent;
+                if are_silent > 0 {
+                    context.homes = Homes::Unsure;
+                } else if context.homes == Homes::Untried && !targets.is_empty() {
                     context.homes = Homes::Tried;
                 }
                 for target in &targets {
@@ -152,16 +157,11 @@ impl Core {
         self.directory.as_ref().is_some_and(|directory| directory.silent.is_silent(to, now))
     }
 
-    /// A branch of the transaction `id` has come to something, or nothing has come of it.
-    pub(crate) fn note_home(&mut self, id: u32, to: &Destination, is_silent: bool, now: Now) {
-        let Some(directory) = &mut self.directory else { return };
-        if self.servers.context_mut(id).is_none_or(|context| context.homes == Homes::Untried) {
-            return;
-        }
-        if is_silent {
+    /// Nothing has come of a branch of the transaction `id`.
+    pub(crate) fn note_silence(&mut self, id: u32, to: &Destination, now: Now) {
+        let has_homes = self.servers.context_mut(id).is_some_and(|context| context.homes != Homes::Untried);
+        if let Some(directory) = self.directory.as_mut().filter(|_| has_homes) {
             directory.silent.note(to, now);
-        } else {
-            directory.silent.heard(to);
         }
     }
 

@@ -160,6 +160,11 @@ impl Core {
         bytes.clear();
         self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
         self.start_client(client, &bytes, now, out);
+        if target.is_home
+            && let Some(directory) = &self.directory
+        {
+            self.hurry_client(client, now.plus_ms(u64::from(directory.home_timeout_ms)));
+        }
         self.scratch.forward = bytes;
         self.counters.branches_created += 1;
     }

@@ -62,6 +62,8 @@ pub(crate) struct ClientTransaction {
     end_at: Option<Now>,
     /// Timer C of the proxy (§16.6 step 11), or the end of waiting for a cancelled branch (§9.1).
     timer_c_at: Option<Now>,
+    /// When a receiver that has said nothing at all is waited for no longer.
+    hurry_at: Option<Now>,
     timer: Option<TimerId>,
 }
 
@@ -131,6 +133,7 @@ impl Core {
             give_up_at: None,
             end_at: None,
             timer_c_at: None,
+            hurry_at: None,
             timer: None,
         });
         ClientId { slot, nonce }
@@ -154,6 +157,30 @@ impl Core {
         out.push(t.to, ticket, |buffer| buffer.extend_from_slice(request));
         self.counters.sent += 1;
         self.rearm_client(id);
+    }
+
+    /// An INVITE that was started is waited for no longer than until `at` while nothing at all is said to it.
+    pub(crate) fn hurry_client(&mut self, id: ClientId, at: Now) {
+        let Some(t) = self.clients.get_mut(id) else { return };
+        if t.state == State::Invite(invite_client::State::Calling) {
+            t.hurry_at = Some(at);
+            self.rearm_client(id);
+        }
+    }
+
+    /// Nothing has been said for as long as it is worth the caller's time. Should something still come, that branch is
+    /// cancelled (§9.1), so that nobody is left ringing.
+    fn give_up_early(&mut self, id: ClientId, now: Now, out: &mut Outbox) {
+        let Some(t) = self.clients.get_mut(id) else { return };
+        let (server, to) = (t.server.take(), t.to);
+        t.resend_at = None;
+        self.cancel_client(id, now, out);
+        self.rearm_client(id);
+        if let Some(server) = server {
+            self.counters.homes_given_up += 1;
+            self.note_silence(server, &to, now);
+            self.branch_outcome(server, id, &Outcome::TimedOut, now, out);
+        }
     }
 
     /// A response whose branch names `id` has come.
@@ -180,8 +207,14 @@ impl Core {
             self.counters.dropped_malformed_response += 1;
             return;
         }
-        match t.state {
-            State::Invite(_) => {
+        if let Some(t) = self.clients.get_mut(id) {
+            t.hurry_at = None;
+            if let Some(directory) = &mut self.directory {
+                directory.silent.heard(&t.to);
+            }
+        }
+        match self.clients.get(id).map(|t| t.state) {
+            Some(State::Invite(_)) => {
                 let event = match status {
                     100..=199 => invite_client::Event::Provisional,
                     200..=299 => invite_client::Event::Success,
@@ -189,9 +222,10 @@ impl Core {
                 };
                 self.step_invite_client(id, event, Some(response), now, out);
             }
-            State::NonInvite(_) => {
+            Some(State::NonInvite(_)) => {
                 self.step_non_invite_client(id, non_invite_event(status), Some(response), now, out);
             }
+            None => {}
         }
     }
 
@@ -249,7 +283,9 @@ impl Core {
         }
         self.after_step(id, next == S::Terminated);
         if let (Some(outcome), Some(server)) = (outcome, server) {
-            self.note_home(server, &to, matches!(outcome, Outcome::TimedOut | Outcome::NotSent), now);
+            if matches!(outcome, Outcome::TimedOut | Outcome::NotSent) {
+                self.note_silence(server, &to, now);
+            }
             self.branch_outcome(server, id, &outcome, now, out);
         }
     }
@@ -297,7 +333,9 @@ impl Core {
         }
         self.after_step(id, next == S::Terminated);
         if let (Some(outcome), Some(server)) = (outcome, server) {
-            self.note_home(server, &to, matches!(outcome, Outcome::TimedOut | Outcome::NotSent), now);
+            if matches!(outcome, Outcome::TimedOut | Outcome::NotSent) {
+                self.note_silence(server, &to, now);
+            }
             self.branch_outcome(server, id, &outcome, now, out);
         }
     }
@@ -386,6 +424,7 @@ impl Core {
         let due = |at: &mut Option<Now>| at.take_if(|at| *at <= now).is_some();
         let (end, give_up) = (due(&mut t.end_at), due(&mut t.give_up_at));
         let (timer_c, resend) = (due(&mut t.timer_c_at), due(&mut t.resend_at));
+        let hurry = due(&mut t.hurry_at);
         if give_up {
             self.counters.branches_timed_out += 1;
         }
@@ -396,6 +435,7 @@ impl Core {
                     _ if end => invite_client::Event::TimerM,
                     _ if give_up => invite_client::Event::TimerB,
                     _ if timer_c => return self.timer_c(id, now, out),
+                    _ if hurry => return self.give_up_early(id, now, out),
                     _ if resend => invite_client::Event::TimerA,
                     _ => return self.rearm_client(id),
                 };
@@ -431,7 +471,7 @@ impl Core {
 
     fn rearm_client(&mut self, id: ClientId) {
         let Some(t) = self.clients.get_mut(id) else { return };
-        let first = [t.resend_at, t.give_up_at, t.end_at, t.timer_c_at].into_iter().flatten().min();
+        let first = [t.resend_at, t.give_up_at, t.end_at, t.timer_c_at, t.hurry_at].into_iter().flatten().min();
         if let Some(timer) = t.timer.take() {
             self.wheel.cancel(timer);
         }

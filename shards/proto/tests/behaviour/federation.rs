@@ -242,29 +242,68 @@ fn without_a_memory_the_peers_themselves_are_asked() {
     assert_eq!(sent[0].status(), 200);
 }
 
+/// Calls `user` with a branch of its own, and has the directory answer; what is sent then.
+fn call_answered(node: &mut Node, user: &str, branch: &str, answer: Answer<'_>) -> Vec<Sent> {
+    node.udp(CALLER, &with(&invite(user), "branch=z9hG4bK", &format!("branch=z9hG4bK{branch}")));
+    let (id, _) = question(node).unwrap();
+    node.answer(id, answer)
+}
+
+fn receivers(sent: &[Sent]) -> Vec<String> {
+    let requests = sent.iter().filter(|sent| sent.status() == 0);
+    requests.filter_map(Sent::udp).map(|to| to.to_string()).collect()
+}
+
 #[test]
-fn a_peer_that_was_silent_is_not_asked_on_a_guess_until_it_is_heard() {
+fn a_home_that_says_nothing_is_given_up_early_and_left_out_for_a_while() {
+    let mut node = node();
+    let homes = [PEER.into(), "192.0.2.3:5080".into()];
+    let sent = call_answered(&mut node, "bob", "1", Answer::Homes(&homes));
+    assert_eq!(receivers(&sent), ["192.0.2.2:5060", "192.0.2.3:5080"]);
+    node.udp("192.0.2.3:5080", &respond(&sent[1], 486, "busy"));
+    let last = node.pass(3_000).pop().unwrap();
+    assert_eq!((last.0, last.1.status()), (3_000, 486), "and not after 32 seconds");
+    // Meanwhile it costs nobody anything.
+    let sent = call_answered(&mut node, "carol", "2", Answer::Homes(&homes));
+    assert_eq!(receivers(&sent), ["192.0.2.3:5080"]);
+    let sent = node.udp("192.0.2.3:5080", &respond(&sent[0], 404, "no"));
+    assert_eq!(sent.last().unwrap().status(), 480, "the other one may have her");
+    let counters = node.shard.counters();
+    assert_eq!((counters.homes_given_up, counters.homes_skipped), (1, 1));
+    node.pass(10_000);
+    assert_eq!(call_answered(&mut node, "dave", "3", Answer::Homes(&homes)).len(), 2, "it may be back");
+}
+
+#[test]
+fn a_home_that_is_heard_is_left_out_no_more() {
     let mut node = node_with(|directory| directory.ask_peers_max = 2);
-    node.udp(CALLER, &invite("bob"));
-    let (id, _) = question(&mut node).unwrap();
-    let sent = node.answer(id, Answer::Unknown);
-    assert_eq!(sent.len(), 2);
-    node.udp("192.0.2.3:5080", &respond(&sent[1], 404, "no"));
-    node.pass(33_000);
-    node.udp(CALLER, &with(&invite("bob"), "branch=z9hG4bK", "branch=z9hG4bKsecond"));
-    let (id, _) = question(&mut node).unwrap();
-    let sent = node.answer(id, Answer::Unknown);
-    let to: Vec<String> = sent.iter().map(|sent| sent.udp().unwrap().to_string()).collect();
-    assert_eq!(to, ["192.0.2.3:5080", "[2001:db8::3]:5060"][..to.len()], "the next one takes its place");
-    // The store knows better.
-    node.udp(CALLER, &with(&invite("carol"), "branch=z9hG4bK", "branch=z9hG4bKthird"));
-    let (id, _) = question(&mut node).unwrap();
-    let sent = node.answer(id, Answer::Homes(&[PEER.into()]));
-    node.udp("192.0.2.2:5060", &respond(&sent[0], 404, "no"));
-    node.udp(CALLER, &with(&invite("dave"), "branch=z9hG4bK", "branch=z9hG4bKfourth"));
-    let (id, _) = question(&mut node).unwrap();
-    let sent = node.answer(id, Answer::Unknown);
-    assert_eq!(sent[0].udp().unwrap().to_string(), "192.0.2.2:5060");
+    let sent = call_answered(&mut node, "bob", "1", Answer::Unknown);
+    assert_eq!(receivers(&sent), ["192.0.2.2:5060", "192.0.2.3:5080"]);
+    node.pass(3_100);
+    let sent = call_answered(&mut node, "bob", "2", Answer::Unknown);
+    assert!(receivers(&sent).is_empty(), "both are silent, and a third is out of reach: {sent:#?}");
+    assert_eq!(sent[0].status(), 480);
+    // Whatever request comes from it.
+    node.udp("192.0.2.3:5080", &with(&invite("erin"), "branch=z9hG4bK", "branch=z9hG4bKpeer"));
+    let sent = call_answered(&mut node, "bob", "3", Answer::Unknown);
+    assert_eq!(receivers(&sent), ["192.0.2.3:5080"]);
+}
+
+#[test]
+fn a_home_that_wakes_up_too_late_is_cancelled_so_that_nobody_is_left_ringing() {
+    let mut node = node();
+    let sent = call_answered(&mut node, "bob", "1", Answer::Homes(&[PEER.into()]));
+    let last = node.pass(3_000).pop().unwrap().1;
+    assert_eq!(last.status(), 408);
+    let sent = node.udp("192.0.2.2:5060", &respond(&sent[0], 180, "late"));
+    assert_eq!(starts(&sent), ["CANCEL sip:bob@fed.example SIP/2.0"]);
+    // One that has said anything is waited for as long as any phone rings.
+    let sent = call_answered(&mut node, "bob", "2", Answer::Homes(&[PEER.into()]));
+    node.udp("192.0.2.2:5060", &respond(&sent[0], 100, ""));
+    let second = |sent: &&(u64, Sent)| sent.1.field("Via").is_some_and(|via| via.contains("z9hG4bK2"));
+    assert_eq!(node.pass(60_000).iter().filter(second).count(), 0);
+    let sent = node.udp("192.0.2.2:5060", &respond(&sent[0], 200, "at last"));
+    assert_eq!(sent[0].status(), 200);
 }
 
 #[test]
