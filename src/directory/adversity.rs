@@ -36,6 +36,26 @@ fn a_store_that_fails_every_second_request_has_the_last_state_of_each_aor_in_the
 }
 
 #[test]
+fn a_question_that_is_answered_after_all_tells_that_the_store_is_back() {
+    let store = store(NEVER);
+    let mut node = Node::start(&store, |options| options.lookup_deadline = NEVER);
+    store.faults().slow(Duration::from_secs(3));
+    store.faults().fail_every(1);
+    (0..8).for_each(|n| node.begin_call(&format!("early{n}")));
+    node.wait_until("they are asked for", |node| node.count("lookups") == 8);
+    // Each of these gives up waiting after the shard's deadline, so that the last one is asked for a while later.
+    (0..5).for_each(|n| assert_eq!(node.call(&format!("later{n}")), 480));
+    node.wait_until("the store counts as away", |node| !node.keeper().statistics().is_up());
+    // No probe is answered from now on, but the questions that are under way are.
+    store.faults().freeze();
+    store.faults().fail_every(0);
+    node.wait_until("the store counts as back", |node| node.keeper().statistics().is_up());
+    store.faults().slow(Duration::ZERO);
+    store.faults().release();
+    assert_eq!(node.call("nobody"), 404);
+}
+
+#[test]
 fn what_a_twin_has_published_is_left_alone_by_a_node_that_does_not_know_it() {
     let store = store(NEVER);
     let mut twin = Node::start(&store, |options| options.has_twin = true);

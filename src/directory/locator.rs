@@ -125,6 +125,9 @@ fn failed(shared: &Rc<Shared>, why: &str) {
 async fn probe(shared: Rc<Shared>) {
     loop {
         sleep(PROBE_INTERVAL).await;
+        if shared.locator.is_answered() {
+            return;
+        }
         let Some(store) = shared.store_if_up() else { continue };
         let found: Result<Result<_, StoreError>, _> = timeout(shared.locator.deadline, store.homes(PROBE_AOR)).await;
         if matches!(found, Ok(Ok(_))) {

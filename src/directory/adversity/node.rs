@@ -187,12 +187,17 @@ impl Node {
         }
     }
 
-    /// Calls somebody who has no phone here; the final status.
-    pub(super) fn call(&mut self, user: &str) -> u16 {
+    /// Calls somebody, and does not wait for what comes of it.
+    pub(super) fn begin_call(&mut self, user: &str) {
         self.cseq += 1;
         let invite = self.request("INVITE", user, &format!("sip:{user}@fed.example"), self.cseq, "");
-        let end = Instant::now() + PATIENCE;
         self.phone.send_to(invite.as_bytes(), self.at).unwrap();
+    }
+
+    /// Calls somebody who has no phone here; the final status.
+    pub(super) fn call(&mut self, user: &str) -> u16 {
+        self.begin_call(user);
+        let end = Instant::now() + PATIENCE;
         loop {
             assert!(Instant::now() < end, "no final response to a call to {user}");
             let Some(answer) = self.receive() else { continue };
