@@ -44,8 +44,7 @@ pub(super) struct Advertiser {
 struct Lane {
     backlog: RefCell<Backlog>,
     filled: Notify,
-    /// How many are being written, and since when the first of them waits.
-    in_flight: Cell<usize>,
+    /// Since when the first of those that are being written waits.
     in_flight_since: Cell<Option<Instant>>,
 }
 
@@ -108,10 +107,8 @@ async fn run(shared: Rc<Shared>, lane: usize) {
                 sleep(LINGER).await;
             }
             let batch = lane.backlog.borrow_mut().take(count);
-            lane.in_flight.set(batch.changes.len());
             lane.in_flight_since.set(batch.oldest());
             let written = store.write(&shared.home, &batch.changes, shared.stamps.next()).await;
-            lane.in_flight.set(0);
             lane.in_flight_since.set(None);
             match written {
                 Ok(()) => {
