@@ -5,7 +5,7 @@ use super::key::{Key, Kind, Unit, Wrong};
 use crate::cluster::{Id, Node};
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
-use sipfed_proto::settings::{LostFlow, Overflow, RegistrarSettings, TimerSettings};
+use sipfed_proto::settings::{DirectorySettings, LostFlow, Overflow, RegistrarSettings, TimerSettings};
 
 /// The keys that all nodes of a cluster share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,17 +87,27 @@ pub(crate) struct DirectoryConfig {
 
 impl Default for DirectoryConfig {
     fn default() -> Self {
+        // What the machine goes by has its default there.
+        let DirectorySettings {
+            lookup_deadline_ms,
+            negative_cache_ms,
+            stale_cache_s,
+            home_timeout_ms,
+            ask_peers_max,
+            secret,
+            ..
+        } = DirectorySettings::default();
         Self {
             url: None,
             schema: Schema::Native,
             create: true,
             peers: Vec::new(),
-            secret: None,
-            lookup_deadline_ms: 200,
-            negative_cache_ms: 1000,
-            stale_cache_s: 3600,
-            home_timeout_ms: 3000,
-            ask_peers_max: 8,
+            secret,
+            lookup_deadline_ms,
+            negative_cache_ms,
+            stale_cache_s,
+            home_timeout_ms,
+            ask_peers_max,
             lease_s: 86_400,
             reconcile_interval_s: 21_600,
             reconcile_rows_per_s: 20_000,
