@@ -69,11 +69,7 @@ impl Keys {
             let mut hasher = SipHasher128::new_with_key(secret[..16].try_into().expect("16 of 32 bytes"));
             hasher.write(&secret[16..]);
             hasher.write(&[purpose, part]);
-            let hash = hasher.finish128();
-            let mut key = [0u8; 16];
-            key[..8].copy_from_slice(&hash.h1.to_le_bytes());
-            key[8..].copy_from_slice(&hash.h2.to_le_bytes());
-            key
+            hasher.finish128().as_bytes()
         };
         let mut gruu = [0u8; 32];
         gruu[..16].copy_from_slice(&derive(6, 0));

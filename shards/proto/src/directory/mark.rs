@@ -25,11 +25,7 @@ impl Mark {
     pub(crate) fn new(secret: &str) -> Self {
         let mut hasher = SipHasher13::new_with_key(b"sipfed mark of 1");
         hasher.write(secret.as_bytes());
-        let hash = hasher.finish128();
-        let mut key = [0; 16];
-        key[..8].copy_from_slice(&hash.h1.to_le_bytes());
-        key[8..].copy_from_slice(&hash.h2.to_le_bytes());
-        Self { keyed: SipHasher13::new_with_key(&key) }
+        Self { keyed: SipHasher13::new_with_key(&hasher.finish128().as_bytes()) }
     }
 
     /// The value for a request.
