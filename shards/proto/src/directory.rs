@@ -97,7 +97,7 @@ pub(crate) struct Directory {
     ask_peers_max: usize,
     questions: Questions,
     memory: Memory,
-    /// Homes that are not asked on a guess.
+    /// Homes that are left out for a while.
     pub(crate) silent: Silent,
 }
 

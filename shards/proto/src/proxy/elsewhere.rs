@@ -93,7 +93,7 @@ impl Core {
                 continue;
             }
             match &homes {
-                Some(homes) => self.go_elsewhere(id, homes, None, now, out),
+                Some(homes) => self.go_elsewhere(id, homes, usize::MAX, now, out),
                 None => self.homes_unknown(id, now, out),
             }
         }
@@ -108,11 +108,11 @@ impl Core {
         let Some(directory) = &self.directory else { return };
         let (homes, count_max) = directory.substitute(waiting.aor, now);
         let homes = homes.to_vec();
-        self.go_elsewhere(id, &homes, Some(count_max), now, out);
+        self.go_elsewhere(id, &homes, count_max, now, out);
     }
 
-    /// Starts a branch to each of the homes that was not silent a moment ago, and goes on. On a guess, to so many at most.
-    fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], guess: Option<usize>, now: Now, out: &mut Outbox) {
+    /// Starts a branch to each of the homes that was not silent a moment ago, to so many at most, and goes on.
+    fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], count_max: usize, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.elsewhere = None;
         if !context.is_closed && !homes.is_empty() {
@@ -130,7 +130,7 @@ impl Core {
                     }
                 }
                 let Some(context) = core.servers.context_mut(id) else { return };
-                targets.truncate(guess.unwrap_or(usize::MAX));
+                targets.truncate(count_max);
                 targets.truncate(limits::BRANCHES_COUNT_MAX.saturating_sub(context.started.len()));
                 // RFC 5393 §5.3.3: what the branches here have left, shared with groups that are still to come.
                 targets.truncate(context.breadth as usize);
