@@ -5,6 +5,7 @@ use super::context::{Context, Open};
 use super::next_hop::{self, Branch};
 use super::route::{self, Routed};
 use super::target::Target;
+use crate::hop::Source;
 use crate::limits;
 use crate::outbox::{Outbox, Ticket};
 use crate::reject::Rejection;
@@ -13,7 +14,7 @@ use crate::shard::Core;
 use crate::time::Now;
 use crate::transaction::server;
 use sipfed_sip::compose::{self, Forward};
-use sipfed_sip::{Address, HeaderName, Method, Uri, scan};
+use sipfed_sip::{Address, HeaderName, Message, Method, Uri, scan};
 
 /// Option tags of Proxy-Require that are understood: none.
 const SUPPORTED: &[&str] = &[];
@@ -176,16 +177,23 @@ impl Core {
 
     /// Does something with the request of a context as it was kept.
     pub(super) fn with_request(&mut self, id: u32, go_on: impl FnOnce(&mut Self, &Request<'_>, &Routed<'_>)) {
+        self.with_message(id, |core, message, source| {
+            // It was read once already, so it can be read again.
+            if let Some(Ok(request)) = message.method().map(|m| Request::parse(*message, m, source))
+                && let Ok(routed) = core.take_own_routes(&request)
+            {
+                go_on(core, &request, &routed);
+            }
+        });
+    }
+
+    /// The same with its message alone, and where that came from.
+    pub(super) fn with_message(&mut self, id: u32, go_on: impl FnOnce(&mut Self, &Message<'_>, &Source)) {
         let Some(context) = self.servers.context_mut(id) else { return };
         let (bytes, source) = (std::mem::take(&mut context.request), context.source);
         let mut index = std::mem::take(&mut self.scratch.request_index);
         if let Ok(message) = scan(&bytes, &mut index) {
-            // It was read once already, so it can be read again.
-            if let Some(Ok(request)) = message.method().map(|m| Request::parse(message, m, &source))
-                && let Ok(routed) = self.take_own_routes(&request)
-            {
-                go_on(self, &request, &routed);
-            }
+            go_on(self, &message, &source);
         }
         self.scratch.request_index = index;
         if let Some(context) = self.servers.context_mut(id) {

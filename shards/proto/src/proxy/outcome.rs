@@ -8,7 +8,7 @@ use crate::response::Response;
 use crate::shard::Core;
 use crate::time::Now;
 use crate::transaction::client::ClientId;
-use sipfed_sip::{HeaderName, compose, scan};
+use sipfed_sip::{HeaderName, compose};
 
 /// What a branch has come to.
 #[derive(Clone, Copy, Debug)]
@@ -193,20 +193,17 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) {
-        let Some(context) = self.servers.context_mut(id) else { return };
-        let (bytes, source, tag) = (std::mem::take(&mut context.request), context.source, context.tag);
-        let mut index = std::mem::take(&mut self.scratch.request_index);
-        if let Ok(message) = scan(&bytes, &mut index) {
-            let stamp = message.top_via().map(|via| request::stamp(&via, &source)).unwrap_or_default();
-            self.server_respond(id, status, now, out, |buffer| {
-                compose::reply(buffer, &message, status, reason, &tag, stamp);
+        let Some(tag) = self.servers.context_mut(id).map(|context| context.tag) else { return };
+        self.with_message(id, |core, message, source| {
+            let stamp = message.top_via().map(|via| request::stamp(&via, source)).unwrap_or_default();
+            core.server_respond(id, status, now, out, |buffer| {
+                compose::reply(buffer, message, status, reason, &tag, stamp);
                 if let Some(s) = retry_after_s {
                     compose::header_number(buffer, "Retry-After", s);
                 }
                 compose::end(buffer);
             });
-        }
-        self.scratch.request_index = index;
+        });
     }
 
     /// A CANCEL (§9.2, §16.10). It is answered without a transaction of its own: its retransmission gets the same
@@ -260,20 +257,13 @@ impl Core {
 
     /// RFC 4320 §4.1: a request other than INVITE that takes long is answered 100 once, so that its sender slows down.
     fn respond_trying(&mut self, id: u32, now: Now, out: &mut Outbox) {
-        let Some(context) = self.servers.context_mut(id) else { return };
-        let (bytes, source) = (std::mem::take(&mut context.request), context.source);
-        let mut index = std::mem::take(&mut self.scratch.request_index);
-        if let Ok(message) = scan(&bytes, &mut index) {
-            let stamp = message.top_via().map(|via| request::stamp(&via, &source)).unwrap_or_default();
-            self.server_respond(id, 100, now, out, |buffer| {
-                compose::reply(buffer, &message, 100, "Trying", b"", stamp);
+        self.with_message(id, |core, message, source| {
+            let stamp = message.top_via().map(|via| request::stamp(&via, source)).unwrap_or_default();
+            core.server_respond(id, 100, now, out, |buffer| {
+                compose::reply(buffer, message, 100, "Trying", b"", stamp);
                 compose::end(buffer);
             });
-        }
-        self.scratch.request_index = index;
-        if let Some(context) = self.servers.context_mut(id) {
-            context.request = bytes;
-        }
+        });
     }
 
     /// The server transaction ends: its branches are nobody's any more.
