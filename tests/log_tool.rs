@@ -134,7 +134,7 @@ fn inspect_shows_what_a_node_has_written() {
     assert_eq!(rows, 2, "{shown}");
 
     let [node, shards @ ..] = &directory.objects(&["inspect", "--json"])[..] else { panic!() };
-    assert_eq!((&node["kind"], &node["format"], &node["shards"]), (&"directory".into(), &1.into(), &2.into()));
+    assert_eq!((&node["kind"], &node["format"], &node["shards"]), (&"directory".into(), &2.into(), &2.into()));
     assert_eq!(shards.len(), 2);
     for (index, shard) in shards.iter().enumerate() {
         assert_eq!(shard["shard"], index);

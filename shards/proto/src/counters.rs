@@ -84,6 +84,14 @@ counters! {
     Work journal_refreshes;
     /// Bytes of these.
     Work journal_refresh_bytes;
+    /// Bindings that another node of the same home has made or replaced, and that were taken over.
+    Work replica_bindings;
+    /// Refreshes of another node of the same home that were taken over.
+    Work replica_refreshes;
+    /// Bindings that another node of the same home has removed, and that were removed here.
+    Work replica_removals;
+    /// Refreshes of another node of the same home whose binding was another one here; the binding itself follows.
+    Work replica_gaps;
     /// Keep-alives (RFC 5626 §3.5.1, §4.4.1 and bare CRLF) seen.
     Work keepalives;
     /// Requests refused with 400: they break the grammar or miss a header field.
@@ -148,6 +156,8 @@ counters! {
     Dropped log_failures;
     /// Replies to REGISTER requests that waited for the disk among too many.
     Dropped dropped_not_durable;
+    /// Bindings of another node of the same home that were not taken over, since there is no room.
+    Dropped replica_refused;
     /// Messages to a connection that was gone or could not take more.
     Dropped dropped_flow_gone;
 }

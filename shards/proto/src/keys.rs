@@ -3,10 +3,12 @@
 //! One secret, equal on all shards of a node. A hash that a sender could compute would let it crowd one slot
 //! of a table (HashDoS), guess a branch or forge a flow; all of them are SipHash with a key of its own.
 
+use crate::limits;
 use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher13 as SipHasher128};
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 /// Bytes of the parts that [`Keys::transaction`] hashes at once; those of usual requests have a third.
 const PARTS_BYTES_MAX: usize = 1024;
@@ -25,10 +27,24 @@ impl Hash for AorHash {
 }
 
 impl AorHash {
-    /// The shard that owns it, of `count`: its upper half scaled to the count.
-    pub(crate) fn shard(self, count: u8) -> u8 {
-        (((self.0 >> 32) * u64::from(count)) >> 32) as u8
+    /// The range of the hash space that it lies in: its topmost bits.
+    #[inline]
+    pub(crate) fn leaf(self) -> u16 {
+        (self.0 >> (64 - limits::LEAVES_BITS)) as u16
     }
+
+    /// The shard that owns it, of `count`. A leaf belongs to one shard as a whole, and a shard owns leaves that follow one
+    /// another.
+    #[inline]
+    pub(crate) fn shard(self, count: u8) -> u8 {
+        ((usize::from(self.leaf()) * usize::from(count)) >> limits::LEAVES_BITS) as u8
+    }
+}
+
+/// The leaves that a shard owns, of `count`.
+pub(crate) fn leaves_of(shard: u8, count: u8) -> Range<u16> {
+    let first = |shard: u8| (usize::from(shard) * limits::LEAVES_COUNT).div_ceil(usize::from(count)) as u16;
+    first(shard)..first(shard + 1)
 }
 
 /// For tables by numbers that no sender chooses, such as flow tokens and keyed hashes: mixing their bits is enough.
@@ -189,5 +205,20 @@ mod tests {
             counts[usize::from(keys.aor(format!("u{n}@h").as_bytes()).shard(3))] += 1;
         }
         assert!(counts.iter().all(|&c| (9_500..10_500).contains(&c)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_leaf_belongs_to_one_shard() {
+        for count in [1, 2, 3, 7, 16, 127, 128] {
+            let owner = |leaf: u64| AorHash(leaf << (64 - limits::LEAVES_BITS)).shard(count);
+            let owners: Vec<u8> = (0..limits::LEAVES_COUNT as u64).map(owner).collect();
+            assert!(owners.is_sorted() && owners[0] == 0 && owners.last() == Some(&(count - 1)));
+            let low = limits::LEAVES_COUNT / usize::from(count);
+            for (shard, range) in (0..count).map(|shard| (shard, leaves_of(shard, count))) {
+                assert!((low..=low + 1).contains(&range.len()), "{count} shards: {range:?}");
+                assert!(range.clone().all(|leaf| owners[usize::from(leaf)] == shard));
+            }
+            assert_eq!(owner(77), AorHash(77 << (64 - limits::LEAVES_BITS) | 0xffff).shard(count));
+        }
     }
 }

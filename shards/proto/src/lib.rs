@@ -22,6 +22,7 @@
 //! - `registrar`: RFC 3261 §10.3 on top of it.
 //! - `transaction`: the four machines of RFC 3261 §17 as tables.
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
+//! - [`replica`]: nodes that hold the same bindings.
 //! - [`directory`]: which AoRs are at home here, and where others are.
 #![forbid(unsafe_code)]
 
@@ -36,6 +37,7 @@ pub mod outbox;
 mod proxy;
 mod registrar;
 mod reject;
+pub mod replica;
 mod request;
 mod response;
 pub mod settings;

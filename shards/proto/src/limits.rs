@@ -42,6 +42,10 @@ pub const MAX_BREADTH: u32 = 60;
 pub const MAX_FORWARDS_DEFAULT: u32 = 70;
 /// AoRs of one shard whose row in the directory is waiting to be changed.
 pub const HOME_CHANGES_COUNT_MAX: usize = 262_144;
+/// Bits of a hash that name its leaf.
+pub const LEAVES_BITS: u32 = 12;
+/// Ranges that the hash space of AoRs is cut into: what nodes compare with one another, and what shards share out.
+pub const LEAVES_COUNT: usize = 1 << LEAVES_BITS;
 /// Questions of one shard to the directory that are open at a time.
 pub const QUESTIONS_COUNT_MAX: usize = 65_536;
 /// Answers of the directory that one shard remembers, of each kind.
@@ -54,5 +58,6 @@ const _: () = {
     assert!(REGISTER_CONTACTS_COUNT_MAX <= AOR_BINDINGS_COUNT_MAX);
     assert!(CONTACT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(SHARDS_COUNT_MAX <= 256);
+    assert!(SHARDS_COUNT_MAX <= LEAVES_COUNT);
     assert!(2 * CHALLENGES_BYTES_MAX < MESSAGE_BYTES_MAX);
 };

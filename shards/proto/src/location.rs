@@ -19,8 +19,12 @@ pub(crate) mod journal;
 mod local_addresses;
 mod op;
 mod record;
+mod replica;
+mod stamp;
 mod table;
 
 pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
 pub(crate) use record::{Binding, BindingFlags, Record};
+pub use replica::Held;
+pub use stamp::Stamp;
 pub(crate) use table::{AorKey, Location, RecordId};

@@ -77,6 +77,12 @@ impl<'a> Rejection<'a> {
         Self { extra: Extra::RetryAfter(retry_after_s), count: Count::NotDurable, ..Self::new(503, reason) }
     }
 
+    /// 480 since a backup of this node may know of bindings that it has not told yet (RFC 3261 §21.4.18).
+    pub(crate) fn not_known_yet(retry_after_s: u32) -> Self {
+        let reason = "Temporarily Unavailable (who is registered is not known yet)";
+        Self { extra: Extra::RetryAfter(retry_after_s), ..Self::new(480, reason) }
+    }
+
     /// 503 since the node is going down.
     pub(crate) fn draining(retry_after_s: u32) -> Self {
         let reason = "Service Unavailable (node is draining)";

@@ -46,7 +46,7 @@ pub enum Verdict {
 pub struct Shard {
     /// Where the parts of the message at hand lie; apart from the rest, which is changed while it is read.
     index: Index,
-    core: Core,
+    pub(crate) core: Core,
 }
 
 /// Everything of a shard but the message at hand.
@@ -66,6 +66,8 @@ pub(crate) struct Core {
     pub(crate) scratch: Scratch,
     pub(crate) is_draining: bool,
     pub(crate) is_refusing_changes: bool,
+    /// Whether nobody but this node could know of a binding here.
+    pub(crate) is_whole: bool,
 }
 
 /// Buffers that are used again from message to message. Whoever needs one takes it out and puts it back.
@@ -96,13 +98,14 @@ impl Shard {
             settings,
             counters: Counters::default(),
             wheel: Wheel::new(now),
-            location: Location::new(),
+            location: Location::new(place),
             servers: ServerTransactions::default(),
             clients: ClientTransactions::default(),
             date: Date::new(now),
             scratch: Scratch::default(),
             is_draining: false,
             is_refusing_changes: false,
+            is_whole: true,
         };
         Self { index: Index::new(), core }
     }
@@ -163,7 +166,8 @@ impl Shard {
     }
 
     /// A connection of any shard has ended: what was bound to it is marked as configured.
-    pub fn handle_flow_closed(&mut self, flow: FlowToken, _now: Now, _out: &mut Outbox) {
+    pub fn handle_flow_closed(&mut self, flow: FlowToken, now: Now, _out: &mut Outbox) {
+        self.core.location.stamps.tick(now);
         self.core.lose_flow(flow);
     }
 
@@ -177,6 +181,7 @@ impl Shard {
     /// Does what has become due. Bounded per call; what is left makes [`Shard::next_deadline`] lie in the past.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
         let core = &mut self.core;
+        core.location.stamps.tick(now);
         let mut budget = limits::TIMEOUTS_PER_TURN_MAX;
         while let Some(due) = core.wheel.advance(now, &mut budget) {
             match due {
@@ -231,7 +236,7 @@ impl Shard {
         let mut done = 0;
         for entry in journal::entries(journal) {
             let entry = entry?;
-            if core.owner_of(entry.aor) == core.place.index {
+            if entry.is_of_node() || core.owner_of(entry.aor) == core.place.index {
                 done += usize::from(core.location.restore(&entry, &mut core.wheel));
             }
         }
@@ -375,6 +380,7 @@ impl Core {
 
     /// Handles a message of this shard's; `aor` is that of a REGISTER where it is known already.
     fn handle(&mut self, message: &Message<'_>, aor: Option<AorHash>, source: &Source, now: Now, out: &mut Outbox) {
+        self.location.stamps.tick(now);
         let method = message.method();
         if method == Some(Method::Register)
             && let Some(aor) = aor.or_else(|| self.aor_of_register(message))

@@ -5,7 +5,7 @@
 //! that borrow from it. Texts are bytes as the phone wrote them, and need not be UTF-8.
 
 use crate::hop::Transport;
-use crate::location::journal::{self, BadEntry, Change};
+use crate::location::journal::{self, BadEntry, Change, Position};
 use crate::location::{Binding, BindingFlags};
 use sipfed_sip::Method;
 use std::net::SocketAddr;
@@ -95,6 +95,8 @@ pub enum ChangeKind<'a> {
     },
     /// It made room for another, or ended with its connection.
     Gone,
+    /// What another node has written down was taken up to here; neither hash nor contact id mean anything.
+    Taken(Position),
 }
 
 impl<'a> BindingView<'a> {
@@ -146,10 +148,12 @@ pub fn changes(journal: &[u8]) -> impl Iterator<Item = Result<ChangeView<'_>, Ba
                 let (expires_at_s, updated_at_s, cseq) = (refresh.expires_at_s, refresh.updated_at_s, refresh.cseq);
                 (refresh.contact_id, ChangeKind::Refreshed { expires_at_s, updated_at_s, cseq })
             }
-            Change::Removed { contact_id, cseq, until_s, .. } => {
-                (contact_id, ChangeKind::Removed { cseq, remembered_until_s: until_s })
+            Change::Removed { contact_id, removal } => {
+                let (cseq, remembered_until_s) = (removal.cseq, removal.until_s);
+                (contact_id, ChangeKind::Removed { cseq, remembered_until_s })
             }
-            Change::Gone { contact_id } => (contact_id, ChangeKind::Gone),
+            Change::Gone { contact_id, .. } => (contact_id, ChangeKind::Gone),
+            Change::Taken(position) => (0, ChangeKind::Taken(position)),
         };
         Ok(ChangeView { aor_hash: entry.aor.0, contact_id, kind })
     })

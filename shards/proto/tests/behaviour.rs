@@ -12,6 +12,7 @@ mod behaviour {
     mod node;
     mod ordering;
     mod register;
+    mod replica;
     mod steering;
     mod stream;
     mod view;

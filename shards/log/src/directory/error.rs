@@ -41,6 +41,20 @@ pub enum DirectoryError {
         /// The newest that is known here.
         known: u64,
     },
+    /// An older version has written it.
+    #[error(
+        "{} has format {found}, and this version reads format {known} alone; move the directory away and start with an empty \
+         one: phones register anew as their registrations run out",
+        path.display()
+    )]
+    OlderFormat {
+        /// The manifest.
+        path: PathBuf,
+        /// The format that it names.
+        found: u64,
+        /// The one that is known here.
+        known: u64,
+    },
     /// The manifest cannot be trusted.
     #[error("{} is damaged: {reason}; restore it from a copy", path.display())]
     ManifestDamaged {

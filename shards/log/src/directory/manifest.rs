@@ -7,8 +7,8 @@ use super::DirectoryError;
 use std::fmt::Write;
 use std::path::Path;
 
-/// The format that is written, and the newest that is read.
-pub(crate) const FORMAT: u64 = 1;
+/// The format that is written, and the only one that is read. In format 1, bindings had no stamps.
+pub(crate) const FORMAT: u64 = 2;
 
 /// What a manifest says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,9 @@ impl Manifest {
         let format = value(text, "format").map_err(damaged)?;
         if format > FORMAT {
             return Err(DirectoryError::NewerFormat { path: path.to_path_buf(), found: format, known: FORMAT });
+        }
+        if format < FORMAT {
+            return Err(DirectoryError::OlderFormat { path: path.to_path_buf(), found: format, known: FORMAT });
         }
         let stored = value(text, "checksum").map_err(damaged)?;
         let end = text.rfind("checksum = ").filter(|at| text[..*at].ends_with('\n')).unwrap_or_default();
@@ -109,8 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_is_told_whatever_else_it_says() {
-        let found = parse("format = 2\nshards = \"many\"\n");
-        assert!(matches!(found, Err(DirectoryError::NewerFormat { found: 2, known: 1, .. })), "{found:?}");
+    fn another_format_is_told_whatever_else_it_says() {
+        let found = parse("format = 3\nshards = \"many\"\n");
+        assert!(matches!(found, Err(DirectoryError::NewerFormat { found: 3, known: 2, .. })), "{found:?}");
+        let found = parse("format = 1\nshards = 2\n");
+        assert!(matches!(found, Err(DirectoryError::OlderFormat { found: 1, known: 2, .. })), "{found:?}");
     }
 }

@@ -43,7 +43,7 @@ fn interrupted_creation(place: &Place, steps: usize) {
         &|| durable_file::stage(path, SECRET_FILE, &[1; SECRET_BYTES]).unwrap(),
         &|| durable_file::publish(path, SECRET_FILE).unwrap(),
         &|| make_folder(&layout_folder(path, 1)).unwrap(),
-        &|| durable_file::stage(path, Manifest::FILE, b"format = 1\ncre").unwrap(),
+        &|| durable_file::stage(path, Manifest::FILE, b"format = 2\ncre").unwrap(),
     ];
     all[..steps].iter().for_each(|step| step());
 }

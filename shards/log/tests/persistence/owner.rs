@@ -99,8 +99,8 @@ fn a_newer_or_damaged_manifest_is_refused() {
     drop(node(&path));
     let manifest = path.join("manifest");
     let text = fs::read_to_string(&manifest).unwrap();
-    fs::write(&manifest, text.replace("format = 1", "format = 2")).unwrap();
-    assert!(matches!(refusal(&path), DirectoryError::NewerFormat { found: 2, known: 1, .. }));
+    fs::write(&manifest, text.replace("format = 2", "format = 3")).unwrap();
+    assert!(matches!(refusal(&path), DirectoryError::NewerFormat { found: 3, known: 2, .. }));
     fs::write(&manifest, text.replace("shards = 1", "shards = 2")).unwrap();
     assert!(matches!(refusal(&path), DirectoryError::ManifestDamaged { .. }));
     fs::write(&manifest, b"").unwrap();

@@ -54,7 +54,7 @@ fn an_inspection_shows_generations_sequences_sizes_and_ages() {
     let place = Place::new();
     let path = directory(&place);
     let found = LogReader::open(&path).unwrap().inspect();
-    assert_eq!((found.format, found.created_at_s, found.layout.number, found.shards.len()), (1, NOW_S, 1, 2));
+    assert_eq!((found.format, found.created_at_s, found.layout.number, found.shards.len()), (2, NOW_S, 1, 2));
     let [first, second] = found.shards[0].generations.as_slice() else { panic!("{found:?}") };
     assert_eq!((first.generation.number, first.generation.started_at_s), (1, NOW_S));
     assert_eq!(first.entries, Some((Sequence(1), Sequence(100))));

@@ -1,10 +1,13 @@
-//! What changes in the location service as bytes: the unit of a log, and later of replication and of sync.
+//! What changes in the location service as bytes: the unit of a log, of replication and of sync.
 //!
 //! # Contract
 //! In goes every change that [`super::Location`] makes, while it is kept ([`Journal::keep`]); out come the entries of
-//! a turn, which the runtime takes, makes durable, and clears. On the other side of a restart the same bytes go back
-//! through [`super::Location::restore`], in their order. What an entry says is enough to do it again; doing it twice
-//! is harmless.
+//! a turn, which the runtime takes, makes durable, hands to the node's backups, and clears. On the other side of a restart
+//! the same bytes go back through [`super::Location::restore`], in their order; at a backup they go through
+//! [`super::Location::merge`], in any order. What an entry says is enough to do it again; doing it twice is harmless.
+//!
+//! What came from another node stands at the beginning of a turn's entries ([`Journal::mark_foreign`]): it is made durable
+//! here, and is not sent on.
 //!
 //! Owned by the location service of one shard. Bounded by what a turn may change; the runtime clears it every turn.
 //!
@@ -12,21 +15,23 @@
 //! A refresh is short, and means nothing without the whole binding before it. So that what lies far back in a log
 //! can be dropped without being read, a log is cut into *generations*: a binding that was last written before the
 //! present one began is written whole. What is older than the longest time that a binding may live is then needed by
-//! nobody. Expiry is not written at all: the time is in the binding.
+//! nobody. Expiry is not written for a log, since the time is in the binding; it is where there are backups.
 //!
-//! # Layout, version 1
+//! # Layout, version 2
 //! Little-endian. Each entry: kind (1), length of what follows the AoR's hash (2), the hash (8), then by kind:
 //!
 //! | kind | what | content |
 //! | --- | --- | --- |
 //! | 1 | bound | length of the AoR (2), the AoR, the local address (19), the packed binding ([`super::record`]) |
-//! | 2 | refreshed | contact id (8), expiry, update, CSeq, branch hash (4 each) |
+//! | 2 | refreshed | contact id (8), the stamp before and the stamp (8 each), expiry, update, CSeq, branch hash (4 each) |
 //! | 3 | refreshed by another text | as 2, and its fingerprint (8) |
-//! | 4 | removed by its user | contact id (8), CSeq, branch hash, end of remembering (4 each) |
-//! | 5 | gone | contact id (8) |
+//! | 4 | removed, and remembered | contact id (8), stamp (8), CSeq, branch hash, end of remembering (4 each) |
+//! | 5 | gone | contact id (8), stamp of what has gone (8) |
+//! | 6 | all of another node's was taken up to here | its history (8), the number within (8), node (2), shard (1); the hash is 0 |
 
-use super::op::Refresh;
+use super::op::{Refresh, Removal};
 use super::record::{Binding, FIXED_BYTES};
+use super::stamp::Stamp;
 use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -35,6 +40,7 @@ const REFRESHED: u8 = 2;
 const REFRESHED_ANEW: u8 = 3;
 const REMOVED: u8 = 4;
 const GONE: u8 = 5;
+const POSITION: u8 = 6;
 
 const HEAD_BYTES: usize = 11;
 const LOCAL_BYTES: usize = 19;
@@ -46,7 +52,22 @@ pub(crate) struct Journal {
     /// Seconds since the Unix epoch.
     generation_began_at_s: u32,
     bytes: Vec<u8>,
+    /// Bytes at the beginning that came from other nodes.
+    foreign_bytes: usize,
     tally: Tally,
+}
+
+/// How much of what a shard of another node has written down was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The node.
+    pub node: u16,
+    /// Its shard.
+    pub shard: u8,
+    /// Which of the node's lives.
+    pub history: u64,
+    /// The number of the last part of it.
+    pub sequence: u64,
 }
 
 /// How many entries of a kind were written down, and their bytes.
@@ -65,6 +86,13 @@ pub(crate) struct Entry<'a> {
     pub(crate) change: Change<'a>,
 }
 
+impl Entry<'_> {
+    /// Whether it is about no AoR.
+    pub(crate) fn is_of_node(&self) -> bool {
+        matches!(self.change, Change::Taken(_))
+    }
+}
+
 /// What an entry says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
@@ -75,18 +103,20 @@ pub(crate) enum Change<'a> {
     },
     /// `request_print` counts only where `is_anew`.
     Refreshed {
+        /// That of the binding until then.
+        before: Stamp,
         refresh: Refresh,
         is_anew: bool,
     },
     Removed {
         contact_id: u64,
-        cseq: u32,
-        branch_hash: u32,
-        until_s: u32,
+        removal: Removal,
     },
     Gone {
         contact_id: u64,
+        stamp: Stamp,
     },
+    Taken(Position),
 }
 
 /// Bytes that are no entry: the log is damaged, or was written by a newer version.
@@ -121,8 +151,19 @@ impl Journal {
         self.tally
     }
 
+    /// What has been written down in this turn so far came from other nodes.
+    pub(crate) fn mark_foreign(&mut self) {
+        self.foreign_bytes = self.bytes.len();
+    }
+
+    /// The entries that are this node's own.
+    pub(crate) fn own_bytes(&self) -> &[u8] {
+        &self.bytes[self.foreign_bytes..]
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
+        self.foreign_bytes = 0;
     }
 
     /// Whether a binding last written at `updated_at_s` has to be written whole.
@@ -168,10 +209,12 @@ impl Journal {
         });
     }
 
-    pub(super) fn refreshed(&mut self, aor: AorHash, refresh: &Refresh, is_anew: bool) {
+    pub(super) fn refreshed(&mut self, aor: AorHash, before: Stamp, refresh: &Refresh, is_anew: bool) {
         let kind = if is_anew { REFRESHED_ANEW } else { REFRESHED };
         self.entry(kind, aor, |out| {
-            out.extend_from_slice(&refresh.contact_id.to_le_bytes());
+            for number in [refresh.contact_id, before.bits(), refresh.stamp.bits()] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
             for number in [refresh.expires_at_s, refresh.updated_at_s, refresh.cseq, refresh.branch_hash] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
@@ -181,18 +224,47 @@ impl Journal {
         });
     }
 
-    pub(super) fn removed(&mut self, aor: AorHash, contact_id: u64, cseq: u32, branch_hash: u32, until_s: u32) {
+    pub(super) fn removed(&mut self, aor: AorHash, contact_id: u64, removal: &Removal) {
         self.entry(REMOVED, aor, |out| {
-            out.extend_from_slice(&contact_id.to_le_bytes());
-            for number in [cseq, branch_hash, until_s] {
+            for number in [contact_id, removal.stamp.bits()] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            for number in [removal.cseq, removal.branch_hash, removal.until_s] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
         });
     }
 
-    pub(super) fn gone(&mut self, aor: AorHash, contact_id: u64) {
-        self.entry(GONE, aor, |out| out.extend_from_slice(&contact_id.to_le_bytes()));
+    pub(super) fn gone(&mut self, aor: AorHash, contact_id: u64, stamp: Stamp) {
+        self.entry(GONE, aor, |out| {
+            out.extend_from_slice(&contact_id.to_le_bytes());
+            out.extend_from_slice(&stamp.bits().to_le_bytes());
+        });
     }
+
+    pub(crate) fn taken(&mut self, position: &Position) {
+        self.entry(POSITION, AorHash(0), |out| {
+            out.extend_from_slice(&position.history.to_le_bytes());
+            out.extend_from_slice(&position.sequence.to_le_bytes());
+            out.extend_from_slice(&position.node.to_le_bytes());
+            out.push(position.shard);
+        });
+    }
+}
+
+/// Gives each entry of `bytes` to `part` with the leaf of its AoR, without reading it; nothing follows what is cut off.
+pub(crate) fn part<'a>(bytes: &'a [u8], mut part: impl FnMut(u16, &'a [u8])) -> Result<(), BadEntry> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let mut head = Reader(&bytes[at..]);
+        let read = |head: &mut Reader<'_>| Ok((head.byte()?, head.short()?, AorHash(head.long()?)));
+        let (_, len, aor) = read(&mut head).map_err(|what| BadEntry { at, what })?;
+        let end = at + HEAD_BYTES + usize::from(len);
+        let entry = bytes.get(at..end).ok_or(BadEntry { at, what: "is cut off" })?;
+        part(aor.leaf(), entry);
+        at = end;
+    }
+    Ok(())
 }
 
 /// The entries that `bytes` is made of, in their order; nothing follows a bad one.
@@ -223,23 +295,28 @@ fn read(bytes: &[u8]) -> Result<(Entry<'_>, usize), &'static str> {
         BOUND => bound(&mut content)?,
         REFRESHED | REFRESHED_ANEW => {
             let is_anew = kind == REFRESHED_ANEW;
+            let (contact_id, before, stamp) = (content.long()?, content.stamp()?, content.stamp()?);
             let refresh = Refresh {
-                contact_id: content.long()?,
+                contact_id,
                 expires_at_s: content.word()?,
                 updated_at_s: content.word()?,
                 cseq: content.word()?,
                 branch_hash: content.word()?,
                 request_print: if is_anew { content.long()? } else { 0 },
+                stamp,
             };
-            Change::Refreshed { refresh, is_anew }
+            Change::Refreshed { before, refresh, is_anew }
         }
-        REMOVED => Change::Removed {
-            contact_id: content.long()?,
-            cseq: content.word()?,
-            branch_hash: content.word()?,
-            until_s: content.word()?,
-        },
-        GONE => Change::Gone { contact_id: content.long()? },
+        REMOVED => {
+            let (contact_id, stamp) = (content.long()?, content.stamp()?);
+            let (cseq, branch_hash, until_s) = (content.word()?, content.word()?, content.word()?);
+            Change::Removed { contact_id, removal: Removal { cseq, branch_hash, until_s, stamp } }
+        }
+        GONE => Change::Gone { contact_id: content.long()?, stamp: content.stamp()? },
+        POSITION => {
+            let (history, sequence, node) = (content.long()?, content.long()?, content.short()?);
+            Change::Taken(Position { node, shard: content.byte()?, history, sequence })
+        }
         _ => return Err("is of a kind that this version does not know"),
     };
     if !content.0.is_empty() {
@@ -293,5 +370,9 @@ impl<'a> Reader<'a> {
 
     fn long(&mut self) -> Result<u64, &'static str> {
         self.array().map(u64::from_le_bytes)
+    }
+
+    fn stamp(&mut self) -> Result<Stamp, &'static str> {
+        self.long().map(Stamp::from_bits)
     }
 }

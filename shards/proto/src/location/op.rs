@@ -1,5 +1,6 @@
 //! What can be done to a binding.
 
+use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
 use std::net::SocketAddr;
 
@@ -62,6 +63,8 @@ pub(crate) struct Bind<'a> {
     pub(crate) updated_at_s: u32,
     /// When this binding was first made with this Call-ID: what temporary GRUUs live and die with.
     pub(crate) first_at_s: u32,
+    /// Given by the door where it is done first; what comes from elsewhere brings its own.
+    pub(crate) stamp: Stamp,
 }
 
 /// What a refresh writes.
@@ -74,6 +77,8 @@ pub(crate) struct Refresh {
     pub(crate) branch_hash: u32,
     /// As in [`Bind`], of the REGISTER that refreshes.
     pub(crate) request_print: u64,
+    /// As in [`Bind`].
+    pub(crate) stamp: Stamp,
 }
 
 /// How a binding ends.
@@ -81,6 +86,16 @@ pub(crate) struct Refresh {
 pub(crate) struct Unbind {
     pub(crate) contact_id: u64,
     pub(crate) cause: Cause,
+}
+
+/// What is left of a binding that was removed and is remembered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Removal {
+    pub(crate) cseq: u32,
+    pub(crate) branch_hash: u32,
+    /// Unix time in seconds at which the memory of it ends.
+    pub(crate) until_s: u32,
+    pub(crate) stamp: Stamp,
 }
 
 /// Why a binding ends.

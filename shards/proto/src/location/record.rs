@@ -3,13 +3,14 @@
 //! Layout, little-endian: hash (8), AoR length (2), count of bindings (2), AoR; then each binding as
 //! [`FIXED_BYTES`] of numbers followed by its URI, parameters, Call-ID, User-Agent and Path.
 
-use super::op::{Bind, Refresh};
+use super::op::{Bind, Refresh, Removal};
+use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
 use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const HEAD_BYTES: usize = 12;
-pub(super) const FIXED_BYTES: usize = 92;
+pub(super) const FIXED_BYTES: usize = 100;
 
 const CACHE_LINE_BYTES: usize = 64;
 /// Bytes that [`Record::touch`] reads at most: of the record of one usual binding all.
@@ -39,6 +40,7 @@ const INSTANCE_AT: usize = 76;
 const INSTANCE_LEN: usize = 78;
 const REQUEST_PRINT: usize = 80;
 const GRANTED: usize = 88;
+const STAMP: usize = 92;
 const REMOTE_IS_V4: u16 = 1 << 15;
 
 /// Marks of a binding.
@@ -133,6 +135,7 @@ impl Record {
         put(&mut fixed, METHODS, b.methods.to_le_bytes());
         put(&mut fixed, REQUEST_PRINT, b.request_print.to_le_bytes());
         put(&mut fixed, GRANTED, b.granted_s.to_le_bytes());
+        put(&mut fixed, STAMP, b.stamp.bits().to_le_bytes());
         let flags = [
             (b.transport == Transport::Tcp, BindingFlags::TCP),
             (b.natted, BindingFlags::NATTED),
@@ -220,15 +223,17 @@ impl Record {
         put(fixed, CSEQ, r.cseq.to_le_bytes());
         put(fixed, BRANCH, r.branch_hash.to_le_bytes());
         put(fixed, REQUEST_PRINT, r.request_print.to_le_bytes());
+        put(fixed, STAMP, r.stamp.bits().to_le_bytes());
         true
     }
 
     /// Leaves of a binding only what it is remembered for; whether there is such a binding.
-    pub(super) fn mark_removed(&mut self, contact_id: u64, cseq: u32, branch_hash: u32, until_s: u32) -> bool {
+    pub(super) fn mark_removed(&mut self, contact_id: u64, removal: &Removal) -> bool {
         let Some(fixed) = self.fixed_mut(contact_id) else { return false };
-        put(fixed, EXPIRES_AT, until_s.to_le_bytes());
-        put(fixed, CSEQ, cseq.to_le_bytes());
-        put(fixed, BRANCH, branch_hash.to_le_bytes());
+        put(fixed, EXPIRES_AT, removal.until_s.to_le_bytes());
+        put(fixed, CSEQ, removal.cseq.to_le_bytes());
+        put(fixed, BRANCH, removal.branch_hash.to_le_bytes());
+        put(fixed, STAMP, removal.stamp.bits().to_le_bytes());
         set_flag(fixed, BindingFlags::REMOVED);
         true
     }
@@ -286,7 +291,21 @@ impl<'a> Binding<'a> {
             expires_at_s: self.expires_at_s(),
             updated_at_s: self.updated_at_s(),
             first_at_s: self.first_at_s(),
+            stamp: self.stamp(),
         }
+    }
+
+    /// What it is remembered for, where it was removed.
+    pub(super) fn removal(&self) -> Option<Removal> {
+        let (cseq, branch_hash) = (self.cseq(), self.branch_hash());
+        let (until_s, stamp) = (self.expires_at_s(), self.stamp());
+        self.flags().removed().then_some(Removal { cseq, branch_hash, until_s, stamp })
+    }
+
+    /// When it was written last, for all nodes that hold it.
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        Stamp::from_bits(u64::from_le_bytes(take(self.fixed, STAMP)))
     }
 
     pub(crate) fn contact_id(&self) -> u64 {
@@ -460,6 +479,7 @@ mod tests {
             expires_at_s: 100,
             updated_at_s: 40,
             first_at_s: 30,
+            stamp: Stamp::from_bits(50),
         };
         let mut packed = Vec::new();
         Record::begin(&mut packed, AorHash(1), b"a@d");
@@ -482,10 +502,14 @@ mod tests {
             cseq: 10,
             branch_hash: 6,
             request_print: 9,
+            stamp: Stamp::from_bits(60),
         }));
-        assert!(record.mark_flow_lost(77) && record.mark_removed(1, 11, 7, 132) && !record.mark_flow_lost(2));
+        let removal = Removal { cseq: 11, branch_hash: 7, until_s: 132, stamp: Stamp::from_bits(61) };
+        assert!(record.mark_flow_lost(77) && record.mark_removed(1, &removal) && !record.mark_flow_lost(2));
         let b = record.binding(77).unwrap();
         assert!(b.is_live(150) && b.flags().flow_lost() && b.first_at_s() == 30 && b.updated_at_s() == 150);
+        assert_eq!(b.stamp(), Stamp::from_bits(60));
         assert!(!record.binding(1).unwrap().is_live(120));
+        assert_eq!(record.binding(1).unwrap().stamp(), removal.stamp);
     }
 }

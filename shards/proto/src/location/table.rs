@@ -1,23 +1,23 @@
 //! The table of records: find, apply, expire.
 
-use super::journal::{Change, Entry, Journal};
+use super::journal::{Change, Entry, Journal, Position};
 use super::local_addresses::LocalAddresses;
-use super::op::{Bind, Cause, Op, Refresh, Unbind};
+use super::op::{Bind, Cause, Op, Refresh, Removal, Unbind};
 use super::record::{Binding, Record};
+use super::replica::{self, Backups};
+use super::stamp::{Stamp, Stamps};
 use crate::counters::Counters;
 use crate::directory::changes::Changes;
 use crate::directory::{Pass, Walk};
 use crate::hop::FlowToken;
-use crate::keys::{AorHash, NumberHasher};
+use crate::keys::{self, AorHash, NumberHasher};
+use crate::shard::Place;
 use crate::slab::Slab;
 use crate::time::Now;
 use crate::view::BindingView;
 use crate::wheel::{Due, TimerId, Wheel};
 use hashbrown::{HashMap, HashTable};
 use std::hash::BuildHasherDefault;
-
-/// Index tables; each holds its share of the AoRs.
-const SEGMENTS_COUNT: usize = 256;
 
 /// The number of a record within its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,28 +31,44 @@ pub(crate) struct AorKey<'a> {
 }
 
 #[derive(Debug)]
-struct Slot {
-    record: Record,
+pub(super) struct Slot {
+    pub(super) record: Record,
     timer: Option<TimerId>,
     /// The reconcile that was last shown the record's row; 0 for none.
     seen: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct IndexEntry {
-    /// The half of the hash that the table itself is indexed by, so that growing it reads no record.
+pub(super) struct IndexEntry {
+    /// The half of the hash that the table itself is indexed by, so that growing it reads no record. The other half
+    /// chose the leaf.
     hash: u32,
-    id: u32,
+    pub(super) id: u32,
+}
+
+/// What is known of one leaf of the hash space.
+#[derive(Debug, Default)]
+pub(super) struct Leaf {
+    pub(super) index: HashTable<IndexEntry>,
+    /// Of the bindings that are not removed, where there are backups ([`replica::print`]).
+    pub(super) digest: u64,
 }
 
 /// The bindings of one shard. See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Location {
-    index: Box<[HashTable<IndexEntry>]>,
-    records: Slab<Slot>,
+    /// Those of this shard, in their order.
+    pub(super) leaves: Box<[Leaf]>,
+    pub(super) first_leaf: u16,
+    pub(super) records: Slab<Slot>,
     /// Records that have bindings on a connection, by connection.
     flows: HashMap<u64, Vec<u32>, BuildHasherDefault<NumberHasher>>,
     bindings: usize,
+    pub(crate) stamps: Stamps,
+    /// Other nodes that hold the same bindings.
+    pub(super) backups: Option<Backups>,
+    /// How far the journals of other nodes were taken, by node and shard.
+    pub(crate) positions: Vec<Position>,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
@@ -63,12 +79,17 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(place: Place) -> Self {
+        let leaves = keys::leaves_of(place.index.0, place.count);
         Self {
-            index: (0..SEGMENTS_COUNT).map(|_| HashTable::new()).collect(),
+            first_leaf: leaves.start,
+            leaves: leaves.map(|_| Leaf::default()).collect(),
             records: Slab::default(),
             flows: HashMap::default(),
             bindings: 0,
+            stamps: Stamps::default(),
+            backups: None,
+            positions: Vec::new(),
             locals: LocalAddresses::default(),
             journal: Journal::default(),
             changes: Changes::default(),
@@ -84,8 +105,8 @@ impl Location {
     /// The record of an AoR.
     #[inline]
     pub(crate) fn find(&self, key: AorKey<'_>) -> Option<(RecordId, &Record)> {
-        let (segment, hash) = place(key.hash);
-        let entry = self.index[segment].find(spread(hash), |e| {
+        let hash = key.hash.0 as u32;
+        let entry = self.leaf(key.hash)?.index.find(spread(hash), |e| {
             e.hash == hash && self.records.get(e.id).is_some_and(|slot| slot.record.aor() == key.aor)
         })?;
         Some((RecordId(entry.id), &self.records.get(entry.id)?.record))
@@ -94,11 +115,22 @@ impl Location {
     /// The record of an AoR known by its hash alone, as in a temporary GRUU.
     #[inline]
     pub(crate) fn find_by_hash(&self, aor: AorHash) -> Option<(RecordId, &Record)> {
-        let (segment, hash) = place(aor);
-        let entry = self.index[segment].find(spread(hash), |e| {
+        let hash = aor.0 as u32;
+        let entry = self.leaf(aor)?.index.find(spread(hash), |e| {
             e.hash == hash && self.records.get(e.id).is_some_and(|slot| slot.record.hash() == aor)
         })?;
         Some((RecordId(entry.id), &self.records.get(entry.id)?.record))
+    }
+
+    /// The leaf of a hash; `None` for one of another shard.
+    #[inline]
+    fn leaf(&self, hash: AorHash) -> Option<&Leaf> {
+        self.leaves.get(usize::from(hash.leaf().wrapping_sub(self.first_leaf)))
+    }
+
+    /// The leaf of a record of this shard.
+    pub(super) fn leaf_mut(&mut self, hash: AorHash) -> &mut Leaf {
+        &mut self.leaves[usize::from(hash.leaf() - self.first_leaf)]
     }
 
     /// Reads the record of an AoR from memory, and nothing else.
@@ -111,7 +143,10 @@ impl Location {
     pub(crate) fn apply(&mut self, key: AorKey<'_>, op: &Op<'_>, wheel: &mut Wheel, counters: &mut Counters) {
         match (op, self.find(key).map(|(id, _)| id)) {
             (Op::Refresh(refresh), Some(id)) => self.refresh(id, refresh),
-            (Op::Bind(bind), found) => _ = self.bind(key, found, bind, wheel, counters),
+            (Op::Bind(bind), found) => {
+                let bind = Bind { stamp: self.stamps.next(), ..*bind };
+                self.bind(key, found, &bind, wheel, counters);
+            }
             (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
             (Op::LoseFlow { contact_id }, Some(id)) => {
                 if self.record_mut(id).mark_flow_lost(*contact_id) {
@@ -125,25 +160,38 @@ impl Location {
     /// [`Location::apply`] of a refresh, for who has found the AoR's record already.
     #[inline]
     pub(crate) fn refresh(&mut self, id: RecordId, refresh: &Refresh) {
-        let before = self.journal.is_kept().then(|| self.binding(id, refresh.contact_id)).flatten();
-        let before = before.map(|b| (b.updated_at_s(), b.request_print()));
+        let refresh = Refresh { stamp: self.stamps.next(), ..*refresh };
+        self.refresh_stamped(id, &refresh);
+    }
+
+    pub(super) fn refresh_stamped(&mut self, id: RecordId, refresh: &Refresh) {
+        let is_watched = self.journal.is_kept() || self.backups.is_some();
+        let before = is_watched.then(|| self.binding(id, refresh.contact_id)).flatten();
+        let before = before.map(|b| (b.updated_at_s(), b.request_print(), b.stamp()));
         let done = self.record_mut(id).refresh(refresh);
         debug_assert!(done, "the registrar refreshes what it found");
         // The deadline stays; when it fires it finds the later time.
-        match before {
-            Some((updated_at_s, _)) if self.journal.wants_whole(updated_at_s) => {
-                self.write_bound(id, refresh.contact_id);
-            }
-            Some((_, request_print)) => {
-                let aor = self.record(id).hash();
-                self.journal.refreshed(aor, refresh, request_print != refresh.request_print);
-            }
-            None => {}
+        let Some((updated_at_s, request_print, stamp)) = before else { return };
+        let aor = self.record(id).hash();
+        self.digest(aor, refresh.contact_id, stamp);
+        self.digest(aor, refresh.contact_id, refresh.stamp);
+        if self.journal.wants_whole(updated_at_s) {
+            self.write_bound(id, refresh.contact_id);
+        } else {
+            self.journal.refreshed(aor, stamp, refresh, request_print != refresh.request_print);
+        }
+    }
+
+    /// Makes a binding a part of its leaf's digest, or no part of it any more.
+    #[inline]
+    pub(super) fn digest(&mut self, aor: AorHash, contact_id: u64, stamp: Stamp) {
+        if self.backups.is_some() {
+            self.leaf_mut(aor).digest ^= replica::print(contact_id, stamp);
         }
     }
 
     /// Makes or replaces a binding; gives the record that has it.
-    fn bind(
+    pub(super) fn bind(
         &mut self,
         key: AorKey<'_>,
         found: Option<RecordId>,
@@ -158,7 +206,7 @@ impl Location {
         if let Some(id) = found {
             for binding in self.record(id).bindings() {
                 if binding.contact_id() == bind.contact_id {
-                    replaced = Some((binding.flow(), binding.flags().removed()));
+                    replaced = Some((binding.flow(), binding.flags().removed(), binding.stamp()));
                 } else {
                     Record::push_packed(&mut packed, &binding);
                 }
@@ -170,9 +218,11 @@ impl Location {
         if replaced.is_none() {
             self.bindings += 1;
         }
-        if replaced.is_none_or(|(_, removed)| removed) {
-            counters.bindings_created += 1;
+        match replaced {
+            Some((_, false, stamp)) => self.digest(key.hash, bind.contact_id, stamp),
+            _ => counters.bindings_created += 1,
         }
+        self.digest(key.hash, bind.contact_id, bind.stamp);
         let id = match found {
             Some(id) => {
                 *self.record_mut(id) = record;
@@ -184,7 +234,7 @@ impl Location {
             self.changes.note(key.hash, key.aor);
         }
         self.write_bound(id, bind.contact_id);
-        if let Some((flow, _)) = replaced {
+        if let Some((flow, ..)) = replaced {
             self.forget_flow(id, flow);
         }
         if bind.flow.is_some() {
@@ -198,32 +248,50 @@ impl Location {
     }
 
     fn unbind(&mut self, id: RecordId, unbind: &Unbind, wheel: &mut Wheel, counters: &mut Counters) {
-        let removed = match unbind.cause {
+        let contact_id = unbind.contact_id;
+        let Some(binding) = self.binding(id, contact_id) else { return };
+        let (was_live, stamp) = (!binding.flags().removed(), binding.stamp());
+        let (own_cseq, own_branch_hash) = (binding.cseq(), binding.branch_hash());
+        let stamp_removed = || Removal { cseq: own_cseq, branch_hash: own_branch_hash, until_s: 0, stamp };
+        let (count, remembered) = match unbind.cause {
             Cause::User { cseq, branch_hash, until_s } => {
-                if self.record_mut(id).mark_removed(unbind.contact_id, cseq, branch_hash, until_s) {
-                    counters.bindings_removed += 1;
-                    let aor = self.record(id).hash();
-                    self.journal.removed(aor, unbind.contact_id, cseq, branch_hash, until_s);
-                    self.note_if_gone(id);
-                    self.rearm(id, wheel);
-                }
-                return;
+                (&mut counters.bindings_removed, Some(Removal { cseq, branch_hash, until_s, stamp }))
             }
-            Cause::Expired => &mut counters.bindings_expired,
-            Cause::Evicted => &mut counters.bindings_evicted,
-            Cause::FlowLost => &mut counters.bindings_flow_lost,
+            Cause::Expired => (&mut counters.bindings_expired, None),
+            // A backup that does not hear of it now must not bring it back later.
+            Cause::Evicted => (&mut counters.bindings_evicted, self.backups.as_ref().map(|_| stamp_removed())),
+            Cause::FlowLost => (&mut counters.bindings_flow_lost, self.backups.as_ref().map(|_| stamp_removed())),
         };
-        if unbind.cause != Cause::Expired {
-            let aor = self.record(id).hash();
-            self.journal.gone(aor, unbind.contact_id);
-        }
         // What was only remembered is no binding that ends.
-        if self.remove(id, unbind.contact_id, wheel) {
-            *removed += 1;
+        *count += u64::from(was_live);
+        if let Some(removal) = remembered {
+            let until_s = removal.until_s.max(self.remembered_until_s());
+            let removal = Removal { until_s, stamp: self.stamps.next(), ..removal };
+            self.mark_removed(id, contact_id, &removal, wheel);
+            return;
         }
+        if unbind.cause != Cause::Expired || was_live && self.backups.is_some() {
+            let aor = self.record(id).hash();
+            self.journal.gone(aor, contact_id, stamp);
+        }
+        self.remove(id, contact_id, wheel);
     }
 
-    fn binding(&self, id: RecordId, contact_id: u64) -> Option<Binding<'_>> {
+    /// Leaves of a binding what it is remembered for.
+    pub(super) fn mark_removed(&mut self, id: RecordId, contact_id: u64, removal: &Removal, wheel: &mut Wheel) {
+        let Some(binding) = self.binding(id, contact_id) else { return };
+        let (was_live, stamp) = (!binding.flags().removed(), binding.stamp());
+        let aor = self.record(id).hash();
+        self.record_mut(id).mark_removed(contact_id, removal);
+        if was_live {
+            self.digest(aor, contact_id, stamp);
+        }
+        self.journal.removed(aor, contact_id, removal);
+        self.note_if_gone(id);
+        self.rearm(id, wheel);
+    }
+
+    pub(super) fn binding(&self, id: RecordId, contact_id: u64) -> Option<Binding<'_>> {
         self.record(id).bindings().find(|b| b.contact_id() == contact_id)
     }
 
@@ -250,10 +318,8 @@ impl Location {
             for binding in slot.record.bindings() {
                 let local = self.locals.address(binding.local());
                 self.journal.bound(slot.record.hash(), slot.record.aor(), &binding, local);
-                if binding.flags().removed() {
-                    let (cseq, branch_hash) = (binding.cseq(), binding.branch_hash());
-                    let (id, until_s) = (binding.contact_id(), binding.expires_at_s());
-                    self.journal.removed(slot.record.hash(), id, cseq, branch_hash, until_s);
+                if let Some(removal) = binding.removal() {
+                    self.journal.removed(slot.record.hash(), binding.contact_id(), &removal);
                 }
             }
         }
@@ -286,7 +352,12 @@ impl Location {
         let counters = &mut Counters::default();
         let found = self.find_by_hash(entry.aor).map(|(id, _)| id);
         match (entry.change, found) {
+            (Change::Taken(position), _) => {
+                self.taken(position);
+                true
+            }
             (Change::Bound { aor, local, binding }, found) => {
+                self.stamps.see(binding.stamp());
                 let bind = binding.restored(self.locals.number(local));
                 let id = self.bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel, counters);
                 if bind.transport.is_reliable() {
@@ -294,31 +365,35 @@ impl Location {
                 }
                 true
             }
-            (Change::Refreshed { mut refresh, is_anew }, Some(id)) => {
-                if !is_anew && let Some(binding) = self.binding(id, refresh.contact_id) {
+            (Change::Refreshed { mut refresh, is_anew, .. }, Some(id)) => {
+                let Some(binding) = self.binding(id, refresh.contact_id) else { return false };
+                if !is_anew {
                     refresh.request_print = binding.request_print();
                 }
-                self.record_mut(id).refresh(&refresh)
+                self.stamps.see(refresh.stamp);
+                self.refresh_stamped(id, &refresh);
+                true
             }
-            (Change::Removed { contact_id, cseq, branch_hash, until_s }, Some(id)) => {
-                let done = self.record_mut(id).mark_removed(contact_id, cseq, branch_hash, until_s);
-                self.rearm(id, wheel);
-                done
+            (Change::Removed { contact_id, removal }, Some(id)) => {
+                self.stamps.see(removal.stamp);
+                let is_there = self.binding(id, contact_id).is_some();
+                self.mark_removed(id, contact_id, &removal, wheel);
+                is_there
             }
-            (Change::Gone { contact_id }, Some(id)) => self.remove(id, contact_id, wheel),
+            (Change::Gone { contact_id, .. }, Some(id)) => self.remove(id, contact_id, wheel),
             (_, None) => false,
         }
     }
 
     fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
         let id = self.records.insert(Slot { record, timer: None, seen: 0 });
-        let (segment, hash) = place(hash);
-        self.index[segment].insert_unique(spread(hash), IndexEntry { hash, id }, |e| spread(e.hash));
+        let entry = IndexEntry { hash: hash.0 as u32, id };
+        self.leaf_mut(hash).index.insert_unique(spread(entry.hash), entry, |e| spread(e.hash));
         RecordId(id)
     }
 
     /// Takes one binding out, and the record when it was the last; whether it could be called until then.
-    fn remove(&mut self, id: RecordId, contact_id: u64, wheel: &mut Wheel) -> bool {
+    pub(super) fn remove(&mut self, id: RecordId, contact_id: u64, wheel: &mut Wheel) -> bool {
         let mut packed = std::mem::take(&mut self.scratch);
         let record = self.record(id);
         let hash = record.hash();
@@ -326,14 +401,17 @@ impl Location {
         let (mut left, mut found) = (0, None);
         for binding in record.bindings() {
             if binding.contact_id() == contact_id {
-                found = Some((binding.flow(), !binding.flags().removed()));
+                found = Some((binding.flow(), !binding.flags().removed(), binding.stamp()));
             } else {
                 Record::push_packed(&mut packed, &binding);
                 left += 1;
             }
         }
-        if let Some((flow, was_live)) = found {
+        if let Some((flow, was_live, stamp)) = found {
             self.bindings -= 1;
+            if was_live {
+                self.digest(hash, contact_id, stamp);
+            }
             if left > 0 {
                 *self.record_mut(id) = Record::finish(&packed);
                 if was_live {
@@ -348,12 +426,11 @@ impl Location {
             self.forget_flow(id, flow);
         }
         self.scratch = packed;
-        found.is_some_and(|(_, was_live)| was_live)
+        found.is_some_and(|(_, was_live, _)| was_live)
     }
 
     fn drop_record(&mut self, id: RecordId, hash: AorHash, wheel: &mut Wheel) {
-        let (segment, hash) = place(hash);
-        if let Ok(entry) = self.index[segment].find_entry(spread(hash), |e| e.id == id.0) {
+        if let Ok(entry) = self.leaf_mut(hash).index.find_entry(spread(hash.0 as u32), |e| e.id == id.0) {
             entry.remove();
         }
         if let Some(Slot { timer: Some(timer), .. }) = self.records.remove(id.0) {
@@ -439,7 +516,7 @@ impl Location {
         slot.timer = None;
         let now_s = now.unix_s();
         while let Some(slot) = self.records.get(id.0) {
-            let Some(over) = slot.record.bindings().find(|b| b.expires_at_s() <= now_s) else { break };
+            let Some(over) = slot.record.bindings().find(|b| self.ends_at_s(b) <= now_s) else { break };
             let unbind = Unbind { contact_id: over.contact_id(), cause: Cause::Expired };
             self.unbind(id, &unbind, wheel, counters);
         }
@@ -447,32 +524,26 @@ impl Location {
     }
 
     /// Sets the record's deadline to the end of the binding that ends first.
-    fn rearm(&mut self, id: RecordId, wheel: &mut Wheel) {
+    pub(super) fn rearm(&mut self, id: RecordId, wheel: &mut Wheel) {
+        let Some(slot) = self.records.get(id.0) else { return };
+        let Some(first) = slot.record.bindings().map(|b| self.look_at_s(&b)).min() else { return };
         let Some(slot) = self.records.get_mut(id.0) else { return };
-        let Some(first) = slot.record.bindings().map(|b| b.expires_at_s()).min() else { return };
         if let Some(timer) = slot.timer.take() {
             wheel.cancel(timer);
         }
         slot.timer = Some(wheel.schedule(Due::Record(id.0), Now::from_unix_ms(u64::from(first) * 1000)));
     }
 
-    fn record(&self, id: RecordId) -> &Record {
+    pub(super) fn record(&self, id: RecordId) -> &Record {
         &self.records.get(id.0).expect("the record was found").record
     }
 
-    fn record_mut(&mut self, id: RecordId) -> &mut Record {
+    pub(super) fn record_mut(&mut self, id: RecordId) -> &mut Record {
         &mut self.records.get_mut(id.0).expect("the record was found").record
     }
 }
 
-/// The index table of an AoR and the half of its hash that is used there. The other half chose the shard.
-fn place(hash: AorHash) -> (usize, u32) {
-    let low = hash.0 as u32;
-    (low as usize % SEGMENTS_COUNT, low)
-}
-
-/// hashbrown takes the table's slot from the low bits and its tag from the top seven; the lowest eight bits
-/// chose the segment, so they are moved out of the way.
+/// hashbrown takes the table's slot from the low bits and its tag from the top seven.
 fn spread(hash: u32) -> u64 {
-    u64::from(hash >> 8) | u64::from(hash) << 32
+    u64::from(hash) | u64::from(hash) << 32
 }

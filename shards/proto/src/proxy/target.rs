@@ -208,7 +208,13 @@ impl Core {
         wanted: Option<&dyn Fn(&Binding<'_>) -> bool>,
         now: Now,
     ) -> Result<Vec<Target>, Rejection<'static>> {
-        let Some(record) = record else { return Err(Rejection::new(404, "Not Found")) };
+        let Some(record) = record else {
+            return Err(if self.is_whole {
+                Rejection::new(404, "Not Found")
+            } else {
+                Rejection::not_known_yet(self.settings.proxy.retry_after_s)
+            });
+        };
         let mut targets = Vec::new();
         let mut filtered = false;
         let live = record.bindings().filter(|b| b.is_live(now.unix_s()));

@@ -2,7 +2,7 @@
 
 use crate::hop::Source;
 use crate::limits;
-use crate::location::{AorKey, Bind, Binding, Cause, Record, Refresh, Unbind};
+use crate::location::{AorKey, Bind, Binding, Cause, Record, Refresh, Stamp, Unbind};
 use crate::registrar::{Supports, gruu, sameness};
 use crate::reject::Rejection;
 use crate::request::{self, Request};
@@ -112,6 +112,7 @@ impl<'a> Plan<'a> {
             expires_at_s: end_of(now, wanted.expires_s),
             updated_at_s: now.unix_s(),
             first_at_s: wanted.first_at_s.unwrap_or(now.unix_s()),
+            stamp: Stamp::ZERO,
         }
     }
 }
@@ -384,6 +385,7 @@ impl<'a> Planner<'_, 'a> {
                 branch_hash: common.branch_hash,
                 // Known once all Contacts are: see `Plan::request_print`.
                 request_print: sameness::NONE,
+                stamp: Stamp::ZERO,
             })),
             _ => Ok(Act::Bind(wanted)),
         }

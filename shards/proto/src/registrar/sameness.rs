@@ -12,7 +12,7 @@ use super::plan::{self, Order};
 use super::reply::Registered;
 use crate::hop::Source;
 use crate::keys::AorHash;
-use crate::location::{Record, Refresh};
+use crate::location::{Record, Refresh, Stamp};
 use crate::outbox::Outbox;
 use crate::request;
 use crate::shard::Core;
@@ -133,6 +133,7 @@ impl Core {
                 cseq: cseq.number,
                 branch_hash: number as u32,
                 request_print: print,
+                stamp: Stamp::ZERO,
             };
             self.counters.registers_refreshed += 1;
             self.location.refresh(id, &refresh);

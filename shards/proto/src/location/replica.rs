@@ -1,0 +1,293 @@
+//! Bindings that several nodes hold alike: what comes from the others, and how two nodes find out where they differ.
+//!
+//! # Contract
+//! In go the journals of other nodes ([`Location::merge`]), in any order and any number of times. For each binding the
+//! write with the latest stamp stays, on every node, so that all that were told the same hold the same; a removal is a write
+//! like any other, and is remembered until all backups are known to have it, or until nothing older can still be alive.
+//! Out come, for the leaves of the hash space, digests, lists of stamps, and whole bindings that another node lacks.
+//!
+//! A refresh names the stamp of the binding that it was made of, since it says nothing else of it: where that is not what
+//! is held here it is passed over and counted, and the digests will differ until the whole binding has come.
+//!
+//! Without [`Location::keep_backups`] there is none of it.
+//!
+//! Bounds: twice the bindings that a REGISTER may make, so that limits which are set a little apart do no harm; of an AoR
+//! the bindings with the latest stamps, [`limits::AOR_BINDINGS_COUNT_MAX`] of them.
+
+use super::journal::{Change, Entry, Position};
+use super::op::Bind;
+use super::record::Binding;
+use super::stamp::Stamp;
+use super::table::{AorKey, Location, RecordId};
+use crate::counters::Counters;
+use crate::limits;
+use crate::wheel::Wheel;
+use std::ops::Range;
+
+/// Seconds after which it is asked again whether a removal must still be remembered.
+const ASK_AGAIN_S: u32 = 10;
+/// Set in the stamp of a list for a binding that was removed.
+const REMOVED: u64 = 1 << 63;
+
+/// What is known of the nodes that hold the same bindings.
+#[derive(Debug)]
+pub(crate) struct Backups {
+    /// The longest that a binding may live.
+    expires_s_max: u32,
+    /// All backups have what was written here up to then.
+    has_all_to: Stamp,
+}
+
+/// What one node holds of one binding, for another node to compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which binding.
+    pub contact_id: u64,
+    /// When it was written.
+    pub stamp: Stamp,
+    /// Whether it is only remembered.
+    pub is_removed: bool,
+}
+
+impl Held {
+    /// Bytes of each in a message between nodes.
+    pub const BYTES: usize = 16;
+
+    /// As it is sent.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let stamp = self.stamp.bits() | if self.is_removed { REMOVED } else { 0 };
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.contact_id.to_le_bytes());
+        bytes[8..].copy_from_slice(&stamp.to_le_bytes());
+        bytes
+    }
+
+    /// What [`Held::to_bytes`] gave.
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 of 16 bytes"));
+        Self { contact_id: number(0), stamp: Stamp::from_bits(number(8)), is_removed: number(8) & REMOVED != 0 }
+    }
+}
+
+/// What a binding adds to the digest of its leaf.
+#[inline]
+pub(super) fn print(contact_id: u64, stamp: Stamp) -> u64 {
+    // The product of two odd-salted numbers, folded: each bit of either moves half of the result.
+    let product = u128::from(contact_id ^ 0x2d35_8dcc_aa6c_78a5) * u128::from(stamp.bits() ^ 0x8bb8_4b93_962e_acc9);
+    (product >> 64) as u64 ^ product as u64
+}
+
+impl Location {
+    /// From now on other nodes hold the same bindings; none of them lives longer than `expires_s_max`.
+    pub(crate) fn keep_backups(&mut self, expires_s_max: u32, wheel: &mut Wheel) {
+        self.backups = Some(Backups { expires_s_max, has_all_to: Stamp::ZERO });
+        self.digest_anew(wheel);
+    }
+
+    /// There are no such nodes any more.
+    pub(crate) fn forget_backups(&mut self) {
+        self.backups = None;
+    }
+
+    fn digest_anew(&mut self, wheel: &mut Wheel) {
+        self.leaves.iter_mut().for_each(|leaf| leaf.digest = 0);
+        for id in 0..self.records.end() {
+            let Some(slot) = self.records.get(id) else { continue };
+            let live = slot.record.bindings().filter(|b| !b.flags().removed());
+            let digest = live.fold(0, |sum, b| sum ^ print(b.contact_id(), b.stamp()));
+            let (hash, is_all_live) = (slot.record.hash(), slot.record.bindings().all(|b| !b.flags().removed()));
+            self.leaf_mut(hash).digest ^= digest;
+            if !is_all_live {
+                self.rearm(RecordId(id), wheel);
+            }
+        }
+    }
+
+    /// All backups have what was written here up to then.
+    pub(crate) fn backups_have(&mut self, stamp: Stamp) {
+        if let Some(backups) = &mut self.backups {
+            backups.has_all_to = stamp;
+        }
+    }
+
+    /// Takes note of how far another node's journal was taken.
+    pub(crate) fn taken(&mut self, position: Position) {
+        let is_same = |known: &&mut Position| (known.node, known.shard) == (position.node, position.shard);
+        match self.positions.iter_mut().find(is_same) {
+            Some(known) => *known = position,
+            None => self.positions.push(position),
+        }
+    }
+
+    /// Until when something that is removed now has to be remembered, unless all backups come to have it.
+    pub(super) fn remembered_until_s(&self) -> u32 {
+        let now_s = self.stamps.now_s();
+        self.backups.as_ref().map_or(0, |backups| now_s.saturating_add(backups.expires_s_max))
+    }
+
+    /// When a binding is over, or the memory of it.
+    pub(super) fn ends_at_s(&self, binding: &Binding<'_>) -> u32 {
+        let until_s = binding.expires_at_s();
+        match &self.backups {
+            Some(backups) if binding.flags().removed() && binding.stamp() <= backups.has_all_to => {
+                until_s.min(binding.stamp().unix_s() + limits::REMOVED_REMEMBERED_S)
+            }
+            _ => until_s,
+        }
+    }
+
+    /// When that has to be looked at.
+    pub(super) fn look_at_s(&self, binding: &Binding<'_>) -> u32 {
+        let until_s = binding.expires_at_s();
+        if self.backups.is_none() || !binding.flags().removed() {
+            return until_s;
+        }
+        let usual = binding.stamp().unix_s() + limits::REMOVED_REMEMBERED_S;
+        until_s.min(usual.max(self.stamps.now_s() + ASK_AGAIN_S))
+    }
+
+    /// Takes in what another node has written down.
+    pub(crate) fn merge(&mut self, entry: &Entry<'_>, room: usize, wheel: &mut Wheel, counters: &mut Counters) {
+        let found = self.find_by_hash(entry.aor).map(|(id, _)| id);
+        let held = |location: &Self, contact_id| {
+            let binding = found.and_then(|id| location.binding(id, contact_id));
+            binding.map(|b| (b.stamp(), b.flags().removed()))
+        };
+        match (entry.change, found) {
+            (Change::Taken(position), _) => {
+                self.taken(position);
+                self.journal.taken(&position);
+            }
+            (Change::Bound { aor, local, binding }, found) => {
+                self.stamps.see(binding.stamp());
+                let (contact_id, before) = (binding.contact_id(), held(self, binding.contact_id()));
+                if before.is_some_and(|(stamp, _)| stamp >= binding.stamp()) {
+                    return;
+                }
+                if let Some(removal) = binding.removal() {
+                    // What was never here need not be forgotten.
+                    if let (Some(id), Some(_)) = (found, before) {
+                        self.mark_removed(id, contact_id, &removal, wheel);
+                        counters.replica_removals += 1;
+                    }
+                    return;
+                }
+                if self.bindings() >= room {
+                    counters.replica_refused += 1;
+                    return;
+                }
+                let now_s = self.stamps.now_s();
+                let bind = Bind { updated_at_s: now_s, ..binding.restored(self.locals.number(local)) };
+                self.merge_bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel);
+                counters.replica_bindings += 1;
+            }
+            (Change::Refreshed { before, mut refresh, is_anew }, Some(id)) => {
+                self.stamps.see(refresh.stamp);
+                let Some(binding) = self.binding(id, refresh.contact_id) else {
+                    counters.replica_gaps += 1;
+                    return;
+                };
+                if binding.stamp() >= refresh.stamp {
+                    return;
+                }
+                if binding.stamp() != before || binding.flags().removed() {
+                    counters.replica_gaps += 1;
+                    return;
+                }
+                if !is_anew {
+                    refresh.request_print = binding.request_print();
+                }
+                refresh.updated_at_s = self.stamps.now_s();
+                self.refresh_stamped(id, &refresh);
+                counters.replica_refreshes += 1;
+            }
+            (Change::Removed { contact_id, removal }, Some(id)) => {
+                self.stamps.see(removal.stamp);
+                if held(self, contact_id).is_some_and(|(stamp, _)| stamp < removal.stamp) {
+                    self.mark_removed(id, contact_id, &removal, wheel);
+                    counters.replica_removals += 1;
+                }
+            }
+            (Change::Gone { contact_id, stamp }, Some(id)) => {
+                self.stamps.see(stamp);
+                if held(self, contact_id).is_some_and(|(held, is_removed)| held <= stamp && !is_removed) {
+                    self.journal.gone(entry.aor, contact_id, stamp);
+                    self.remove(id, contact_id, wheel);
+                    counters.replica_removals += 1;
+                }
+            }
+            (Change::Refreshed { .. }, None) => counters.replica_gaps += 1,
+            (Change::Removed { .. } | Change::Gone { .. }, None) => {}
+        }
+    }
+
+    /// Binds what another node has bound.
+    fn merge_bind(&mut self, key: AorKey<'_>, found: Option<RecordId>, bind: &Bind<'_>, wheel: &mut Wheel) {
+        // What happens at another node is counted there.
+        let counters = &mut Counters::default();
+        if let Some(id) = found {
+            let others = self.record(id).bindings().filter(|b| b.contact_id() != bind.contact_id);
+            let (count, first) = others.fold((0, None::<(Stamp, u64)>), |(count, first), b| {
+                let this = (b.stamp(), b.contact_id());
+                (count + 1, Some(first.map_or(this, |first| first.min(this))))
+            });
+            if let Some((stamp, contact_id)) = first.filter(|_| count >= limits::AOR_BINDINGS_COUNT_MAX) {
+                if (stamp, contact_id) > (bind.stamp, bind.contact_id) {
+                    return;
+                }
+                self.remove(id, contact_id, wheel);
+            }
+        }
+        let id = self.bind(key, found, bind, wheel, counters);
+        if bind.transport.is_reliable() {
+            self.record_mut(id).mark_flow_lost(bind.contact_id);
+        }
+    }
+
+    /// The leaves of this shard.
+    pub(crate) fn leaves(&self) -> Range<u16> {
+        self.first_leaf..self.first_leaf + self.leaves.len() as u16
+    }
+
+    /// The digests of the leaves of this shard, in their order.
+    pub(crate) fn digests(&self) -> impl ExactSizeIterator<Item = u64> {
+        self.leaves.iter().map(|leaf| leaf.digest)
+    }
+
+    fn records_of(&self, leaf: u16) -> impl Iterator<Item = &super::record::Record> {
+        let leaf = self.leaves.get(usize::from(leaf.wrapping_sub(self.first_leaf)));
+        let entries = leaf.into_iter().flat_map(|leaf| leaf.index.iter());
+        entries.filter_map(|entry| self.records.get(entry.id)).map(|slot| &slot.record)
+    }
+
+    /// What is held of a leaf.
+    pub(crate) fn list(&self, leaf: u16) -> impl Iterator<Item = Held> {
+        self.records_of(leaf).flat_map(super::record::Record::bindings).map(|b| Held {
+            contact_id: b.contact_id(),
+            stamp: b.stamp(),
+            is_removed: b.flags().removed(),
+        })
+    }
+
+    /// Writes whole what another node, which holds `theirs` of a leaf, lacks or has older; gives how many bindings. A
+    /// removal is written only over what is there. `theirs` is sorted by contact id.
+    pub(crate) fn write_newer(&self, leaf: u16, theirs: &[Held], out: &mut super::journal::Journal) -> usize {
+        let now_s = self.stamps.now_s();
+        let mut count = 0;
+        for record in self.records_of(leaf) {
+            for binding in record.bindings() {
+                let at = theirs.binary_search_by_key(&binding.contact_id(), |held| held.contact_id);
+                let is_wanted = match at.map(|at| theirs[at]) {
+                    Ok(held) => held.stamp < binding.stamp(),
+                    Err(_) => binding.is_live(now_s),
+                };
+                if !is_wanted {
+                    continue;
+                }
+                count += 1;
+                out.bound(record.hash(), record.aor(), &binding, self.locals.address(binding.local()));
+            }
+        }
+        count
+    }
+}

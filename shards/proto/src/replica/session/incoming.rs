@@ -1,0 +1,299 @@
+//! What a node takes in: the journals of a backup, and whatever a comparison finds missing.
+
+use super::{LEAVES_AT_ONCE, News, Replicator, Task};
+use crate::limits;
+use crate::replica::end::Order;
+use crate::replica::frame::{BadFrame, Frame};
+use crate::replica::{Position, Stamp, part};
+use std::collections::VecDeque;
+
+/// The journal of one shard of a backup.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    /// The last part that all shards have taken; `None` where its stream has to start anew.
+    pub(super) taken: Option<u64>,
+    /// Parts that are being merged, oldest first, and whether they are done.
+    merging: VecDeque<(u64, bool)>,
+    comparison: Comparison,
+    /// Names the present comparison: what belongs to an earlier one counts no more.
+    round: u64,
+    /// Bindings that the present comparison has brought.
+    missing: u64,
+    /// Whole bindings that are being merged, in orders.
+    merging_whole: usize,
+    /// Nothing differed, or all that did was mended, since the link came up.
+    is_synced: bool,
+}
+
+/// Where a comparison of digests stands.
+#[derive(Debug, Default)]
+enum Comparison {
+    #[default]
+    None,
+    /// Shards of this node are being asked for theirs.
+    Asking { first: u16, theirs: Vec<u64>, ours: Vec<u64> },
+    /// Leaves that differ are asked for.
+    Mending { left: VecDeque<u16>, asked: usize },
+}
+
+/// How far the journals of other nodes were taken by earlier lives of this one, as its shards have kept it.
+#[derive(Debug)]
+pub(super) struct Resumption {
+    /// By shard; `None` until it has told.
+    told: Vec<Option<Vec<Position>>>,
+}
+
+impl Resumption {
+    pub(super) fn new(shards: usize) -> Self {
+        Self { told: vec![None; shards] }
+    }
+
+    /// Whether with this all shards have told.
+    pub(super) fn told(&mut self, shard: u8, positions: Vec<Position>) -> bool {
+        self.told[usize::from(shard)] = Some(positions);
+        self.is_known()
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.told.iter().all(Option::is_some)
+    }
+
+    /// The journal of a backup's shard, as far as every shard here has it.
+    pub(super) fn incoming(&self, node: u16, shard: u8, history: u64) -> Incoming {
+        let of = |positions: &Option<Vec<Position>>| {
+            let mut positions = positions.iter().flatten();
+            let is_it =
+                |position: &&Position| (position.node, position.shard, position.history) == (node, shard, history);
+            positions.find(is_it).map(|position| position.sequence)
+        };
+        // `None` of any shard is less than everything.
+        Incoming { taken: self.told.iter().map(of).min().flatten(), ..Incoming::default() }
+    }
+}
+
+impl Incoming {
+    pub(super) fn is_synchronized(&self) -> bool {
+        self.is_synced
+    }
+
+    pub(super) fn leaves_left(&self) -> usize {
+        match &self.comparison {
+            Comparison::Mending { left, asked } => left.len() + asked,
+            Comparison::None | Comparison::Asking { .. } => 0,
+        }
+    }
+
+    /// The link is gone; what was being merged is sent again unless it is known to be done.
+    pub(super) fn break_off(&mut self) {
+        *self = Self { taken: self.taken, ..Self::default() };
+    }
+
+    /// The stream starts anew behind `sequence`.
+    pub(super) fn start(&mut self, sequence: u64) {
+        *self = Self { taken: Some(sequence), ..Self::default() };
+    }
+}
+
+impl Replicator {
+    pub(super) fn take_part(&mut self, node: u16, shard: u8, sequence: u64, journal: &[u8]) -> Result<(), BadFrame> {
+        let incoming = self.incoming_mut(node, shard)?;
+        let last = incoming.merging.back().map(|merging| merging.0).or(incoming.taken);
+        if last.is_none_or(|last| sequence <= last) {
+            return Err(BadFrame("is a part that does not follow"));
+        }
+        incoming.merging.push_back((sequence, false));
+        let history = self.backup_mut(node).map_or(0, |backup| backup.history);
+        let position = Position { node, shard, history, sequence };
+        let pieces = self.pieces(journal)?;
+        let ticket = self.ticket(Task::Part { node, shard, sequence }, pieces.len());
+        for (orders, piece) in self.orders.iter_mut().zip(pieces) {
+            orders.push_back(Order::Merge { ticket, position: Some(position), journal: piece.into() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_whole(&mut self, node: u16, shard: u8, round: u64, journal: &[u8]) -> Result<(), BadFrame> {
+        let pieces = self.pieces(journal)?;
+        let concerned = pieces.iter().filter(|piece| !piece.is_empty()).count();
+        if concerned == 0 {
+            return Ok(());
+        }
+        let incoming = self.incoming_mut(node, shard)?;
+        incoming.merging_whole += usize::from(incoming.round == round);
+        let ticket = self.ticket(Task::Whole { node, shard, round }, concerned);
+        for (orders, piece) in self.orders.iter_mut().zip(pieces).filter(|(_, piece)| !piece.is_empty()) {
+            orders.push_back(Order::Merge { ticket, position: None, journal: piece.into() });
+        }
+        Ok(())
+    }
+
+    /// The entries of a journal, by shard of this node.
+    fn pieces(&self, journal: &[u8]) -> Result<Vec<Vec<u8>>, BadFrame> {
+        let shards = self.streams.len();
+        let mut pieces = vec![Vec::new(); shards];
+        part(journal, shards as u8, |shard, entry| pieces[usize::from(shard)].extend_from_slice(entry))
+            .map_err(|_| BadFrame("has an entry that is cut off"))?;
+        Ok(pieces)
+    }
+
+    /// A shard has merged something.
+    pub(super) fn merged(&mut self, ticket: u64, is_good: bool) {
+        if !is_good {
+            // An entry that cannot be read is one of a newer version; what it says is found missing by the next comparison
+            // and never comes: the node does not come to be synchronized, and says so.
+            self.given.remove(&ticket);
+            return;
+        }
+        match self.done(ticket) {
+            Some(Task::Part { node, shard, sequence }) => {
+                let Ok(incoming) = self.incoming_mut(node, shard) else { return };
+                if let Some(merging) = incoming.merging.iter_mut().find(|merging| merging.0 == sequence) {
+                    merging.1 = true;
+                }
+                let mut taken = None;
+                while let Some((sequence, _)) = incoming.merging.pop_front_if(|merging| merging.1) {
+                    taken = Some(sequence);
+                }
+                let Some(sequence) = taken else { return };
+                incoming.taken = Some(sequence);
+                if let Some(backup) = self.backup_mut(node) {
+                    backup.control.push_back(Frame::Taken { shard, sequence }.write());
+                }
+            }
+            Some(Task::Whole { node, shard, round }) => {
+                let Ok(incoming) = self.incoming_mut(node, shard) else { return };
+                if incoming.round != round {
+                    return;
+                }
+                incoming.merging_whole = incoming.merging_whole.saturating_sub(1);
+                self.go_on_mending(node, shard);
+            }
+            _ => {}
+        }
+    }
+
+    /// Digests of a backup's shard have come: those of this node are asked for, as they are after the same part.
+    pub(super) fn compare(
+        &mut self,
+        node: u16,
+        shard: u8,
+        round: u64,
+        first: u16,
+        theirs: Vec<u64>,
+    ) -> Result<(), BadFrame> {
+        let incoming = self.incoming_mut(node, shard)?;
+        // What is still being mended is compared again with the next digests.
+        if !matches!(incoming.comparison, Comparison::None) {
+            return Ok(());
+        }
+        if theirs.is_empty() {
+            return Err(BadFrame("has no digest"));
+        }
+        let last = first + (theirs.len() - 1) as u16;
+        let ours = vec![0; theirs.len()];
+        incoming.comparison = Comparison::Asking { first, theirs, ours };
+        incoming.round = round;
+        incoming.missing = 0;
+        incoming.merging_whole = 0;
+        let (from, to) = (self.owner(first), self.owner(last));
+        let ticket = self.ticket(Task::Compare { node, shard, round }, usize::from(to - from) + 1);
+        for orders in &mut self.orders[usize::from(from)..=usize::from(to)] {
+            orders.push_back(Order::Digests { ticket });
+        }
+        Ok(())
+    }
+
+    /// A shard of this node has told its digests.
+    pub(super) fn digests_told(&mut self, own: u8, ticket: u64, after: (u64, Stamp), digests: Vec<u64>) {
+        let Some(given) = self.given.get(&ticket) else { return };
+        match given.task {
+            Task::OurDigests { node, shard } => {
+                self.given.remove(&ticket);
+                self.our_digests(node, shard, ticket, after, digests);
+            }
+            Task::Compare { node, shard, round } => {
+                let own_first = usize::from(crate::keys::leaves_of(own, self.streams.len() as u8).start);
+                let is_last = self.done(ticket).is_some();
+                let Ok(incoming) = self.incoming_mut(node, shard) else { return };
+                if incoming.round != round {
+                    return;
+                }
+                let Comparison::Asking { first, theirs, ours } = &mut incoming.comparison else { return };
+                for (at, digest) in digests.into_iter().enumerate() {
+                    let at = (own_first + at).checked_sub(usize::from(*first));
+                    if let Some(our) = at.and_then(|at| ours.get_mut(at)) {
+                        *our = digest;
+                    }
+                }
+                if !is_last {
+                    return;
+                }
+                let differs = theirs.iter().zip(&*ours).enumerate().filter(|(_, (their, our))| their != our);
+                let left: VecDeque<u16> = differs.map(|(at, _)| *first + at as u16).collect();
+                incoming.comparison = Comparison::Mending { left, asked: 0 };
+                self.go_on_mending(node, shard);
+            }
+            _ => {}
+        }
+    }
+
+    /// All that was missing of a leaf has come.
+    pub(super) fn leaf_done(&mut self, node: u16, shard: u8, round: u64, count: u32) -> Result<(), BadFrame> {
+        let incoming = self.incoming_mut(node, shard)?;
+        if incoming.round != round {
+            return Ok(());
+        }
+        match &mut incoming.comparison {
+            Comparison::Mending { asked, .. } if *asked > 0 => *asked -= 1,
+            _ => return Err(BadFrame("answers what was not asked")),
+        }
+        incoming.missing += u64::from(count);
+        if let Some(backup) = self.backup_mut(node) {
+            backup.mended += u64::from(count);
+        }
+        self.go_on_mending(node, shard);
+        Ok(())
+    }
+
+    /// Asks for further leaves, or finds that none is left.
+    fn go_on_mending(&mut self, node: u16, shard: u8) {
+        let Ok(incoming) = self.incoming_mut(node, shard) else { return };
+        let Comparison::Mending { left, asked } = &mut incoming.comparison else { return };
+        let mut leaves = Vec::new();
+        while *asked < LEAVES_AT_ONCE
+            && let Some(leaf) = left.pop_front()
+        {
+            *asked += 1;
+            leaves.push(leaf);
+        }
+        let (is_over, round) = (*asked == 0 && incoming.merging_whole == 0, incoming.round);
+        for leaf in leaves {
+            debug_assert!(usize::from(leaf) < limits::LEAVES_COUNT);
+            let owner = self.owner(leaf);
+            let ticket = self.ticket(Task::List { node, shard, round }, 1);
+            self.orders[usize::from(owner)].push_back(Order::List { ticket, leaf });
+        }
+        if is_over {
+            self.mended(node, shard);
+        }
+    }
+
+    /// A comparison with a backup's shard is over, and nothing is missing any more.
+    fn mended(&mut self, node: u16, shard: u8) {
+        let Ok(incoming) = self.incoming_mut(node, shard) else { return };
+        let (missing, round) = (std::mem::take(&mut incoming.missing), incoming.round);
+        let was_synced = std::mem::replace(&mut incoming.is_synced, true);
+        incoming.comparison = Comparison::None;
+        let Some(backup) = self.backups.iter_mut().find(|backup| backup.node == node) else { return };
+        backup.control.push_back(Frame::Synced { shard, round }.write());
+        if was_synced {
+            backup.divergence = missing;
+            if missing > 0 {
+                self.news.push_back(News::Diverged { node, bindings: missing });
+            }
+        } else if !backup.was_synchronized && backup.is_synchronized() {
+            backup.was_synchronized = true;
+            self.news.push_back(News::Synchronized { node, bindings: backup.mended });
+        }
+    }
+}
