@@ -34,6 +34,12 @@ pub const EXPIRES_S_MAX: u32 = 30 * 24 * 3600;
 /// Seconds a removed binding's Call-ID and CSeq are remembered, so that a late retransmission of an
 /// older REGISTER does not bring it back: RFC 3261 §17.2.2 Timer J, 64 times T1.
 pub const REMOVED_REMEMBERED_S: u32 = 32;
+/// Seconds for which a passive node keeps a binding whose time is over: its twin may know of a refresh that has not
+/// arrived yet.
+pub const PASSIVE_GRACE_S: u32 = 120;
+/// Seconds after which a passive node looks at such a binding again, and so the longest time for which one that becomes
+/// active keeps what is over.
+pub const PASSIVE_LOOK_S: u32 = 10;
 /// Bytes of challenges of other branches that are added to a 401 or 407 (RFC 3261 §16.7 step 7).
 pub const CHALLENGES_BYTES_MAX: usize = 16_384;
 /// Breadth granted to a request that names none, or more (RFC 5393 §5.3.3).
@@ -59,5 +65,6 @@ const _: () = {
     assert!(CONTACT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(SHARDS_COUNT_MAX <= 256);
     assert!(SHARDS_COUNT_MAX <= LEAVES_COUNT);
+    assert!(PASSIVE_LOOK_S <= PASSIVE_GRACE_S);
     assert!(2 * CHALLENGES_BYTES_MAX < MESSAGE_BYTES_MAX);
 };

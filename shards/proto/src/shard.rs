@@ -312,6 +312,13 @@ impl Shard {
         self.core.is_refusing_changes = is_refusing;
     }
 
+    /// Whether this node is the one of its home that decides when bindings end, as every node is at first. One that is not
+    /// lets go of a binding [`limits::PASSIVE_GRACE_S`] after its time is over, and does not find it meanwhile. One that
+    /// becomes it lets go of what is over within [`limits::PASSIVE_LOOK_S`].
+    pub fn set_active(&mut self, is_active: bool) {
+        self.core.location.is_active = is_active;
+    }
+
     /// From now on new requests are answered 503 with Retry-After; what is open goes on.
     pub fn drain(&mut self) {
         self.core.is_draining = true;

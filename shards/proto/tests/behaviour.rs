@@ -11,6 +11,7 @@ mod behaviour {
     mod limit;
     mod node;
     mod ordering;
+    mod passive;
     mod register;
     mod replica;
     mod steering;

@@ -128,8 +128,11 @@ impl Location {
     /// When a binding is over, or the memory of it.
     pub(super) fn ends_at_s(&self, binding: &Binding<'_>) -> u32 {
         let until_s = binding.expires_at_s();
+        if !binding.flags().removed() {
+            return if self.is_active { until_s } else { until_s.saturating_add(limits::PASSIVE_GRACE_S) };
+        }
         match &self.backups {
-            Some(backups) if binding.flags().removed() && binding.stamp() <= backups.has_all_to => {
+            Some(backups) if binding.stamp() <= backups.has_all_to => {
                 until_s.min(binding.stamp().unix_s() + limits::REMOVED_REMEMBERED_S)
             }
             _ => until_s,
@@ -138,12 +141,16 @@ impl Location {
 
     /// When that has to be looked at.
     pub(super) fn look_at_s(&self, binding: &Binding<'_>) -> u32 {
-        let until_s = binding.expires_at_s();
-        if self.backups.is_none() || !binding.flags().removed() {
+        let (until_s, now_s) = (binding.expires_at_s(), self.stamps.now_s());
+        if !binding.flags().removed() {
+            let is_kept = !self.is_active && until_s <= now_s;
+            return if is_kept { self.ends_at_s(binding).min(now_s + limits::PASSIVE_LOOK_S) } else { until_s };
+        }
+        if self.backups.is_none() {
             return until_s;
         }
         let usual = binding.stamp().unix_s() + limits::REMOVED_REMEMBERED_S;
-        until_s.min(usual.max(self.stamps.now_s() + ASK_AGAIN_S))
+        until_s.min(usual.max(now_s + ASK_AGAIN_S))
     }
 
     /// Takes in what another node has written down.

@@ -69,6 +69,8 @@ pub(crate) struct Location {
     pub(super) backups: Option<Backups>,
     /// How far the journals of other nodes were taken, by node and shard.
     pub(crate) positions: Vec<Position>,
+    /// Whether bindings end when their time is over, and not [`crate::limits::PASSIVE_GRACE_S`] later.
+    pub(crate) is_active: bool,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
@@ -90,6 +92,7 @@ impl Location {
             stamps: Stamps::default(),
             backups: None,
             positions: Vec::new(),
+            is_active: true,
             locals: LocalAddresses::default(),
             journal: Journal::default(),
             changes: Changes::default(),
@@ -510,7 +513,8 @@ impl Location {
         self.records.get(id.0).map(|slot| &slot.record)
     }
 
-    /// The record's deadline has fired: bindings whose time is over go, and the next deadline is set.
+    /// The record's deadline has fired: bindings whose time is over go, at once or a while later, and the next deadline is
+    /// set.
     pub(crate) fn handle_timeout(&mut self, id: RecordId, now: Now, wheel: &mut Wheel, counters: &mut Counters) {
         let Some(slot) = self.records.get_mut(id.0) else { return };
         slot.timer = None;
