@@ -59,6 +59,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let plane = DataPlane::start(Options {
         cores: cores.clone(),
         listeners: config.node.listen.clone(),
+        virtual_ip: None,
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
         persistence: persistence(&config, arguments.salvage),

@@ -1,6 +1,6 @@
 //! Binds every listener on every shard before any shard runs.
 //!
-//! In: the configured listeners. Out: for each shard one socket per listener, and the listeners as they are
+//! In: the configured listeners, and the address that may come and go, where there is one. Out: for each shard one socket per listener, and the listeners as they are
 //! bound. Each shard has a socket of its own on the same address (SO_REUSEPORT), and the kernel spreads
 //! senders and connections over them by a hash of their addresses. They are bound in shard order, which
 //! is the order in which the kernel numbers them.
@@ -8,6 +8,9 @@
 //! The first socket of an address is bound before it is willing to share: with that, a second daemon of the same
 //! user would quietly take half of the traffic. A port of 0 is chosen by the kernel for the first shard and
 //! taken by the others; to a socket that is willing to share it gives UDP ports that others have.
+//!
+//! A socket at the virtual address is bound whether or not the host has it (IP_FREEBIND): what is sent to the address
+//! arrives from the moment on in which the host gets it.
 
 use crate::SocketOptions;
 use crate::error::StartError;
@@ -40,12 +43,18 @@ pub(crate) struct Bound {
 }
 
 /// Binds `listeners` for `shards_count` shards.
-pub(crate) fn bind(listeners: &[Listener], shards_count: usize, options: &SocketOptions) -> Result<Bound, StartError> {
+pub(crate) fn bind(
+    listeners: &[Listener],
+    virtual_ip: Option<IpAddr>,
+    shards_count: usize,
+    options: &SocketOptions,
+) -> Result<Bound, StartError> {
     let mut bound = Bound { shards: (0..shards_count).map(|_| Ports::default()).collect(), listeners: Vec::new() };
     for &configured in listeners {
         let mut listener = configured;
         for (shard, ports) in bound.shards.iter_mut().enumerate() {
-            let socket = if shard == 0 { bind_first(listener)? } else { bind_next(listener)? };
+            let is_virtual = virtual_ip == Some(listener.addr.ip());
+            let socket = if shard == 0 { bind_first(listener, is_virtual)? } else { bind_next(listener, is_virtual)? };
             listener.addr = socket
                 .local_addr()
                 .map(|addr| addr.as_socket().unwrap_or(listener.addr))
@@ -73,7 +82,7 @@ pub(crate) fn bind(listeners: &[Listener], shards_count: usize, options: &Socket
     Ok(bound)
 }
 
-fn open(listener: Listener) -> io::Result<Socket> {
+fn open(listener: Listener, is_virtual: bool) -> io::Result<Socket> {
     let (kind, protocol) = match listener.transport {
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
         Transport::Tcp => (Type::STREAM, Protocol::TCP),
@@ -87,12 +96,17 @@ fn open(listener: Listener) -> io::Result<Socket> {
         // Connections of an earlier run may still wait for their end; they do not stand in the way.
         socket.set_reuse_address(true)?;
     }
+    match listener.addr {
+        _ if !is_virtual => {}
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+    }
     Ok(socket)
 }
 
 /// Binds the first socket of an address, which nobody else may have, and lets others of ours join it.
-fn bind_first(listener: Listener) -> Result<Socket, StartError> {
-    let attempt = open(listener).and_then(|socket| {
+fn bind_first(listener: Listener, is_virtual: bool) -> Result<Socket, StartError> {
+    let attempt = open(listener, is_virtual).and_then(|socket| {
         socket.bind(&listener.addr.into())?;
         socket.set_reuse_port(true)?;
         Ok(socket)
@@ -101,8 +115,8 @@ fn bind_first(listener: Listener) -> Result<Socket, StartError> {
 }
 
 /// Binds another socket to an address that [`bind_first`] has bound.
-fn bind_next(listener: Listener) -> Result<Socket, StartError> {
-    let attempt = open(listener).and_then(|socket| {
+fn bind_next(listener: Listener, is_virtual: bool) -> Result<Socket, StartError> {
+    let attempt = open(listener, is_virtual).and_then(|socket| {
         socket.set_reuse_port(true)?;
         socket.bind(&listener.addr.into())?;
         Ok(socket)
@@ -155,8 +169,9 @@ fn warn_of_small_buffer(socket: &Socket, listener: Listener, wanted_bytes: usize
     }
 }
 
-/// Every address that the bound `listeners` answer at: their own, and for a wildcard those of all interfaces.
-pub(crate) fn own_addresses(listeners: &[Listener]) -> Result<Vec<IpAddr>, StartError> {
+/// Every address that the bound `listeners` answer at: their own, and for a wildcard those of all interfaces and the one
+/// that may come yet.
+pub(crate) fn own_addresses(listeners: &[Listener], virtual_ip: Option<IpAddr>) -> Result<Vec<IpAddr>, StartError> {
     let is_there = |wildcard: IpAddr| listeners.iter().any(|listener| listener.addr.ip() == wildcard);
     let (has_any_v4, has_any_v6) = (is_there(Ipv4Addr::UNSPECIFIED.into()), is_there(Ipv6Addr::UNSPECIFIED.into()));
     let mut addresses: Vec<IpAddr> =
@@ -164,7 +179,8 @@ pub(crate) fn own_addresses(listeners: &[Listener]) -> Result<Vec<IpAddr>, Start
     if has_any_v4 || has_any_v6 {
         let interfaces = sys::interface_addresses()
             .map_err(|source| StartError::Machine { step: "list the addresses of the interfaces", source })?;
-        addresses.extend(interfaces.into_iter().filter(|ip| if ip.is_ipv4() { has_any_v4 } else { has_any_v6 }));
+        let all = interfaces.into_iter().chain(virtual_ip);
+        addresses.extend(all.filter(|ip| if ip.is_ipv4() { has_any_v4 } else { has_any_v6 }));
     }
     let mut seen = std::collections::HashSet::new();
     addresses.retain(|ip| seen.insert(*ip));
@@ -182,7 +198,7 @@ mod tests {
     #[test]
     fn all_shards_share_one_port_that_the_kernel_chose() {
         let listeners = [listener(Transport::Udp, "127.0.0.1:0"), listener(Transport::Tcp, "[::1]:0")];
-        let bound = bind(&listeners, 3, &crate::tests::socket_options()).unwrap();
+        let bound = bind(&listeners, None, 3, &crate::tests::socket_options()).unwrap();
         assert_eq!(bound.shards.len(), 3);
         for ports in &bound.shards {
             assert_eq!(ports.udp[0].socket().local_addr().unwrap(), bound.listeners[0].addr);
@@ -195,8 +211,8 @@ mod tests {
     fn a_second_daemon_does_not_share_the_first_ones_port() {
         for transport in [Transport::Udp, Transport::Tcp] {
             let options = crate::tests::socket_options();
-            let first = bind(&[listener(transport, "127.0.0.1:0")], 2, &options).unwrap();
-            let error = bind(&first.listeners, 2, &options).unwrap_err();
+            let first = bind(&[listener(transport, "127.0.0.1:0")], None, 2, &options).unwrap();
+            let error = bind(&first.listeners, None, 2, &options).unwrap_err();
             assert!(matches!(error, StartError::PortInUse { listener } if listener == first.listeners[0]));
             let text = error.to_string();
             assert!(text.contains(&first.listeners[0].addr.to_string()) && text.contains("in use"), "{text}");
@@ -219,7 +235,7 @@ mod tests {
             others.iter().map(|socket| socket.local_addr().unwrap().as_socket().unwrap()).collect();
         let options = crate::tests::socket_options();
         for _ in 0..400 {
-            let bound = bind(&[listener(Transport::Udp, "127.0.0.1:0")], 1, &options).unwrap();
+            let bound = bind(&[listener(Transport::Udp, "127.0.0.1:0")], None, 1, &options).unwrap();
             assert!(!taken.contains(&bound.listeners[0].addr), "{:?}", bound.listeners);
         }
     }
@@ -227,17 +243,35 @@ mod tests {
     #[test]
     fn an_address_of_another_machine_is_told_as_such() {
         let elsewhere = [listener(Transport::Udp, "192.0.2.1:5060")];
-        let error = bind(&elsewhere, 1, &crate::tests::socket_options()).unwrap_err();
+        let error = bind(&elsewhere, None, 1, &crate::tests::socket_options()).unwrap_err();
         assert!(matches!(error, StartError::AddressNotHere { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_virtual_address_is_bound_before_the_host_has_it_and_no_other_is() {
+        let options = crate::tests::socket_options();
+        for (ip, other) in [("198.51.100.1", "198.51.100.2"), ("2001:db8::1", "2001:db8::2")] {
+            let at = |ip: &str, transport| Listener { transport, addr: SocketAddr::new(ip.parse().unwrap(), 5060) };
+            let listeners = [at(ip, Transport::Udp), at(ip, Transport::Tcp)];
+            let virtual_ip = Some(ip.parse().unwrap());
+            let bound = bind(&listeners, virtual_ip, 2, &options).unwrap();
+            assert_eq!(bound.listeners, listeners);
+            let error = bind(&listeners, virtual_ip, 1, &options).unwrap_err();
+            assert!(matches!(error, StartError::PortInUse { .. }), "it is not shared by accident: {error}");
+            let error = bind(&[at(other, Transport::Udp)], virtual_ip, 1, &options).unwrap_err();
+            assert!(matches!(error, StartError::AddressNotHere { .. }), "{error}");
+        }
     }
 
     #[test]
     fn a_wildcard_answers_at_all_addresses_of_its_family() {
         let any = [listener(Transport::Udp, "0.0.0.0:5060"), listener(Transport::Tcp, "127.0.0.1:5060")];
-        let addresses = own_addresses(&any).unwrap();
+        let addresses = own_addresses(&any, None).unwrap();
         assert_eq!(addresses.iter().filter(|ip| ip.is_loopback()).count(), 1);
         assert!(addresses.iter().all(IpAddr::is_ipv4));
+        let virtual_ip: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(own_addresses(&any, Some(virtual_ip)).unwrap().contains(&virtual_ip), "also before it is there");
         let concrete = [listener(Transport::Udp, "[2001:db8::1]:5060")];
-        assert_eq!(own_addresses(&concrete).unwrap(), [concrete[0].addr.ip()]);
+        assert_eq!(own_addresses(&concrete, None).unwrap(), [concrete[0].addr.ip()]);
     }
 }

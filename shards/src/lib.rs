@@ -35,9 +35,10 @@ mod udp;
 pub use directory::{DirectoryLink, News, Order, Wake};
 pub use error::StartError;
 pub use persistence::{Durability, OnFailure, PersistenceOptions};
-pub use start::DataPlane;
+pub use start::{Activity, DataPlane};
 
 use sipfed_proto::{Counters, Listener, Settings, ShardIndex};
+use std::net::IpAddr;
 
 /// What the data plane is started with.
 #[derive(Clone, Debug)]
@@ -46,6 +47,9 @@ pub struct Options {
     pub cores: Vec<usize>,
     /// Where to listen. Port 0 lets the kernel choose one port that all shards then share.
     pub listeners: Vec<Listener>,
+    /// An address that moves between this node and others: listeners at it are bound whether or not the host has it, and
+    /// the shards begin passive.
+    pub virtual_ip: Option<IpAddr>,
     /// The machine's settings; `listeners` and `own_addresses` are filled in once the sockets are bound.
     pub settings: Settings,
     /// Sockets and streams.

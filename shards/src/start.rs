@@ -39,6 +39,30 @@ pub struct DataPlane {
     _data: Option<DataDirectory>,
 }
 
+/// Tells the shards of a node whether it is the active one of its home, from any thread.
+#[derive(Clone, Debug)]
+pub struct Activity {
+    controls: Vec<Arc<Control>>,
+    mesh: Arc<Mesh>,
+}
+
+impl Activity {
+    /// Every shard knows it from its next turn on, which it takes at once. A node without a virtual address begins
+    /// active, one with [`Options::virtual_ip`] does not.
+    pub fn set(&self, is_active: bool) {
+        for control in &self.controls {
+            control.tell_active(is_active);
+        }
+        ring(&self.mesh, self.controls.len());
+    }
+}
+
+fn ring(mesh: &Mesh, shards_count: usize) {
+    for index in 0..shards_count {
+        mesh.bell(ShardIndex(index as u8)).ring();
+    }
+}
+
 /// What the thread of one shard is given.
 struct Errand {
     index: ShardIndex,
@@ -58,10 +82,10 @@ struct Errand {
 impl DataPlane {
     /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cores, listeners, mut settings, sockets, persistence, directory } = options;
+        let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory } = options;
         check(&cores, listeners.len(), &sockets)?;
-        let bound = bind::bind(&listeners, cores.len(), &sockets)?;
-        settings.own_addresses = bind::own_addresses(&bound.listeners)?;
+        let bound = bind::bind(&listeners, virtual_ip, cores.len(), &sockets)?;
+        settings.own_addresses = bind::own_addresses(&bound.listeners, virtual_ip)?;
         settings.listeners.clone_from(&bound.listeners);
         let settings = Arc::new(settings);
         let mut secret = [0; 32];
@@ -84,7 +108,7 @@ impl DataPlane {
         let mut logs = logs.into_iter();
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
-            controls: cores.iter().map(|_| Arc::new(Control::new())).collect(),
+            controls: cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect(),
             threads: Vec::with_capacity(cores.len()),
             mesh,
             _data: data,
@@ -135,10 +159,13 @@ impl DataPlane {
         self.directory.clone()
     }
 
+    /// For whoever learns whether this node is the active one of its home.
+    pub fn activity(&self) -> Activity {
+        Activity { controls: self.controls.clone(), mesh: Arc::clone(&self.mesh) }
+    }
+
     fn ring_all(&self) {
-        for index in 0..self.controls.len() {
-            self.mesh.bell(ShardIndex(index as u8)).ring();
-        }
+        ring(&self.mesh, self.controls.len());
     }
 
     /// Asks every shard for its report and waits for it, at most `timeout`. In shard order; a shard that did

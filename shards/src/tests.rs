@@ -28,7 +28,15 @@ fn listener(transport: Transport, addr: &str) -> Listener {
 /// Options of a node for the domain example.com on two shards.
 fn options(listeners: Vec<Listener>) -> Options {
     let settings = Settings { domains: vec!["example.com".to_owned()], ..Settings::default() };
-    Options { cores: vec![0, 0], listeners, settings, sockets: socket_options(), persistence: None, directory: None }
+    Options {
+        cores: vec![0, 0],
+        listeners,
+        virtual_ip: None,
+        settings,
+        sockets: socket_options(),
+        persistence: None,
+        directory: None,
+    }
 }
 
 fn udp_plane() -> (DataPlane, SocketAddr) {
@@ -195,6 +203,29 @@ fn a_draining_node_answers_503_and_a_stopped_one_frees_its_port() {
     assert_eq!(sum(&last, |c| c.refused_draining), 1);
     let again = DataPlane::start(options(vec![Listener { transport: Transport::Udp, addr }])).unwrap();
     assert_eq!(again.listening(), [addr]);
+}
+
+#[test]
+fn a_passive_node_keeps_what_is_over_until_it_is_told_that_it_is_active() {
+    let mut options = options(vec![listener(Transport::Udp, "127.0.0.1:0")]);
+    options.settings.registrar.min_expires_s = 1;
+    options.virtual_ip = Some("192.0.2.1".parse().unwrap());
+    let plane = DataPlane::start(options).unwrap();
+    let phone = phone("127.0.0.1:0");
+    let at = phone.local_addr().unwrap();
+    let text = String::from_utf8(register("user", "UDP", at)).unwrap().replace("Expires: 600", "Expires: 1");
+    let ask = |text: &str| {
+        phone.send_to(text.as_bytes(), plane.listening()[0]).unwrap();
+        receive(&phone).0
+    };
+    assert!(ask(&text).starts_with("SIP/2.0 200 "));
+    let question = text.replace(&format!("Contact: <sip:user@{at}>\r\n"), "").replace("Call-ID: user", "Call-ID: ask");
+    assert_ne!(question, text);
+    while ask(&question).contains("Contact: ") {}
+    let bindings = |reports: &[ShardReport]| reports.iter().map(|report| report.bindings).sum::<usize>();
+    assert_eq!(bindings(&plane.report(Duration::from_secs(20))), 1, "it is kept and not found");
+    plane.activity().set(true);
+    reports_once(&plane, |reports| bindings(reports) == 0);
 }
 
 #[test]

@@ -319,6 +319,7 @@ impl ShardRun {
             self.is_draining = true;
             self.machine.drain();
         }
+        self.machine.set_active(self.control.is_active());
         for _ in 0..link::REPORTS_COUNT_MAX {
             let Some(reply) = self.control.take_report_request() else { break };
             // Who asked may have given up waiting, which is no concern of the shard.
@@ -451,7 +452,8 @@ impl ShardRun {
         }
         let Self { machine, mesh, control, directory, .. } = &*self;
         let is_obeyed = || directory.as_ref().is_none_or(|directory| directory.is_idle(machine));
-        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining) && is_obeyed()) {
+        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining, machine.is_active()) && is_obeyed())
+        {
             return self.look(now_ns);
         }
         self.goes_to_udp = false;

@@ -319,6 +319,11 @@ impl Shard {
         self.core.location.is_active = is_active;
     }
 
+    /// What [`Shard::set_active`] has said last.
+    pub fn is_active(&self) -> bool {
+        self.core.location.is_active
+    }
+
     /// From now on new requests are answered 503 with Retry-After; what is open goes on.
     pub fn drain(&mut self) {
         self.core.is_draining = true;

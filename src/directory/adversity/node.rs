@@ -88,6 +88,7 @@ impl Node {
         let plane = DataPlane::start(Options {
             cores: vec![0; shards],
             listeners: vec![Listener { transport: Transport::Udp, addr: SocketAddr::from(([127, 0, 0, 1], 0)) }],
+            virtual_ip: None,
             settings: Settings { domains, directory: Some(directory), ..Settings::default() },
             sockets: SocketOptions {
                 receive_buffer_bytes: 1 << 20,
