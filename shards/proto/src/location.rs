@@ -18,12 +18,14 @@
 pub(crate) mod journal;
 mod local_addresses;
 mod op;
+mod page;
 mod record;
 mod replica;
 mod stamp;
 mod table;
 
 pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
+pub use page::Page;
 pub(crate) use record::{Binding, BindingFlags, Record};
 pub use replica::Held;
 pub use stamp::Stamp;

@@ -1,5 +1,9 @@
 //! A whole shard: every input goes through here.
 
+mod administer;
+
+pub use administer::{ByHand, Ended, Owners, Refusal};
+
 use crate::counters::Counters;
 use crate::date::Date;
 use crate::directory::{Answer, Change, Directory, Pass, Question, Walk};

@@ -1,6 +1,7 @@
 //! What a shard does, by section of the RFCs: messages in, messages out, virtual time.
 
 mod behaviour {
+    mod administer;
     mod call;
     mod dialog;
     mod failure;

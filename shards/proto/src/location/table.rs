@@ -71,6 +71,10 @@ pub(crate) struct Location {
     pub(crate) positions: Vec<Position>,
     /// Whether bindings end when their time is over, and not [`crate::limits::PASSIVE_GRACE_S`] later.
     pub(crate) is_active: bool,
+    /// Of these, those that are more than remembered.
+    contacts: usize,
+    /// AoRs that have one of those.
+    homes: usize,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
@@ -93,6 +97,8 @@ impl Location {
             backups: None,
             positions: Vec::new(),
             is_active: true,
+            contacts: 0,
+            homes: 0,
             locals: LocalAddresses::default(),
             journal: Journal::default(),
             changes: Changes::default(),
@@ -103,6 +109,21 @@ impl Location {
     /// How many bindings there are, those that are only remembered included.
     pub(crate) fn bindings(&self) -> usize {
         self.bindings
+    }
+
+    /// How many bindings there are, without those that are only remembered.
+    pub(crate) fn contacts(&self) -> usize {
+        self.contacts
+    }
+
+    /// How many AoRs have a binding that is more than remembered.
+    pub(crate) fn homes(&self) -> usize {
+        self.homes
+    }
+
+    /// One more than the highest number of a record.
+    pub(super) fn end(&self) -> u32 {
+        self.records.end()
     }
 
     /// The record of an AoR.
@@ -223,7 +244,10 @@ impl Location {
         }
         match replaced {
             Some((_, false, stamp)) => self.digest(key.hash, bind.contact_id, stamp),
-            _ => counters.bindings_created += 1,
+            _ => {
+                counters.bindings_created += 1;
+                self.contacts += 1;
+            }
         }
         self.digest(key.hash, bind.contact_id, bind.stamp);
         let id = match found {
@@ -234,6 +258,7 @@ impl Location {
             None => self.insert(key.hash, record),
         };
         if !was_home {
+            self.homes += 1;
             self.changes.note(key.hash, key.aor);
         }
         self.write_bound(id, bind.contact_id);
@@ -287,6 +312,8 @@ impl Location {
         let aor = self.record(id).hash();
         self.record_mut(id).mark_removed(contact_id, removal);
         if was_live {
+            self.contacts -= 1;
+            self.homes -= usize::from(!self.record(id).is_home());
             self.digest(aor, contact_id, stamp);
         }
         self.journal.removed(aor, contact_id, removal);
@@ -413,14 +440,17 @@ impl Location {
         if let Some((flow, was_live, stamp)) = found {
             self.bindings -= 1;
             if was_live {
+                self.contacts -= 1;
                 self.digest(hash, contact_id, stamp);
             }
             if left > 0 {
                 *self.record_mut(id) = Record::finish(&packed);
+                self.homes -= usize::from(was_live && !self.record(id).is_home());
                 if was_live {
                     self.note_if_gone(id);
                 }
             } else {
+                self.homes -= usize::from(was_live);
                 if was_live {
                     self.note(id);
                 }
