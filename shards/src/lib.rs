@@ -7,7 +7,7 @@
 //! # Rooms
 //! - `turn`: one turn of a shard; `pace`: how long it waits for the next one.
 //! - `udp`: datagrams in batches; `stream`: TCP connections and their framing.
-//! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane;
+//! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane, and `administration`, its end;
 //!   `directory`: what crosses to whoever keeps the global directory; `doorbell`: how a shard that is asleep learns of either.
 //! - `persistence`: the shard's end of its log, and how everything comes back from it.
 //! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
@@ -15,6 +15,7 @@
 //! - `sys`: the system calls, and all of the crate's `unsafe`.
 #![warn(missing_docs)]
 
+mod administration;
 mod bind;
 mod clock;
 mod directory;
@@ -32,8 +33,10 @@ mod sys;
 mod turn;
 mod udp;
 
+pub use administration::{Administration, Busy};
 pub use directory::{DirectoryLink, News, Order, Wake};
 pub use error::StartError;
+pub use link::{Command, OwnedBinding, Reply};
 pub use persistence::{Durability, OnFailure, PersistenceOptions};
 pub use start::{Activity, DataPlane};
 
@@ -88,8 +91,12 @@ pub struct ShardReport {
     pub shard: ShardIndex,
     /// Its counters.
     pub counters: Counters,
-    /// Bindings it holds.
+    /// Bindings it holds, those included that were removed and are only remembered.
     pub bindings: usize,
+    /// Of these, those that are more than remembered.
+    pub contacts: usize,
+    /// AoRs that have one of those.
+    pub homes: usize,
     /// Transactions that are open in it.
     pub open_transactions: usize,
     /// Connections it owns.

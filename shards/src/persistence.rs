@@ -1,8 +1,8 @@
 //! One shard's end of its log: what may be promised, and when.
 //!
 //! # Contract
-//! In: what the machine has written down in a turn ([`sipfed_proto::Shard::journal`]) and its promises, the replies that
-//! say it is done. Out: the promises, each once what it promises is durable in the configured sense. A turn makes one
+//! In: what the machine has written down in a turn ([`sipfed_proto::Shard::journal`]) and its promises, the replies and the
+//! answers to commands that say it is done. Out: the promises, each once what it promises is durable in the configured sense. A turn makes one
 //! append for all that it has changed, before it sends anything.
 //!
 //! Owned by the shard's thread; the log's own threads flush, sync, and make and drop generations, and ring the shard's
@@ -23,6 +23,7 @@
 
 pub(crate) mod boot;
 
+use crate::link::Promise;
 use sipfed_log::{AppendError, Event, Generation, Log, Sequence};
 use sipfed_proto::{Counters, Destination, Now, Outbox, Shard, ShardIndex, Ticket, limits};
 use std::collections::VecDeque;
@@ -68,12 +69,19 @@ pub enum OnFailure {
     Serve,
 }
 
+/// A promise.
+pub(crate) enum Held {
+    /// A reply to a phone.
+    Message { to: Destination, bytes: Box<[u8]> },
+    /// An answer to the control plane.
+    Answer(Promise),
+}
+
 /// A promise that waits for the disk.
-struct Held {
+struct Waiting {
     /// The entry that it waits for; `None` while that has not been appended.
     sequence: Option<Sequence>,
-    to: Destination,
-    bytes: Box<[u8]>,
+    held: Held,
 }
 
 /// See the module's documentation.
@@ -91,7 +99,7 @@ pub(crate) struct ShardLog {
     pending: Vec<u8>,
     /// Entries that were appended and are not durable yet: what a failed sync loses is appended again.
     unsynced: VecDeque<(Sequence, Box<[u8]>)>,
-    held: VecDeque<Held>,
+    held: VecDeque<Waiting>,
     trouble: Option<Trouble>,
 }
 
@@ -271,25 +279,30 @@ impl ShardLog {
     }
 
     /// Keeps a promise of this turn until it may leave; `false` when too many wait.
-    pub(crate) fn hold(&mut self, to: Destination, bytes: &[u8]) -> bool {
+    pub(crate) fn hold(&mut self, held: Held) -> bool {
         if self.held.len() >= HELD_COUNT_MAX {
             return false;
         }
         let sequence = self.trouble.is_none().then_some(self.last);
-        self.held.push_back(Held { sequence, to, bytes: bytes.into() });
+        self.held.push_back(Waiting { sequence, held });
         true
     }
 
-    /// Puts the promises that may leave by now into `out`.
+    /// Puts the replies that may leave by now into `out`, and gives the answers.
     pub(crate) fn release(&mut self, out: &mut Outbox) {
         let durable = self.log.durable();
         while self.unsynced.front().is_some_and(|(sequence, _)| *sequence <= durable) {
             self.unsynced.pop_front();
         }
-        let may_leave = |held: &Held| held.sequence.is_some_and(|wanted| wanted <= durable);
+        let may_leave = |waiting: &Waiting| waiting.sequence.is_some_and(|wanted| wanted <= durable);
         while self.held.front().is_some_and(may_leave) {
-            let Some(held) = self.held.pop_front() else { return };
-            out.push(held.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&held.bytes));
+            let Some(waiting) = self.held.pop_front() else { return };
+            match waiting.held {
+                Held::Message { to, bytes } => {
+                    out.push(to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
+                }
+                Held::Answer(promise) => promise.keep(),
+            }
         }
     }
 

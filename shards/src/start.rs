@@ -7,11 +7,12 @@
 //! The [`DataPlane`] owns the threads. It is the control plane's; its methods are for any one thread, and
 //! block no longer than they say.
 
+use crate::administration::Administration;
 use crate::bind::{self, Ports};
 use crate::clock::Clock;
 use crate::directory::{DirectoryLink, DirectoryPort};
 use crate::error::StartError;
-use crate::link::Control;
+use crate::link::{Command, Control, Reply};
 use crate::mesh::{Mesh, MeshPort};
 use crate::persistence::PersistenceOptions;
 use crate::persistence::boot::{self, OpenedLogs};
@@ -20,7 +21,7 @@ use crate::turn::{Parts, ShardRun};
 use crate::{Options, ShardReport, SocketOptions, sys};
 use crossbeam::channel::{self, Receiver, Sender};
 use sipfed_log::{DataDirectory, Log};
-use sipfed_proto::{Place, Settings, Shard, ShardIndex, limits};
+use sipfed_proto::{Owners, Place, Settings, Shard, ShardIndex, limits};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 pub struct DataPlane {
     listening: Vec<SocketAddr>,
     mesh: Arc<Mesh>,
-    controls: Vec<Arc<Control>>,
+    controls: Arc<[Arc<Control>]>,
+    administration: Administration,
     directory: Option<Arc<DirectoryLink>>,
     threads: Vec<JoinHandle<Option<ShardReport>>>,
     /// Held while the shards run, so that no other process takes it.
@@ -42,7 +44,7 @@ pub struct DataPlane {
 /// Tells the shards of a node whether it is the active one of its home, from any thread.
 #[derive(Clone, Debug)]
 pub struct Activity {
-    controls: Vec<Arc<Control>>,
+    controls: Arc<[Arc<Control>]>,
     mesh: Arc<Mesh>,
 }
 
@@ -50,7 +52,7 @@ impl Activity {
     /// Every shard knows it from its next turn on, which it takes at once. A node without a virtual address begins
     /// active, one with [`Options::virtual_ip`] does not.
     pub fn set(&self, is_active: bool) {
-        for control in &self.controls {
+        for control in self.controls.iter() {
             control.tell_active(is_active);
         }
         ring(&self.mesh, self.controls.len());
@@ -106,9 +108,12 @@ impl DataPlane {
         let secret = data.as_ref().map_or(secret, |data| *data.secret());
         let directory = directory.map(|wake| Arc::new(DirectoryLink::new(Arc::clone(&mesh), cores.len(), wake)));
         let mut logs = logs.into_iter();
+        let controls: Arc<[_]> = cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect();
+        let owners = Owners::new(secret, cores.len() as u8);
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),
-            controls: cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect(),
+            administration: Administration::new(Arc::clone(&controls), Arc::clone(&mesh), owners),
+            controls,
             threads: Vec::with_capacity(cores.len()),
             mesh,
             _data: data,
@@ -161,7 +166,12 @@ impl DataPlane {
 
     /// For whoever learns whether this node is the active one of its home.
     pub fn activity(&self) -> Activity {
-        Activity { controls: self.controls.clone(), mesh: Arc::clone(&self.mesh) }
+        Activity { controls: Arc::clone(&self.controls), mesh: Arc::clone(&self.mesh) }
+    }
+
+    /// For whoever asks and commands the shards from another thread.
+    pub fn administration(&self) -> Administration {
+        self.administration.clone()
     }
 
     fn ring_all(&self) {
@@ -173,7 +183,7 @@ impl DataPlane {
     pub fn report(&self, timeout: Duration) -> Vec<ShardReport> {
         let deadline = Instant::now() + timeout;
         let (reply, replies) = channel::bounded(self.controls.len());
-        let asked_count = self.controls.iter().filter(|control| control.ask_report(reply.clone())).count();
+        let asked_count = self.controls.iter().filter(|control| control.ask(report_to(reply.clone()))).count();
         drop(reply);
         self.ring_all();
         let mut reports: Vec<ShardReport> =
@@ -184,7 +194,7 @@ impl DataPlane {
 
     /// Stops taking new requests: they are answered 503; open transactions go on.
     pub fn drain(&self) {
-        for control in &self.controls {
+        for control in self.controls.iter() {
             control.ask_drain();
         }
         self.ring_all();
@@ -196,7 +206,7 @@ impl DataPlane {
     }
 
     fn join(&mut self) -> Vec<ShardReport> {
-        for control in &self.controls {
+        for control in self.controls.iter() {
             control.ask_stop();
         }
         self.ring_all();
@@ -219,6 +229,14 @@ impl Drop for DataPlane {
             self.join();
         }
     }
+}
+
+/// Asks for a report, which is sent to `reply`.
+fn report_to(reply: Sender<ShardReport>) -> Command {
+    Command::Report(Reply::new(move |report| {
+        // There is room for all of them; who asked may have given up waiting, which is no concern of the shard.
+        let _ = reply.try_send(report);
+    }))
 }
 
 /// Checks what can be checked before anything is opened.

@@ -270,3 +270,51 @@ fn what_cannot_start_says_why_and_leaves_nothing_behind() {
     assert!(matches!(taken, StartError::PortInUse { listener } if listener.addr == addr), "{taken}");
     drop(plane);
 }
+
+/// The answer to a command that `make` makes.
+#[track_caller]
+fn answered<T: Send + 'static>(shards: &Administration, shard: usize, make: impl FnOnce(Reply<T>) -> Command) -> T {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    shards.ask(shard, make(Reply::new(move |answer| drop(sender.try_send(answer))))).unwrap();
+    receiver.recv_timeout(Duration::from_secs(20)).expect("an answer")
+}
+
+#[test]
+fn commands_are_answered_by_the_shard_that_owns_the_aor() {
+    let (plane, _) = udp_plane();
+    let shards = plane.administration();
+    let users: Vec<String> = (0..20).map(|n| format!("user{n}@example.com")).collect();
+    for aor in &users {
+        let binding = OwnedBinding {
+            aor: aor.as_bytes().into(),
+            contact: (*b"sip:x@203.0.113.1").into(),
+            expires_s: 600,
+            q_milli: 1000,
+            methods: 0,
+        };
+        let owner = shards.owner(aor.as_bytes());
+        assert_eq!(answered(&shards, owner, |reply| Command::Bind { binding, reply }), Ok(()));
+        let find = |reply| Command::Find { aor: aor.as_bytes().into(), reply };
+        assert_eq!(answered(&shards, owner, find).bindings().count(), 1);
+    }
+    let pages = |shard| answered(&shards, shard, |reply| Command::Page { from: 0, reply });
+    let seen: usize = (0..shards.shards_count()).map(|shard| pages(shard).0.bindings().count()).sum();
+    assert_eq!(seen, users.len());
+    let aor = users[0].as_bytes();
+    let end = |reply| Command::End { aor: aor.into(), contact: None, reply };
+    assert_eq!(answered(&shards, shards.owner(aor), end), Ok(sipfed_proto::Ended::Bindings(1)));
+    assert_eq!(answered(&shards, 0, |reply| Command::Flush { reply }), Ok(()));
+    let reports = plane.report(Duration::from_secs(20));
+    assert_eq!(reports.iter().map(|report| report.homes).sum::<usize>(), users.len() - 1);
+    assert_eq!(reports.iter().map(|report| report.contacts).sum::<usize>(), users.len() - 1);
+}
+
+#[test]
+fn commands_to_shards_that_have_ended_are_bounded() {
+    let (plane, _) = udp_plane();
+    let shards = plane.administration();
+    plane.stop();
+    let ask = || shards.ask(0, Command::Flush { reply: Reply::new(|_| panic!("nobody answers")) });
+    let asked = (0..1000).take_while(|_| ask().is_ok()).count();
+    assert!((1..1000).contains(&asked), "{asked}");
+}

@@ -3,7 +3,7 @@
 //! A [`ShardRun`] owns all that a shard has: its machine, sockets, connections and ends of the queues. It
 //! repeats one turn for ever:
 //!
-//! 1. **receive**: the wishes of the control plane, a batch from every UDP socket that is ready, one read from
+//! 1. **receive**: the wishes and commands of the control plane, a batch from every UDP socket that is ready, one read from
 //!    every connection that is. The machine handles each message, or names the shard it belongs to, for
 //!    which it is put into a parcel;
 //! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
@@ -23,10 +23,10 @@ use crate::ShardReport;
 use crate::bind::Ports;
 use crate::clock::Clock;
 use crate::directory::DirectoryPort;
-use crate::link::Control;
+use crate::link::{Control, Done, Promise};
 use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
-use crate::persistence::ShardLog;
+use crate::persistence::{Held, ShardLog};
 use crate::ready::Ready;
 use crate::runtime;
 use crate::stream::{News, Step, Streams};
@@ -95,6 +95,8 @@ pub(crate) struct ShardRun {
     mesh: MeshPort,
     control: Arc<Control>,
     directory: Option<DirectoryPort>,
+    /// Answers to commands of this turn that its append has to make true.
+    promised: Vec<Promise>,
     is_draining: bool,
 }
 
@@ -163,6 +165,7 @@ impl ShardRun {
             mesh,
             control,
             directory,
+            promised: Vec::new(),
             is_draining: false,
         })
     }
@@ -174,7 +177,7 @@ impl ShardRun {
             runtime::yield_if_needed().await;
             self.wait(turn);
         }
-        let report = self.report();
+        let report = report(self.index, &self.machine, &self.counters, &self.streams, self.log.as_ref());
         if let Some(log) = self.log {
             log.close();
         }
@@ -185,10 +188,10 @@ impl ShardRun {
     fn turn(&mut self) -> Turn {
         let now = self.clock.now();
         let mut turn = Turn::default();
-        self.answer_control();
         if let Some(log) = &mut self.log {
             log.begin(now, &mut self.machine);
         }
+        self.obey_control(now, &mut turn);
         self.receive_ready(now, &mut turn);
         self.mesh.dispatch();
         self.receive_parcels(now, &mut turn);
@@ -207,8 +210,16 @@ impl ShardRun {
 
     /// Makes durable what the turn has changed, and lets go what waited for that.
     fn append(&mut self, now: Now) {
-        let Some(log) = &mut self.log else { return };
+        let Some(log) = &mut self.log else { return self.promised.drain(..).for_each(Promise::keep) };
         self.promises_leave = log.append(now, &mut self.machine, &mut self.counters);
+        for promise in self.promised.drain(..) {
+            if self.promises_leave {
+                promise.keep();
+            } else {
+                // One that has no room is dropped, which says that nothing is certain.
+                log.hold(Held::Answer(promise));
+            }
+        }
         log.release(&mut self.outbox);
     }
 
@@ -314,30 +325,23 @@ impl ShardRun {
         }
     }
 
-    fn answer_control(&mut self) {
+    fn obey_control(&mut self, now: Now, turn: &mut Turn) {
         if self.control.is_draining() && !self.is_draining {
             self.is_draining = true;
             self.machine.drain();
         }
         self.machine.set_active(self.control.is_active());
-        for _ in 0..link::REPORTS_COUNT_MAX {
-            let Some(reply) = self.control.take_report_request() else { break };
-            // Who asked may have given up waiting, which is no concern of the shard.
-            let _ = reply.try_send(self.report());
+        for _ in 0..link::COMMANDS_PER_TURN_MAX {
+            let Some(command) = self.control.take() else { break };
+            let Self { index, machine, log, counters, streams, .. } = self;
+            let report = |machine: &Shard| report(*index, machine, counters, streams, log.as_ref());
+            match command.carry_out(machine, now, report) {
+                Done::Answered => {}
+                Done::AnsweredAtLength => break,
+                Done::Promised(promise) => self.promised.push(promise),
+            }
         }
-    }
-
-    fn report(&self) -> ShardReport {
-        let mut counters = self.machine.counters();
-        counters.add(&self.counters);
-        ShardReport {
-            shard: self.index,
-            counters,
-            bindings: self.machine.bindings(),
-            open_transactions: self.machine.open_transactions(),
-            connections: self.streams.connections_count(),
-            log: self.log.as_ref().map(ShardLog::statistics),
-        }
+        turn.has_more |= self.control.has_more();
     }
 
     fn expire_streams(&mut self, now: Now) {
@@ -375,7 +379,8 @@ impl ShardRun {
                 && !self.promises_leave
                 && let Some(log) = &mut self.log
             {
-                counters.dropped_not_durable += u64::from(!log.hold(transmit.to, self.outbox.bytes(transmit)));
+                counters.dropped_not_durable +=
+                    u64::from(!log.hold(Held::Message { to: transmit.to, bytes: self.outbox.bytes(transmit).into() }));
                 continue;
             }
             let mut step = Step { epoll, now, counters, news };
@@ -474,5 +479,26 @@ impl ShardRun {
     fn until_next_deadline(&self) -> Duration {
         let deadline = [self.machine.next_deadline(), self.streams.next_deadline()].into_iter().flatten().min();
         deadline.map_or(WAIT_MAX, |deadline| self.clock.until(deadline).min(WAIT_MAX))
+    }
+}
+
+fn report(
+    shard: ShardIndex,
+    machine: &Shard,
+    counters: &Counters,
+    streams: &Streams,
+    log: Option<&ShardLog>,
+) -> ShardReport {
+    let mut all = machine.counters();
+    all.add(counters);
+    ShardReport {
+        shard,
+        counters: all,
+        bindings: machine.bindings(),
+        contacts: machine.contacts(),
+        homes: machine.homes(),
+        open_transactions: machine.open_transactions(),
+        connections: streams.connections_count(),
+        log: log.map(ShardLog::statistics),
     }
 }
