@@ -1,7 +1,7 @@
 //! Between the shards and whoever keeps the global directory, in the control plane.
 //!
-//! From a shard: questions, changes, and that a task is done. To a shard: answers, tasks, and who the other nodes are. One bounded queue for each
-//! of these, for each shard. Who has put something in wakes the other side: a shard by its bell, the control plane by
+//! From a shard: questions, changes, and that a task is done. To a shard: answers, tasks, who the other nodes are, and which
+//! homes are down. One bounded queue for each of these, for each shard. Who has put something in wakes the other side: a shard by its bell, the control plane by
 //! the function that it has given. Neither ever waits for the other. A shard that finds its queue full keeps what it has
 //! (see `sipfed_proto::directory`), and is rung when there is room again; the control plane keeps what a shard does not
 //! take at once.
@@ -53,6 +53,8 @@ pub enum Order {
     },
     /// The other nodes of the federation are these from now on, each as `address` or `address:port`.
     Peers(Arc<[Box<str>]>),
+    /// The homes that are known to be down are these from now on, in the same form.
+    Down(Arc<[Box<str>]>),
 }
 
 /// What a shard has for the control plane, apart from questions.
@@ -201,6 +203,7 @@ impl DirectoryPort {
                     self.done = Some(News::Done(None));
                 }
                 Order::Peers(peers) => machine.set_peers(peers.iter().map(|peer| &**peer)),
+                Order::Down(homes) => machine.set_down(homes.iter().map(|home| &**home)),
                 Order::Walk { walk, from, count } => self.done = Some(News::Done(machine.walk(walk, from, count))),
             }
         }

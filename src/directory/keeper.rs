@@ -67,10 +67,12 @@ pub(super) struct Wishes {
     pub(super) reconciles: u32,
     /// The homes of other nodes, once they are not those of the start any more.
     peers: Option<Arc<[Box<str>]>>,
+    /// The homes that are known to be down, once any was.
+    down: Option<Arc<[Box<str>]>>,
     is_stopping: bool,
 }
 
-/// Tells a keeper who the other nodes are, from any thread.
+/// Tells a keeper who the other nodes are and which homes are down, from any thread.
 #[derive(Clone, Debug)]
 pub(crate) struct PeersSender(watch::Sender<Wishes>);
 
@@ -78,6 +80,11 @@ impl PeersSender {
     /// From now on these are the homes of the other nodes; every shard is told.
     pub(crate) fn send(&self, peers: Arc<[Box<str>]>) {
         self.0.send_modify(|wishes| wishes.peers = Some(peers));
+    }
+
+    /// From now on these homes are known to be down; every shard is told.
+    pub(crate) fn send_down(&self, homes: Arc<[Box<str>]>) {
+        self.0.send_modify(|wishes| wishes.down = Some(homes));
     }
 }
 
@@ -320,19 +327,14 @@ async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, 
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
     tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, begun_us, wished.clone()));
-    let mut peers = None;
+    let (mut peers, mut down) = (None, None);
     loop {
         let wishes = wished.borrow_and_update().clone();
         if wishes.is_stopping {
             break;
         }
-        if wishes.peers != peers {
-            peers = wishes.peers;
-            if let Some(peers) = &peers {
-                let order = |shard| shared.deliver(shard, Order::Peers(Arc::clone(peers)));
-                (0..shared.link.shards_count()).for_each(order);
-            }
-        }
+        deliver_if_new(&shared, &mut peers, wishes.peers, Order::Peers);
+        deliver_if_new(&shared, &mut down, wishes.down, Order::Down);
         tokio::select! {
             () = shared.news.notified() => look(&shared),
             changed = wished.changed() => if changed.is_err() { return },
@@ -353,6 +355,22 @@ async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, 
         if pending > 0 {
             warn!(pending, "not everything was published before the end; the next start compares and mends");
         }
+    }
+}
+
+/// Tells every shard homes that are other ones than those of the last time.
+fn deliver_if_new(
+    shared: &Rc<Shared>,
+    known: &mut Option<Arc<[Box<str>]>>,
+    wished: Option<Arc<[Box<str>]>>,
+    order: fn(Arc<[Box<str>]>) -> Order,
+) {
+    if *known == wished {
+        return;
+    }
+    *known = wished;
+    if let Some(homes) = &*known {
+        (0..shared.link.shards_count()).for_each(|shard| shared.deliver(shard, order(Arc::clone(homes))));
     }
 }
 

@@ -116,6 +116,8 @@ counters! {
     Refused homes_given_up;
     /// Homes that were left out since they had said nothing a moment ago.
     Refused homes_skipped;
+    /// Homes that were left out since their nodes are known to be down.
+    Refused homes_skipped_down;
     /// Homes named by the directory that no request can be sent to.
     Dropped homes_unusable;
     /// Changes that were not noted for the directory for want of room; a reconcile mends them.

@@ -19,12 +19,14 @@
 //! - [`questions`]: which AoRs are being asked for, and who waits.
 //! - [`mark`]: how nodes know each other's requests, wherever these come from.
 //! - [`silent`]: homes that did not answer a moment ago.
+//! - [`down`]: homes whose nodes are known to be down.
 //! - [`memory`]: answers that are remembered, for seconds when nobody was found, for longer as a substitute while the
 //!   store does not answer.
 //!
 //! What a request makes of an answer is the proxy's (`proxy::elsewhere`).
 
 pub(crate) mod changes;
+mod down;
 pub(crate) mod mark;
 mod memory;
 mod questions;
@@ -32,13 +34,15 @@ mod silent;
 
 use crate::keys::AorHash;
 use crate::settings::DirectorySettings;
+use crate::request::SIP_PORT;
 use crate::time::Now;
+use down::Down;
 use mark::Mark;
 use memory::Memory;
 use questions::Questions;
 use silent::Silent;
 use sipfed_sip::{Host, Uri, Via};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A question for the store.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +103,8 @@ pub(crate) struct Directory {
     memory: Memory,
     /// Homes that are left out for a while.
     pub(crate) silent: Silent,
+    /// Homes that are left out until they are known to be up.
+    pub(crate) down: Down,
 }
 
 impl Directory {
@@ -115,6 +121,7 @@ impl Directory {
             questions: Questions::default(),
             memory: Memory::new(settings.negative_cache_ms, settings.stale_cache_s),
             silent: Silent::default(),
+            down: Down::default(),
         };
         directory.set_peers(settings.peers.iter().map(String::as_str));
         directory
@@ -126,6 +133,12 @@ impl Directory {
         self.peer_addresses = self.peers.iter().filter_map(|peer| address_of(peer)).collect();
         self.peer_addresses.sort_unstable();
         self.peer_addresses.dedup();
+    }
+
+    /// From now on these homes are known to be down. One that was, and is not named any more, is used at once.
+    pub(crate) fn set_down<'a>(&mut self, homes: impl Iterator<Item = &'a str>) {
+        let back = self.down.set(homes.filter_map(socket_address_of));
+        self.silent.forget(&back);
     }
 
     /// Whether a request from `ip` comes from another node of the federation, which has asked the directory itself.
@@ -214,10 +227,14 @@ pub(crate) fn uri_of(home: &str) -> String {
 }
 
 fn address_of(home: &str) -> Option<IpAddr> {
+    socket_address_of(home).map(|addr| addr.ip())
+}
+
+fn socket_address_of(home: &str) -> Option<SocketAddr> {
     let uri = uri_of(home);
     let Ok(Uri::Sip(uri)) = Uri::parse(uri.as_bytes()) else { return None };
     match uri.host {
-        Host::Ip(ip) => Some(ip.to_canonical()),
+        Host::Ip(ip) => Some(SocketAddr::new(ip.to_canonical(), uri.port.unwrap_or(SIP_PORT))),
         Host::Name(_) => None,
     }
 }

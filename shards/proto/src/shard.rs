@@ -311,6 +311,13 @@ impl Shard {
         }
     }
 
+    /// From now on these homes are known to be down, each as `address` or `address:port`: no request is sent there.
+    pub fn set_down<'a>(&mut self, homes: impl Iterator<Item = &'a str>) {
+        if let Some(directory) = &mut self.core.directory {
+            directory.set_down(homes);
+        }
+    }
+
     /// Whether REGISTER requests are answered 503 with Retry-After, since what they change could not be made durable.
     pub fn refuse_changes(&mut self, is_refusing: bool) {
         self.core.is_refusing_changes = is_refusing;

@@ -43,13 +43,19 @@ impl Silent {
         self.until.retain(|(silent, _)| silent.ip() != ip);
     }
 
+    /// Nothing of what was noted of these addresses counts any more.
+    pub(super) fn forget(&mut self, homes: &[SocketAddr]) {
+        self.until.retain(|(silent, _)| !homes.contains(silent));
+    }
+
     /// Whether it was silent a moment ago.
     pub(crate) fn is_silent(&self, to: &Destination, now: Now) -> bool {
         remote(to).is_some_and(|remote| self.until.iter().any(|(silent, until)| *silent == remote && *until > now))
     }
 }
 
-fn remote(to: &Destination) -> Option<SocketAddr> {
+/// Where a way leads, if that is known.
+pub(super) fn remote(to: &Destination) -> Option<SocketAddr> {
     match to {
         Destination::Udp { remote, .. } => Some(*remote),
         Destination::Connect(ends) => Some(ends.remote),

@@ -111,16 +111,18 @@ impl Core {
         self.go_elsewhere(id, &homes, count_max, now, out);
     }
 
-    /// Starts a branch to each of the homes that was not silent a moment ago, to so many at most, and goes on.
+    /// Starts a branch to each of the homes that is not known to be down and was not silent a moment ago, to so many at
+    /// most, and goes on.
     fn go_elsewhere(&mut self, id: u32, homes: &[Box<str>], count_max: usize, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
         context.elsewhere = None;
         if !context.is_closed && !homes.is_empty() {
             self.with_request(id, |core, request, routed| {
                 let mut targets = Vec::with_capacity(homes.len());
-                let mut are_silent = 0;
+                let (mut are_down, mut are_silent) = (0, 0);
                 for home in homes {
                     match core.way_to_home(home, request) {
+                        Some(to) if core.is_down(&to) => are_down += 1,
                         Some(to) if core.is_silent(&to, now) => are_silent += 1,
                         Some(to) if !targets.iter().any(|target: &Target| target.to == to) => {
                             targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, to) });
@@ -138,7 +140,8 @@ impl Core {
                 let breadth = (context.breadth / shares.max(1) as u32).max(1);
                 context.breadth -= breadth.saturating_mul(targets.len() as u32).min(context.breadth);
                 core.counters.homes_skipped += are_silent;
-                if are_silent > 0 {
+                core.counters.homes_skipped_down += are_down;
+                if are_silent + are_down > 0 {
                     context.homes = Homes::Unsure;
                 } else if context.homes == Homes::Untried && !targets.is_empty() {
                     context.homes = Homes::Tried;
@@ -151,6 +154,10 @@ impl Core {
         }
         self.rearm_server(id);
         self.go_on(id, now, out);
+    }
+
+    fn is_down(&self, to: &Destination) -> bool {
+        self.directory.as_ref().is_some_and(|directory| directory.down.is_down(to))
     }
 
     fn is_silent(&self, to: &Destination, now: Now) -> bool {

@@ -290,6 +290,36 @@ fn a_home_that_is_heard_is_left_out_no_more() {
 }
 
 #[test]
+fn a_home_that_is_known_to_be_down_is_left_out_until_it_is_not() {
+    let mut node = node();
+    let homes = [PEER.into(), "192.0.2.3:5080".into()];
+    // It is noted as silent first, as the home of a node that has just died is.
+    let sent = call_answered(&mut node, "bob", "1", Answer::Homes(&homes));
+    node.udp("192.0.2.2:5060", &respond(&sent[0], 486, "busy"));
+    node.pass(3_000);
+    node.shard.set_down(["sip:192.0.2.3:5080", "192.0.2.2:5070", "sip.example.com"].into_iter());
+    let sent = call_answered(&mut node, "carol", "2", Answer::Homes(&homes));
+    assert_eq!(receivers(&sent), ["192.0.2.2:5060"], "another port is another home");
+    let sent = node.udp("192.0.2.2:5060", &respond(&sent[0], 404, "no"));
+    assert_eq!(sent.last().unwrap().status(), 480, "the other one may have her");
+    let counters = node.shard.counters();
+    assert_eq!((counters.homes_skipped_down, counters.homes_skipped), (1, 0));
+    node.pass(60_000);
+    node.shard.set_down(["192.0.2.2", "192.0.2.3:5080"].into_iter());
+    let sent = call_answered(&mut node, "dave", "3", Answer::Homes(&homes));
+    assert!(receivers(&sent).is_empty(), "{sent:#?}");
+    node.shard.set_down(std::iter::empty());
+    let sent = call_answered(&mut node, "erin", "4", Answer::Homes(&homes));
+    assert_eq!(receivers(&sent), ["192.0.2.2:5060", "192.0.2.3:5080"]);
+    // Nothing comes of that, and yet it is back as soon as it is known to be.
+    node.pass(3_000);
+    node.shard.set_down(["192.0.2.3:5080"].into_iter());
+    node.shard.set_down(std::iter::empty());
+    let sent = call_answered(&mut node, "frank", "5", Answer::Homes(&homes));
+    assert_eq!(receivers(&sent), ["192.0.2.3:5080"], "the other was silent");
+}
+
+#[test]
 fn a_home_that_wakes_up_too_late_is_cancelled_so_that_nobody_is_left_ringing() {
     let mut node = node();
     let sent = call_answered(&mut node, "bob", "1", Answer::Homes(&[PEER.into()]));
