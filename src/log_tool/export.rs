@@ -76,6 +76,7 @@ enum KindObject<'a> {
     Refreshed { contact_id: String, expires_at: String, expires_at_s: u32, cseq: u32, updated_at: String },
     Removed { contact_id: String, cseq: u32, remembered_until: String, remembered_until_s: u32 },
     Gone { contact_id: String },
+    Taken { node: u16, node_shard: u8, history: String, part: u64 },
 }
 
 /// A number that is a name, as it is searched for.
@@ -143,6 +144,12 @@ impl<'a> From<&ChangeView<'a>> for KindObject<'a> {
                 remembered_until_s: *remembered_until_s,
             },
             ChangeKind::Gone => Self::Gone { contact_id },
+            ChangeKind::Taken(position) => Self::Taken {
+                node: position.node,
+                node_shard: position.shard,
+                history: hex(position.history),
+                part: position.sequence,
+            },
         }
     }
 }

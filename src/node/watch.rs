@@ -50,6 +50,8 @@ mod tests {
             shard: ShardIndex(shard),
             counters: *counters,
             bindings: 0,
+            contacts: 0,
+            homes: 0,
             open_transactions: 0,
             connections: 0,
             log: None,
