@@ -9,12 +9,11 @@
 //! Bounds: [`QUESTIONS_COUNT_MAX`], [`CHANGES_COUNT_MAX`] and [`ORDERS_COUNT_MAX`] for each shard, and one task at a time.
 
 use crate::mesh::Mesh;
+use crate::wake::{Alarm, Wake};
 use crossbeam::queue::ArrayQueue;
 use sipfed_proto::directory::{Answer, Change, Pass, Question, Walk};
 use sipfed_proto::{Now, Outbox, Shard, ShardIndex};
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Questions of one shard that wait to be taken by the control plane.
 const QUESTIONS_COUNT_MAX: usize = 4096;
@@ -68,23 +67,6 @@ pub enum News {
     Forgotten,
 }
 
-/// How the control plane is woken when a shard has something for it.
-#[derive(Clone)]
-pub struct Wake(Arc<dyn Fn() + Send + Sync>);
-
-impl Wake {
-    /// Wakes by calling `wake`, on the thread of a shard: it must not block.
-    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(wake))
-    }
-}
-
-impl fmt::Debug for Wake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Wake")
-    }
-}
-
 /// The queues of one shard.
 #[derive(Debug)]
 struct Queues {
@@ -98,9 +80,7 @@ struct Queues {
 pub struct DirectoryLink {
     queues: Box<[Queues]>,
     mesh: Arc<Mesh>,
-    wake: Wake,
-    /// Whether the control plane was woken and has not begun to look yet.
-    is_awake: AtomicBool,
+    alarm: Alarm,
 }
 
 impl DirectoryLink {
@@ -110,22 +90,12 @@ impl DirectoryLink {
             news: ArrayQueue::new(CHANGES_COUNT_MAX),
             orders: ArrayQueue::new(ORDERS_COUNT_MAX),
         };
-        Self { queues: (0..shards_count).map(queues).collect(), mesh, wake, is_awake: AtomicBool::new(false) }
+        Self { queues: (0..shards_count).map(queues).collect(), mesh, alarm: Alarm::new(wake) }
     }
 
     /// To be called before all queues are looked into: whatever comes from now on wakes again.
-    ///
-    /// A shard puts something in and then raises the flag; this takes the flag down and then looks. Both are one
-    /// read-modify-write of the flag, so whoever is second sees what the other did before: what was put in is found,
-    /// or the flag was down and the shard wakes.
     pub fn look(&self) {
-        self.is_awake.swap(false, Ordering::AcqRel);
-    }
-
-    fn wake(&self) {
-        if !self.is_awake.swap(true, Ordering::AcqRel) {
-            (self.wake.0)();
-        }
+        self.alarm.look();
     }
 
     /// How many shards there are.
@@ -239,7 +209,7 @@ impl DirectoryPort {
             has_told = true;
         }
         if has_told {
-            self.link.wake();
+            self.link.alarm.wake();
         }
     }
 }
@@ -262,7 +232,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_when_there_is_room_and_a_task_is_done_after_all_of_it() {
-        use std::sync::atomic::AtomicU32;
+        use std::sync::atomic::{AtomicU32, Ordering};
         let woken = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&woken);
         let wake = Wake::new(move || _ = counted.fetch_add(1, Ordering::Relaxed));

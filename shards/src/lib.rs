@@ -10,6 +10,7 @@
 //! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane, and `administration`, its end;
 //!   `directory`: what crosses to whoever keeps the global directory; `doorbell`: how a shard that is asleep learns of either.
 //! - `persistence`: the shard's end of its log, and how everything comes back from it.
+//! - `replication`: what crosses to whoever speaks with the nodes that back this one up; `wake`: how either is woken.
 //! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
 //! - `bind`: the sockets, before any shard runs; `start`: the order of starting and stopping.
 //! - `sys`: the system calls, and all of the crate's `unsafe`.
@@ -26,19 +27,24 @@ mod mesh;
 mod pace;
 mod persistence;
 mod ready;
+mod replication;
 mod runtime;
 mod start;
 mod stream;
 mod sys;
 mod turn;
 mod udp;
+mod wake;
 
 pub use administration::{Administration, Busy};
-pub use directory::{DirectoryLink, News, Order, Wake};
+pub use directory::{DirectoryLink, News, Order};
 pub use error::StartError;
 pub use link::{Command, OwnedBinding, Reply};
 pub use persistence::{Durability, OnFailure, PersistenceOptions};
+pub use replication::{ReplicaLink, ReplicationOptions};
 pub use start::{Activity, DataPlane};
+
+pub use wake::Wake;
 
 use sipfed_proto::{Counters, Listener, Settings, ShardIndex};
 use std::net::IpAddr;
@@ -61,6 +67,8 @@ pub struct Options {
     pub persistence: Option<PersistenceOptions>,
     /// How the keeper of the global directory is woken; `None` where there is none.
     pub directory: Option<Wake>,
+    /// How bindings are kept on other nodes as well; `None` for a node that cannot have a backup.
+    pub replication: Option<ReplicationOptions>,
 }
 
 /// Bounds and waits of sockets and streams.

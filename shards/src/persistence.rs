@@ -25,7 +25,7 @@ pub(crate) mod boot;
 
 use crate::link::Promise;
 use sipfed_log::{AppendError, Event, Generation, Log, Sequence};
-use sipfed_proto::{Counters, Destination, Now, Outbox, Shard, ShardIndex, Ticket, limits};
+use sipfed_proto::{Counters, Destination, Now, Shard, ShardIndex, limits};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
@@ -288,8 +288,8 @@ impl ShardLog {
         true
     }
 
-    /// Puts the replies that may leave by now into `out`, and gives the answers.
-    pub(crate) fn release(&mut self, out: &mut Outbox) {
+    /// Gives the promises that may leave by now to `leave`.
+    pub(crate) fn release(&mut self, mut leave: impl FnMut(Held)) {
         let durable = self.log.durable();
         while self.unsynced.front().is_some_and(|(sequence, _)| *sequence <= durable) {
             self.unsynced.pop_front();
@@ -297,12 +297,7 @@ impl ShardLog {
         let may_leave = |waiting: &Waiting| waiting.sequence.is_some_and(|wanted| wanted <= durable);
         while self.held.front().is_some_and(may_leave) {
             let Some(waiting) = self.held.pop_front() else { return };
-            match waiting.held {
-                Held::Message { to, bytes } => {
-                    out.push(to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
-                }
-                Held::Answer(promise) => promise.keep(),
-            }
+            leave(waiting.held);
         }
     }
 

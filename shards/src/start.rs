@@ -16,6 +16,7 @@ use crate::link::{Command, Control, Reply};
 use crate::mesh::{Mesh, MeshPort};
 use crate::persistence::PersistenceOptions;
 use crate::persistence::boot::{self, OpenedLogs};
+use crate::replication::{ReplicaLink, ReplicaPort, ReplicationOptions};
 use crate::runtime::{self, Executor, Unfit};
 use crate::turn::{Parts, ShardRun};
 use crate::{Options, ShardReport, SocketOptions, sys};
@@ -36,6 +37,7 @@ pub struct DataPlane {
     controls: Arc<[Arc<Control>]>,
     administration: Administration,
     directory: Option<Arc<DirectoryLink>>,
+    replication: Option<Arc<ReplicaLink>>,
     threads: Vec<JoinHandle<Option<ShardReport>>>,
     /// Held while the shards run, so that no other process takes it.
     _data: Option<DataDirectory>,
@@ -78,34 +80,32 @@ struct Errand {
     mesh: MeshPort,
     control: Arc<Control>,
     directory: Option<DirectoryPort>,
+    replication: Option<ReplicaPort>,
     log: Option<(PersistenceOptions, Log)>,
 }
 
 impl DataPlane {
     /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory } = options;
+        let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory, replication } =
+            options;
         check(&cores, listeners.len(), &sockets)?;
         let bound = bind::bind(&listeners, virtual_ip, cores.len(), &sockets)?;
         settings.own_addresses = bind::own_addresses(&bound.listeners, virtual_ip)?;
         settings.listeners.clone_from(&bound.listeners);
         let settings = Arc::new(settings);
-        let mut secret = [0; 32];
-        sys::fill_random(&mut secret)
-            .map_err(|source| StartError::Machine { step: "draw the node's secret", source })?;
         let mesh = Mesh::new(cores.len())
             .map(Arc::new)
             .map_err(|source| StartError::Machine { step: "make the shards' bells", source })?;
         let clock = Clock::start();
-        let opened = persistence
-            .as_ref()
-            .map(|options| boot::open(options, cores.len() as u8, secret, &settings, clock, &mesh))
-            .transpose()?;
-        let (data, logs) = match opened {
-            Some(OpenedLogs { directory, logs }) => (Some(directory), logs),
-            None => (None, Vec::new()),
+        let wanted = replication.as_ref().map(|replication| replication.secret);
+        let Opened { data, logs, secret } =
+            open_logs(persistence.as_ref(), cores.len() as u8, wanted, &settings, clock, &mesh)?;
+        let shards_count = cores.len();
+        let link = |ReplicationOptions { wake, is_sync, .. }| {
+            Arc::new(ReplicaLink::new(Arc::clone(&mesh), shards_count, wake, is_sync))
         };
-        let secret = data.as_ref().map_or(secret, |data| *data.secret());
+        let replication = replication.map(link);
         let directory = directory.map(|wake| Arc::new(DirectoryLink::new(Arc::clone(&mesh), cores.len(), wake)));
         let mut logs = logs.into_iter();
         let controls: Arc<[_]> = cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect();
@@ -118,6 +118,7 @@ impl DataPlane {
             mesh,
             _data: data,
             directory,
+            replication,
         };
         let (ready_to, ready) = channel::bounded(cores.len());
         let (go, go_on) = channel::bounded(cores.len());
@@ -135,6 +136,7 @@ impl DataPlane {
                 mesh: MeshPort::new(Arc::clone(&plane.mesh), shard),
                 control: Arc::clone(&plane.controls[index]),
                 directory: plane.directory().map(|link| DirectoryPort::new(link, shard)),
+                replication: plane.replication().map(|link| ReplicaPort::new(link, shard)),
                 log: persistence.clone().zip(logs.next()),
             };
             let (ready_to, go_on) = (ready_to.clone(), go_on.clone());
@@ -172,6 +174,11 @@ impl DataPlane {
     /// For whoever asks and commands the shards from another thread.
     pub fn administration(&self) -> Administration {
         self.administration.clone()
+    }
+
+    /// The end of the queues of whoever speaks with backups, where [`Options::replication`] asked for them.
+    pub fn replication(&self) -> Option<Arc<ReplicaLink>> {
+        self.replication.clone()
     }
 
     fn ring_all(&self) {
@@ -237,6 +244,35 @@ fn report_to(reply: Sender<ShardReport>) -> Command {
         // There is room for all of them; who asked may have given up waiting, which is no concern of the shard.
         let _ = reply.try_send(report);
     }))
+}
+
+/// What was opened before any shard is made.
+struct Opened {
+    data: Option<DataDirectory>,
+    logs: Vec<Log>,
+    secret: [u8; 32],
+}
+
+/// The data directory and its logs, where there is one, and the secret of the node: the one that is wanted, or one that was
+/// drawn now or when the directory was made.
+fn open_logs(
+    persistence: Option<&PersistenceOptions>,
+    shards_count: u8,
+    wanted: Option<[u8; 32]>,
+    settings: &Arc<Settings>,
+    clock: Clock,
+    mesh: &Arc<Mesh>,
+) -> Result<Opened, StartError> {
+    let mut secret = [0; 32];
+    sys::fill_random(&mut secret).map_err(|source| StartError::Machine { step: "draw the node's secret", source })?;
+    let secret = wanted.unwrap_or(secret);
+    let Some(options) = persistence else { return Ok(Opened { data: None, logs: Vec::new(), secret }) };
+    let OpenedLogs { directory, logs } = boot::open(options, shards_count, secret, settings, clock, mesh)?;
+    let secret = *directory.secret();
+    if wanted.is_some_and(|wanted| wanted != secret) {
+        return Err(StartError::ForeignSecret);
+    }
+    Ok(Opened { data: Some(directory), logs, secret })
 }
 
 /// Checks what can be checked before anything is opened.
@@ -305,6 +341,9 @@ impl Errand {
         if self.directory.is_some() {
             machine.keep_homes();
         }
+        if self.replication.is_some() && log.is_none() {
+            machine.keep_journal(now);
+        }
         let parts = Parts {
             index: self.index,
             machine,
@@ -313,6 +352,7 @@ impl Errand {
             mesh: self.mesh,
             control: self.control,
             directory: self.directory,
+            replication: self.replication,
             clock: self.clock,
             sockets: &self.sockets,
         };

@@ -36,6 +36,7 @@ fn options(listeners: Vec<Listener>) -> Options {
         sockets: socket_options(),
         persistence: None,
         directory: None,
+        replication: None,
     }
 }
 
@@ -317,4 +318,46 @@ fn commands_to_shards_that_have_ended_are_bounded() {
     let ask = || shards.ask(0, Command::Flush { reply: Reply::new(|_| panic!("nobody answers")) });
     let asked = (0..1000).take_while(|_| ask().is_ok()).count();
     assert!((1..1000).contains(&asked), "{asked}");
+}
+
+#[test]
+fn a_registration_is_promised_once_a_backup_has_it() {
+    use sipfed_proto::replica::end::{Order, Report};
+    use std::sync::mpsc;
+    let (woken, wakes) = mpsc::channel();
+    let wake = Wake::new(move || _ = woken.send(()));
+    let replication = Some(ReplicationOptions { wake, is_sync: true, secret: [9; 32] });
+    let options = Options { cores: vec![0], replication, ..options(vec![listener(Transport::Udp, "127.0.0.1:0")]) };
+    let plane = DataPlane::start(options).unwrap();
+    let link = plane.replication().unwrap();
+    link.put(0, Order::KeepBackups(true)).unwrap();
+    link.put(0, Order::TellPositions).unwrap();
+    link.release(0, 0);
+    link.ring(0);
+    let next = || loop {
+        link.look();
+        if let Some(report) = link.take_report(0) {
+            break report;
+        }
+        wakes.recv_timeout(Duration::from_secs(20)).expect("the shard wakes whoever waits for it");
+    };
+    assert_eq!(next(), Report::Positions(Vec::new()));
+    let phone = phone("127.0.0.1:0");
+    phone.connect(plane.listening()[0]).unwrap();
+    phone.send(&register("alice", "UDP", phone.local_addr().unwrap())).unwrap();
+    let Report::Part { sequence, journal, .. } = next() else { panic!("it was written down") };
+    assert_eq!(sequence, 1);
+    // What is no promise does not wait, so once this is answered the registration would have been.
+    phone.send(b"OPTIONS sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK-o;rport\r\nFrom: <sip:a@b>;tag=1\r\n\
+        To: <sip:example.com>\r\nCall-ID: o\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n").unwrap();
+    let mut buffer = [0; 2048];
+    let len = phone.recv(&mut buffer).unwrap();
+    assert!(String::from_utf8_lossy(&buffer[..len]).contains("OPTIONS"));
+    link.release(0, sequence);
+    let len = phone.recv(&mut buffer).unwrap();
+    assert!(buffer[..len].starts_with(b"SIP/2.0 200 ") && buffer[..len].windows(10).any(|part| part == b"1 REGISTER"));
+    // Another node with the same secret takes it over.
+    link.put(0, Order::Merge { ticket: 1, position: None, journal }).unwrap();
+    link.ring(0);
+    assert_eq!(next(), Report::Merged { ticket: 1, is_good: true });
 }

@@ -9,7 +9,8 @@
 //! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
 //!    the same moments;
 //! 3. **obey** what the control plane says of the global directory, then **timers** of the machine and of the connections;
-//! 4. **append** what all of that has changed to the shard's log, in one entry (see [`crate::persistence`]);
+//! 4. **append** what all of that has changed to the shard's log, in one entry (see [`crate::persistence`]), and hand it to
+//!    the backups (see [`crate::replication`]);
 //! 5. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
 //!    write, messages for connections of other shards by the mesh. What could not be sent, and connections
 //!    that have ended, go back to the machine, whose answers are sent in the same turn; then **tell** the control
@@ -28,6 +29,7 @@ use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
 use crate::persistence::{Held, ShardLog};
 use crate::ready::Ready;
+use crate::replication::ReplicaPort;
 use crate::runtime;
 use crate::stream::{News, Step, Streams};
 use crate::sys;
@@ -65,6 +67,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) mesh: MeshPort,
     pub(crate) control: Arc<Control>,
     pub(crate) directory: Option<DirectoryPort>,
+    pub(crate) replication: Option<ReplicaPort>,
     pub(crate) clock: Clock,
     pub(crate) sockets: &'a SocketOptions,
 }
@@ -76,7 +79,7 @@ pub(crate) struct ShardRun {
     outbox: Outbox,
     log: Option<ShardLog>,
     /// Whether the promises of this turn may leave with it.
-    promises_leave: bool,
+    kept: Kept,
     news: News,
     /// What the runtime itself counts; added to the machine's when it reports.
     counters: Counters,
@@ -95,9 +98,17 @@ pub(crate) struct ShardRun {
     mesh: MeshPort,
     control: Arc<Control>,
     directory: Option<DirectoryPort>,
+    replication: Option<ReplicaPort>,
     /// Answers to commands of this turn that its append has to make true.
     promised: Vec<Promise>,
     is_draining: bool,
+}
+
+/// Where that which a turn has changed is kept already.
+#[derive(Clone, Copy)]
+struct Kept {
+    in_log: bool,
+    by_backup: bool,
 }
 
 /// What a turn leaves behind.
@@ -136,7 +147,7 @@ impl Intake<'_> {
 impl ShardRun {
     /// Makes the shard; it runs on the thread that it is made on.
     pub(crate) fn new(parts: Parts<'_>) -> io::Result<Self> {
-        let Parts { index, machine, log, ports, mesh, control, directory, clock, sockets } = parts;
+        let Parts { index, machine, log, ports, mesh, control, directory, replication, clock, sockets } = parts;
         let epoll = Epoll::new(EVENTS_COUNT_MAX)?;
         epoll.add(mesh.bell(), Interest::READ_EDGE, Ready::Bell.token())?;
         for (index, port) in ports.udp.iter().enumerate() {
@@ -149,7 +160,7 @@ impl ShardRun {
             machine,
             outbox: Outbox::new(),
             log,
-            promises_leave: true,
+            kept: Kept { in_log: true, by_backup: true },
             news: News::default(),
             counters: Counters::default(),
             clock,
@@ -165,6 +176,7 @@ impl ShardRun {
             mesh,
             control,
             directory,
+            replication,
             promised: Vec::new(),
             is_draining: false,
         })
@@ -191,6 +203,9 @@ impl ShardRun {
         if let Some(log) = &mut self.log {
             log.begin(now, &mut self.machine);
         }
+        if let Some(replication) = &mut self.replication {
+            turn.has_more |= replication.obey(&mut self.machine, now);
+        }
         self.obey_control(now, &mut turn);
         self.receive_ready(now, &mut turn);
         self.mesh.dispatch();
@@ -208,19 +223,39 @@ impl ShardRun {
         turn
     }
 
-    /// Makes durable what the turn has changed, and lets go what waited for that.
+    /// Makes durable what the turn has changed, hands it to the backups, and lets go what waited for that.
     fn append(&mut self, now: Now) {
-        let Some(log) = &mut self.log else { return self.promised.drain(..).for_each(Promise::keep) };
-        self.promises_leave = log.append(now, &mut self.machine, &mut self.counters);
-        for promise in self.promised.drain(..) {
-            if self.promises_leave {
-                promise.keep();
-            } else {
-                // One that has no room is dropped, which says that nothing is certain.
-                log.hold(Held::Answer(promise));
+        let Self { machine, log, replication, counters, promised, outbox, .. } = self;
+        if let Some(replication) = replication {
+            replication.tell(machine);
+        }
+        let in_log = if let Some(log) = log {
+            log.append(now, machine, counters)
+        } else {
+            machine.clear_journal();
+            true
+        };
+        let kept = Kept { in_log, by_backup: replication.as_ref().is_none_or(ReplicaPort::may_leave) };
+        self.kept = kept;
+        for promise in promised.drain(..) {
+            // One that has no room is dropped, which says that nothing is certain.
+            match (&mut *log, &mut *replication) {
+                (Some(log), _) if !kept.in_log => _ = log.hold(Held::Answer(promise)),
+                (_, Some(replication)) if !kept.by_backup => _ = replication.hold(Held::Answer(promise)),
+                _ => promise.keep(),
             }
         }
-        log.release(&mut self.outbox);
+        if let Some(log) = log {
+            log.release(|held| match replication {
+                Some(replication) if !kept.by_backup => {
+                    counters.dropped_not_durable += u64::from(!replication.hold(held));
+                }
+                _ => held.leave(outbox),
+            });
+        }
+        if let Some(replication) = replication {
+            replication.release(outbox);
+        }
     }
 
     fn receive_ready(&mut self, now: Now, turn: &mut Turn) {
@@ -375,12 +410,14 @@ impl ShardRun {
         let Self { epoll, counters, news, streams, mesh, .. } = self;
         for (index, transmit) in self.outbox.transmits().iter().enumerate() {
             let ticket = transmit.ticket;
-            if transmit.is_promise
-                && !self.promises_leave
-                && let Some(log) = &mut self.log
-            {
-                counters.dropped_not_durable +=
-                    u64::from(!log.hold(Held::Message { to: transmit.to, bytes: self.outbox.bytes(transmit).into() }));
+            if transmit.is_promise && !(self.kept.in_log && self.kept.by_backup) {
+                let held = Held::Message { to: transmit.to, bytes: self.outbox.bytes(transmit).into() };
+                let is_held = match (&mut self.log, &mut self.replication) {
+                    (Some(log), _) if !self.kept.in_log => log.hold(held),
+                    (_, Some(replication)) => replication.hold(held),
+                    _ => false,
+                };
+                counters.dropped_not_durable += u64::from(!is_held);
                 continue;
             }
             let mut step = Step { epoll, now, counters, news };
@@ -455,8 +492,11 @@ impl ShardRun {
             }
             return self.look(at_ns);
         }
-        let Self { machine, mesh, control, directory, .. } = &*self;
-        let is_obeyed = || directory.as_ref().is_none_or(|directory| directory.is_idle(machine));
+        let Self { machine, mesh, control, directory, replication, .. } = &*self;
+        let is_obeyed = || {
+            directory.as_ref().is_none_or(|directory| directory.is_idle(machine))
+                && replication.as_ref().is_none_or(ReplicaPort::is_idle)
+        };
         if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining, machine.is_active()) && is_obeyed())
         {
             return self.look(now_ns);

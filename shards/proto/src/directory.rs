@@ -33,8 +33,8 @@ mod questions;
 mod silent;
 
 use crate::keys::AorHash;
-use crate::settings::DirectorySettings;
 use crate::request::SIP_PORT;
+use crate::settings::DirectorySettings;
 use crate::time::Now;
 use down::Down;
 use mark::Mark;

@@ -242,12 +242,11 @@ impl Location {
         if replaced.is_none() {
             self.bindings += 1;
         }
-        match replaced {
-            Some((_, false, stamp)) => self.digest(key.hash, bind.contact_id, stamp),
-            _ => {
-                counters.bindings_created += 1;
-                self.contacts += 1;
-            }
+        if let Some((_, false, stamp)) = replaced {
+            self.digest(key.hash, bind.contact_id, stamp);
+        } else {
+            counters.bindings_created += 1;
+            self.contacts += 1;
         }
         self.digest(key.hash, bind.contact_id, bind.stamp);
         let id = match found {
