@@ -15,6 +15,7 @@ mod directory_tool;
 mod log;
 mod log_tool;
 mod node;
+mod ownership;
 mod show;
 mod stdout;
 

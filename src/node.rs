@@ -16,7 +16,9 @@ use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::log::{self, NamedCounts};
+use crate::ownership::{Ownership, Status};
 use crate::show;
+use membership::Member;
 use signals::{Signal, Signals};
 use sipfed_proto::{Listener, limits};
 use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
@@ -51,15 +53,16 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     log::init(config.node.log_format, config.node.log_level);
 
     let member = membership::join(&mut config)?;
+    let virtual_ip = member.as_ref().and_then(Member::virtual_ip);
     let cores = cores(config.node.shards);
-    config.node.sockets.connections_per_shard_max = host::prepare(&config, cores.len())?;
+    config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
     let bell = Bell::default();
     let plane = DataPlane::start(Options {
         cores: cores.clone(),
         listeners: config.node.listen.clone(),
-        virtual_ip: None,
+        virtual_ip,
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
         persistence: persistence(&config, arguments.salvage),
@@ -67,7 +70,8 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
-    let has_twin = member.as_ref().is_some_and(membership::Member::has_twin);
+    let ownership = follow_address(&config, member.as_ref(), &plane)?;
+    let has_twin = member.as_ref().is_some_and(Member::has_twin);
     let keeper = keep_directory(&config, has_twin, &plane, &bell)?;
     let reloader = match member {
         // The data directory is there by now.
@@ -77,7 +81,9 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let reloader = reloader.map_err(|error| failed(&config, "what reloads the cluster did not start", &error))?;
     announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
     notify::send("READY=1");
-    let signal = watch_over(&plane, keeper.as_ref(), reloader.as_ref(), &signals);
+    let parts =
+        Parts { plane: &plane, ownership: ownership.as_ref(), keeper: keeper.as_ref(), reloader: reloader.as_ref() };
+    let signal = watch_over(&parts, &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
     drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
@@ -88,6 +94,22 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
         log_report("stopped", &report);
     }
     Ok(())
+}
+
+/// What runs, for whoever watches over it.
+struct Parts<'a> {
+    plane: &'a DataPlane,
+    ownership: Option<&'a Ownership>,
+    keeper: Option<&'a Keeper>,
+    reloader: Option<&'a Reloader>,
+}
+
+/// Starts what learns whether this node is the active one of its home, where there are others.
+fn follow_address(config: &Config, member: Option<&Member>, plane: &DataPlane) -> Result<Option<Ownership>, Exit> {
+    let Some(options) = member.and_then(|member| member.ownership(config)) else { return Ok(None) };
+    let activity = plane.activity();
+    let ownership = Ownership::start(options, move |role| activity.set(role.is_active));
+    ownership.map(Some).map_err(|error| failed(config, "what follows the virtual address did not start", &error))
 }
 
 /// Starts what speaks with the directory of the federation, where there is one.
@@ -179,18 +201,14 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
 }
 
 /// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
-fn watch_over(
-    plane: &DataPlane,
-    keeper: Option<&Keeper>,
-    reloader: Option<&Reloader>,
-    signals: &Signals,
-) -> &'static str {
+fn watch_over(parts: &Parts<'_>, signals: &Signals) -> &'static str {
+    let Parts { plane, keeper, reloader, .. } = *parts;
     let mut watch = Watch::default();
     let mut look_at = Instant::now() + WATCH_INTERVAL;
     loop {
         match signals.next(look_at.saturating_duration_since(Instant::now())) {
             Some(Signal::Stop(name)) => return name,
-            Some(Signal::Report) => log_reports(plane, keeper),
+            Some(Signal::Report) => log_reports(parts),
             Some(Signal::Reconcile) => {
                 if let Some(keeper) = keeper {
                     keeper.reconcile();
@@ -244,8 +262,21 @@ fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
     }
 }
 
-fn log_reports(plane: &DataPlane, keeper: Option<&Keeper>) {
+fn log_reports(parts: &Parts<'_>) {
+    let Parts { plane, ownership, keeper, .. } = *parts;
     // Before those of the shards, so that whoever has seen these has seen it.
+    if let Some(ownership) = ownership {
+        let Status { role, has_address, commanded, split_brains, is_kept } = ownership.status();
+        info!(
+            is_active = role.is_active,
+            term = role.term,
+            has_address,
+            commanded_active = commanded,
+            split_brains,
+            is_kept,
+            "ownership"
+        );
+    }
     if let Some(keeper) = keeper {
         let statistics = keeper.statistics();
         let lag = statistics.lag();

@@ -25,7 +25,7 @@ impl Reloader {
         peers: Option<PeersSender>,
     ) -> io::Result<Self> {
         let (asked, asking) = mpsc::sync_channel(1);
-        let home = topology.home();
+        let (home, had_twin) = (topology.home(), topology.has_twin());
         let mut known = topology;
         std::thread::Builder::new().name("cluster".to_owned()).spawn(move || {
             while asking.recv().is_ok() {
@@ -49,6 +49,9 @@ impl Reloader {
                 if !known.home().is_same(home) {
                     let (running, written) = (home.to_string(), known.home().to_string());
                     warn!(running, written, "the sip_addr of this node has changed: restart it to take it over");
+                }
+                if known.has_twin() != had_twin {
+                    warn!("another node has come to share this one's sip_addr, or shares it no more: restart this node to take that over");
                 }
                 provisioning.keep_or_warn(&known);
                 info!(changes = changes.join("; "), "the nodes of the cluster were read again");

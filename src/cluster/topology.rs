@@ -180,6 +180,11 @@ impl Topology {
         self.nodes.iter().filter(move |other| other.id != id).filter(is_backup)
     }
 
+    /// Whether another enabled node stands for this one's home.
+    pub(crate) fn has_twin(&self) -> bool {
+        self.backups(self.current()).next().is_some()
+    }
+
     /// What is otherwise in `newer`, one text for each node.
     pub(crate) fn changes_to(&self, newer: &Self) -> Vec<String> {
         let of = |topology: &Self, id| topology.nodes.iter().find(|node| node.id == id).cloned();

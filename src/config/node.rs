@@ -4,6 +4,7 @@ use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use crate::cluster::{Id, SqlUrl};
 use crate::directory::UrlError;
+use crate::ownership::Mode;
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
 use sipfed_shards::{Durability, OnFailure, SocketOptions};
@@ -45,6 +46,8 @@ pub(crate) struct NodeConfig {
     pub(crate) db_timeout_ms: u32,
     /// Which of the nodes this one is.
     pub(crate) current_id: Option<Id>,
+    /// What decides whether it is the active one of its home.
+    pub(crate) ownership: Mode,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -130,6 +133,7 @@ impl Default for NodeConfig {
             db_url: None,
             db_timeout_ms: 5000,
             current_id: None,
+            ownership: Mode::Address,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
@@ -441,6 +445,20 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
             unit: Unit::Things,
             get: |config| config.current_id.map(|id| id.get().into()),
             set: |config, value| config.current_id = Id::new(value),
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "ownership",
+        what: "What decides which of the nodes with one `sip_addr` is the active one: `address`, that its host has the \
+               address now, as the kernel says; `command`, that it was told so last (`nh_enable_ping`, a sharing tag), also \
+               after a restart. A node whose `sip_addr` no other node has is always active.",
+        kind: Kind::Choice {
+            words: &["address", "command"],
+            get: |config| config.ownership.word(),
+            set: |config, word| {
+                config.ownership = if word == "command" { Mode::Command } else { Mode::Address };
+            },
         },
     },
     Key {

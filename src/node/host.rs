@@ -5,12 +5,13 @@ use crate::config::{Config, LogFormat};
 use crate::show;
 use sipfed_proto::Transport;
 use sipfed_tuning::{Address, Facts, Needs, Protocol, Verdict};
+use std::net::IpAddr;
 use tracing::{debug, error, warn};
 
-/// Checks the host and returns the connections that a shard may hold there. What is fatal has been shown
-/// when this is an error.
-pub(super) fn prepare(config: &Config, shards: usize) -> Result<u32, Exit> {
-    let needs = needs(config, shards);
+/// Checks the host, which need not have the virtual address now, and returns the connections that a shard may hold there.
+/// What is fatal has been shown when this is an error.
+pub(super) fn prepare(config: &Config, virtual_ip: Option<IpAddr>, shards: usize) -> Result<u32, Exit> {
+    let needs = needs(config, virtual_ip, shards);
     sipfed_tuning::raise_limits(&needs);
     let facts = Facts::read(&needs);
     let mut fit = true;
@@ -37,7 +38,7 @@ pub(super) fn prepare(config: &Config, shards: usize) -> Result<u32, Exit> {
     }
 }
 
-fn needs(config: &Config, shards: usize) -> Needs {
+fn needs(config: &Config, virtual_ip: Option<IpAddr>, shards: usize) -> Needs {
     let sockets = &config.node.sockets;
     let address = |listener: &sipfed_proto::Listener| Address {
         protocol: match listener.transport {
@@ -45,6 +46,7 @@ fn needs(config: &Config, shards: usize) -> Needs {
             Transport::Tcp => Protocol::Tcp,
         },
         addr: listener.addr,
+        is_virtual: virtual_ip == Some(listener.addr.ip()),
     };
     Needs {
         shards: shards as u32,

@@ -1,11 +1,15 @@
 //! How a node becomes one of its cluster: at its start it reads who the nodes are, and takes home and peers from there.
 
 use crate::cli::Exit;
-use crate::cluster::{Known, Provisioning, Reloader, SourceError, Substitute, Topology};
-use crate::config::{Config, LogFormat};
+use crate::cluster::{Fault, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
+use crate::config::{self, Config, LogFormat, SipAddress};
+use crate::data_directory;
 use crate::directory::PeersSender;
+use crate::ownership::OwnershipOptions;
 use crate::show;
+use sipfed_proto::Listener;
 use std::io;
+use std::net::IpAddr;
 use tracing::{error, info, warn};
 
 /// What a node knows of its cluster while it starts.
@@ -33,11 +37,13 @@ pub(super) fn join(config: &mut Config) -> Result<Option<Member>, Exit> {
             error!(why, age_s, from, "the nodes of the cluster are those of the copy");
         }
     }
-    config.join(&topology).map_err(|fault| {
+    let joined = config.join(&topology);
+    let member = Member { provisioning, topology, is_fresh: substitute.is_none() };
+    joined.and_then(|()| member.check_listeners(&config.node.listen)).map_err(|fault| {
         refused(config, &fault.what, &fault.right);
         Exit::BadConfiguration
     })?;
-    Ok(Some(Member { provisioning, topology, is_fresh: substitute.is_none() }))
+    Ok(Some(member))
 }
 
 fn refused(config: &Config, what: &str, right: &str) {
@@ -50,13 +56,48 @@ fn refused(config: &Config, what: &str, right: &str) {
 impl Member {
     /// Whether another node has this one's home.
     pub(super) fn has_twin(&self) -> bool {
-        self.topology.backups(self.topology.current()).next().is_some()
+        self.topology.has_twin()
+    }
+
+    /// The address of its home, where it moves between this node and another.
+    pub(super) fn virtual_ip(&self) -> Option<IpAddr> {
+        self.has_twin().then(|| self.topology.home().socket_addr().ip())
+    }
+
+    /// How this node is to learn whether it is the active one of its home, where there are others.
+    pub(super) fn ownership(&self, config: &Config) -> Option<OwnershipOptions> {
+        let node = &config.node;
+        Some(OwnershipOptions {
+            node: self.topology.current_id(),
+            ip: self.virtual_ip()?,
+            mode: node.ownership,
+            directory: node.data_directory.clone().unwrap_or_else(data_directory::usual),
+        })
+    }
+
+    /// Whether what is sent to a home that moves between nodes would be heard.
+    fn check_listeners(&self, listen: &[Listener]) -> Result<(), Fault> {
+        let home = self.topology.home();
+        if !self.has_twin() || listen.iter().any(|listener| hears(listener, home)) {
+            return Ok(());
+        }
+        let (id, addr) = (self.topology.current_id(), home.socket_addr());
+        let listening: Vec<String> = listen.iter().map(config::listener_text).collect();
+        let what = format!(
+            "node {id}, which is this node, does not listen at its sip_addr {home}, which it shares with another node: \
+             node.listen has {}",
+            listening.join(", ")
+        );
+        Err(Fault::new(
+            what,
+            format!("add \"udp:{addr}\" to node.listen: it is bound whether or not the host has the address"),
+        ))
     }
 
     /// Once the node runs: keeps the copy, and starts what reads the source again when it is asked to.
     pub(super) fn settle(self, peers: Option<PeersSender>) -> io::Result<Option<Reloader>> {
         let Self { provisioning, topology, is_fresh } = self;
-        let texts = |homes: &[crate::config::SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let texts = |homes: &[SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
         info!(
             cluster = %provisioning,
             home = %topology.home(),
@@ -74,5 +115,34 @@ impl Member {
             provisioning.keep_or_warn(&topology);
         }
         if provisioning.is_a_table() { Reloader::start(provisioning, topology, peers).map(Some) } else { Ok(None) }
+    }
+}
+
+/// Whether a listener hears what is sent to that address; of a port that the kernel chooses nobody knows.
+fn hears(listener: &Listener, home: SipAddress) -> bool {
+    let (own, home) = (listener.addr, home.socket_addr());
+    let is_wildcard = own.ip().is_unspecified() && own.is_ipv4() == home.is_ipv4();
+    (own.ip() == home.ip() || is_wildcard) && [0, home.port()].contains(&own.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_heard_at_its_address_and_by_a_wildcard_of_its_family() {
+        for (listener, home, is_heard) in [
+            ("udp:10.0.0.223:5060", "10.0.0.223", true),
+            ("tcp:0.0.0.0:5060", "10.0.0.223", true),
+            ("udp:10.0.0.223:0", "10.0.0.223", true),
+            ("udp:10.0.0.177:5060", "10.0.0.223", false),
+            ("udp:[::]:5060", "10.0.0.223", false),
+            ("udp:0.0.0.0:5070", "10.0.0.223", false),
+            ("udp:0.0.0.0:5070", "10.0.0.223:5070", true),
+            ("udp:[::]:5060", "[2001:db8::1]", true),
+        ] {
+            let (listener, home) = (config::listener(listener).unwrap(), config::sip_address(home).unwrap());
+            assert_eq!(hears(&listener, home), is_heard, "{listener:?} {home}");
+        }
     }
 }

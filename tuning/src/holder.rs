@@ -87,7 +87,7 @@ mod tests {
 ";
 
     fn udp(addr: &str) -> Address {
-        Address { protocol: Protocol::Udp, addr: addr.parse().unwrap() }
+        Address { protocol: Protocol::Udp, addr: addr.parse().unwrap(), is_virtual: false }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Address {
     pub protocol: Protocol,
     /// Address and port.
     pub addr: SocketAddr,
+    /// Whether it moves between hosts, so that this one need not have it now.
+    pub is_virtual: bool,
 }
 
 impl fmt::Display for Address {
@@ -70,7 +72,7 @@ pub(crate) fn probe(address: Address) -> Outcome {
     }
 }
 
-fn bind(Address { protocol, addr }: Address) -> std::io::Result<()> {
+fn bind(Address { protocol, addr, is_virtual }: Address) -> std::io::Result<()> {
     let kind = match protocol {
         Protocol::Udp => Type::DGRAM,
         Protocol::Tcp => Type::STREAM,
@@ -82,6 +84,11 @@ fn bind(Address { protocol, addr }: Address) -> std::io::Result<()> {
     if protocol == Protocol::Tcp {
         // Connections that linger in TIME_WAIT after a restart do not hold the address; a listener does.
         socket.set_reuse_address(true)?;
+    }
+    match addr {
+        _ if !is_virtual => {}
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
     }
     socket.bind(&SockAddr::from(addr))
 }
@@ -150,14 +157,14 @@ mod tests {
     use std::net::{TcpListener, UdpSocket};
 
     fn udp(addr: &str) -> Address {
-        Address { protocol: Protocol::Udp, addr: addr.parse().unwrap() }
+        Address { protocol: Protocol::Udp, addr: addr.parse().unwrap(), is_virtual: false }
     }
 
     #[test]
     fn an_address_that_another_socket_holds_is_taken_and_its_holder_is_named() {
         let this = std::process::id();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let held = Address { protocol: Protocol::Udp, addr: socket.local_addr().unwrap() };
+        let held = Address { addr: socket.local_addr().unwrap(), ..udp("127.0.0.1:0") };
         assert!(matches!(probe(held), Outcome::Taken(Some(Holder { pid, .. })) if pid == this));
         // A wildcard overlaps it; the same port of the other protocol does not.
         let wildcard = Address { addr: SocketAddr::from(([0, 0, 0, 0], held.addr.port())), ..held };
@@ -166,14 +173,17 @@ mod tests {
         assert_eq!(probe(held), Outcome::Free);
 
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let held = Address { protocol: Protocol::Tcp, addr: listener.local_addr().unwrap() };
+        let held = Address { protocol: Protocol::Tcp, addr: listener.local_addr().unwrap(), is_virtual: false };
         assert!(matches!(probe(held), Outcome::Taken(Some(Holder { pid, .. })) if pid == this));
     }
 
     #[test]
     fn port_zero_and_addresses_of_other_hosts_are_told_apart() {
         assert_eq!(probe(udp("127.0.0.1:0")), Outcome::Free);
-        assert_eq!(probe(udp("192.0.2.1:5060")), Outcome::Refused(libc::EADDRNOTAVAIL));
+        for elsewhere in [udp("198.51.100.1:5060"), udp("[2001:db8::1]:5060")] {
+            assert_eq!(probe(elsewhere), Outcome::Refused(libc::EADDRNOTAVAIL));
+            assert_eq!(probe(Address { is_virtual: true, ..elsewhere }), Outcome::Free);
+        }
     }
 
     #[test]
