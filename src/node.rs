@@ -16,7 +16,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::log::{self, NamedCounts};
-use crate::ownership::{Ownership, Status};
+use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::show;
 use membership::Member;
 use signals::{Signal, Signals};
@@ -71,8 +71,9 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
     let ownership = follow_address(&config, member.as_ref(), &plane)?;
+    let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
     let has_twin = member.as_ref().is_some_and(Member::has_twin);
-    let keeper = keep_directory(&config, has_twin, &plane, &bell)?;
+    let keeper = keep_directory(&config, has_twin, role, &plane, &bell)?;
     let reloader = match member {
         // The data directory is there by now.
         Some(member) => member.settle(keeper.as_ref().map(Keeper::peers_sender)),
@@ -113,7 +114,13 @@ fn follow_address(config: &Config, member: Option<&Member>, plane: &DataPlane) -
 }
 
 /// Starts what speaks with the directory of the federation, where there is one.
-fn keep_directory(config: &Config, has_twin: bool, plane: &DataPlane, bell: &Bell) -> Result<Option<Keeper>, Exit> {
+fn keep_directory(
+    config: &Config,
+    has_twin: bool,
+    role: RoleWatch,
+    plane: &DataPlane,
+    bell: &Bell,
+) -> Result<Option<Keeper>, Exit> {
     let directory = &config.cluster.directory;
     let (Some(link), Some(url), Some(home)) = (plane.directory(), &directory.url, config.node.home) else {
         return Ok(None);
@@ -136,7 +143,7 @@ fn keep_directory(config: &Config, has_twin: bool, plane: &DataPlane, bell: &Bel
             .then(|| Duration::from_secs(directory.reconcile_interval_s.into())),
         reconcile_rows_per_s: directory.reconcile_rows_per_s,
     };
-    let keeper = Keeper::start(options, link, bell);
+    let keeper = Keeper::start(options, link, bell, role);
     keeper.map(Some).map_err(|error| failed(config, "the keeper of the directory did not start", &error))
 }
 

@@ -249,3 +249,59 @@ fn a_frozen_store_does_not_keep_a_node_from_stopping() {
     node.stop();
     assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
 }
+
+#[test]
+fn a_passive_node_writes_nothing_and_everything_once_it_is_active() {
+    let store = store(NEVER);
+    let mut node = Node::start_passive(&store);
+    node.register(0..100, 600);
+    assert_eq!(node.call("nobody"), 404, "it asks all the same");
+    assert_eq!((node.rows().unwrap(), node.count("published"), node.count("reconciles")), (vec![], 0, 0));
+    node.set_active(true);
+    node.wait_until("all is written", |node| node.count("reconciles") == 1 && node.is_settled());
+    assert_eq!(node.rows().unwrap(), aors(0..100));
+    node.set_active(false);
+    node.keeper().reconcile();
+    node.register(100..200, 600);
+    node.register(0..50, 0);
+    assert_eq!(node.call("nobody"), 404);
+    assert_eq!((node.rows().unwrap(), node.count("reconciles")), (aors(0..100), 1));
+    node.set_active(true);
+    node.wait_until("it is compared", |node| node.count("reconciles") == 2 && node.is_settled());
+    assert_eq!(node.rows().unwrap(), aors(50..200));
+}
+
+#[test]
+fn what_waits_when_a_node_becomes_passive_is_not_written() {
+    let store = store(NEVER);
+    let mut node = Node::start(&store, |_| {});
+    store.faults().full(true);
+    node.register(0..100, 600);
+    node.wait_until("it waits", |node| node.keeper().statistics().lag().pending == 100);
+    node.wait_until("writes have failed", |node| !node.keeper().statistics().is_up());
+    node.set_active(false);
+    node.wait_until("nothing waits", Node::is_settled);
+    store.faults().full(false);
+    assert_eq!(node.call("nobody"), 404);
+    assert!(node.keeper().statistics().is_up(), "who writes nothing is refused nothing");
+    assert_eq!((node.rows().unwrap(), node.count("published")), (vec![], 0));
+    node.set_active(true);
+    poll("everything is published", || node.rows().unwrap() == aors(0..100));
+}
+
+#[test]
+fn a_write_that_ends_in_a_later_stint_does_not_bring_back_what_has_gone_meanwhile() {
+    let store = store(NEVER);
+    let mut node = Node::start(&store, |_| {});
+    store.faults().freeze();
+    node.register(0..50, 600);
+    node.wait_until("they are being written", |node| node.keeper().statistics().lag().pending == 50);
+    node.set_active(false);
+    node.register(0..50, 0);
+    node.register(50..60, 600);
+    node.set_active(true);
+    let before = node.count("reconciles");
+    store.faults().release();
+    node.wait_until("it is compared", |node| node.count("reconciles") > before && node.is_settled());
+    assert_eq!(node.rows().unwrap(), aors(50..60));
+}

@@ -10,7 +10,7 @@
 
 use super::Change;
 use super::backlog::Backlog;
-use super::keeper::Shared;
+use super::keeper::{Shared, Stint};
 use super::statistics::add;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -46,6 +46,8 @@ struct Lane {
     filled: Notify,
     /// Since when the first of those that are being written waits.
     in_flight_since: Cell<Option<Instant>>,
+    /// The stint in which these were taken.
+    in_flight_of: Cell<Option<Stint>>,
 }
 
 impl Advertiser {
@@ -80,6 +82,27 @@ impl Advertiser {
         lane.filled.notify_one();
     }
 
+    /// What waits is not to be written any more.
+    pub(super) fn forget(&self) {
+        for lane in &self.lanes {
+            let forgotten = lane.backlog.take().len();
+            self.pending.set(self.pending.get() - forgotten);
+        }
+        self.progress.notify_waiters();
+    }
+
+    /// Waits until nothing is under way that was taken in an earlier stint than this one.
+    pub(super) async fn have_ended_before(&self, stint: Stint) {
+        let is_earlier = |lane: &Lane| lane.in_flight_of.get().is_some_and(|of| of != stint);
+        loop {
+            let progress = self.progress.notified();
+            if !self.lanes.iter().any(is_earlier) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
     /// Since when the one that waits longest does.
     pub(super) fn oldest(&self) -> Option<Instant> {
         let of = |lane: &Lane| lane.in_flight_since.get().into_iter().chain(lane.backlog.borrow().oldest()).min();
@@ -107,9 +130,15 @@ async fn run(shared: Rc<Shared>, lane: usize) {
                 sleep(LINGER).await;
             }
             let batch = lane.backlog.borrow_mut().take(count);
+            let Some(stint) = shared.present_stint().filter(|_| !batch.changes.is_empty()) else {
+                // It was forgotten meanwhile.
+                break;
+            };
             lane.in_flight_since.set(batch.oldest());
+            lane.in_flight_of.set(Some(stint));
             let written = store.write(&shared.home, &batch.changes, shared.stamps.next()).await;
             lane.in_flight_since.set(None);
+            lane.in_flight_of.set(None);
             match written {
                 Ok(()) => {
                     let published = batch.changes.iter().filter(|change| change.is_home).count();
@@ -121,10 +150,14 @@ async fn run(shared: Rc<Shared>, lane: usize) {
                 }
                 Err(error) => {
                     add(&shared.statistics.write_failures, 1);
-                    let overtaken = lane.backlog.borrow_mut().put_back(batch);
-                    advertiser.pending.set(advertiser.pending.get() - overtaken);
-                    shared.write_failed(&error);
-                    sleep(backoff.next()).await;
+                    if shared.goes_on(stint) {
+                        let overtaken = lane.backlog.borrow_mut().put_back(batch);
+                        advertiser.pending.set(advertiser.pending.get() - overtaken);
+                        shared.write_failed(&error);
+                        sleep(backoff.next()).await;
+                    } else {
+                        advertiser.pending.set(advertiser.pending.get() - batch.changes.len());
+                    }
                 }
             }
             shared.tell_lag();

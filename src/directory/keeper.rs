@@ -4,6 +4,10 @@
 //! It connects by itself, again and again where need be; the node starts, registers and calls without it. Nothing on this
 //! thread blocks: it is one executor for the drivers and for the tasks in `advertiser`, `locator` and `reconciler`.
 //!
+//! Of several nodes with one home only the active one publishes. A passive node answers questions, writes nothing, and forgets
+//! what its shards have noted: the reconcile with which each *stint* as the active node begins finds all of it. What is under
+//! way to the store when a stint ends is not called back; it has an older stamp than whatever the next active node writes.
+//!
 //! Owned by the node, which starts it after the shards and stops it after them. Stopping waits up to [`FLUSH_MAX`] for
 //! changes that are still to be written.
 
@@ -13,6 +17,7 @@ use super::reconciler::{self, Tasks};
 use super::statistics::{Statistics, add};
 use super::{Change, Store, StoreError, StoreOptions, StoreUrl};
 use crate::directory::store::now_us;
+use crate::ownership::RoleWatch;
 use sipfed_shards::{DirectoryLink, News, Order, Wake};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -119,7 +124,14 @@ pub(super) struct Shared {
     write_failure: Cell<Option<Told>>,
     /// Whether a change was forgotten for want of room.
     pub(super) has_forgotten: Cell<bool>,
+    /// Where this node is the active one of its home: for which time.
+    stint: watch::Sender<Option<Stint>>,
+    stints_count: Cell<u64>,
 }
+
+/// One time of being the active node, from becoming it to becoming passive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stint(u64);
 
 /// What was told about writes that fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,8 +161,13 @@ impl Stamps {
 
 impl Keeper {
     /// Starts the thread; `bell` is what the shards of `link` ring.
-    pub(crate) fn start(options: KeeperOptions, link: Arc<DirectoryLink>, bell: &Bell) -> std::io::Result<Self> {
-        Self::start_with(options, link, bell, None)
+    pub(crate) fn start(
+        options: KeeperOptions,
+        link: Arc<DirectoryLink>,
+        bell: &Bell,
+        role: RoleWatch,
+    ) -> std::io::Result<Self> {
+        Self::start_with(options, link, bell, role, None)
     }
 
     /// The same; where a store is given, the URL means nothing.
@@ -158,6 +175,7 @@ impl Keeper {
         options: KeeperOptions,
         link: Arc<DirectoryLink>,
         bell: &Bell,
+        role: RoleWatch,
         given: Option<Store>,
     ) -> std::io::Result<Self> {
         let statistics = Arc::new(Statistics::new());
@@ -166,7 +184,7 @@ impl Keeper {
         let (told, news) = (Arc::clone(&statistics), Arc::clone(&bell.0));
         let run = move || {
             let shared = Rc::new(Shared::new(&options, link, news, told));
-            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, given, wished));
+            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, given, wished, role));
             // The drivers' own tasks end with the runtime, without anybody waiting for their connections.
             runtime.shutdown_background();
         };
@@ -225,6 +243,65 @@ impl Shared {
             unsent: RefCell::new((0..shards_count).map(|_| VecDeque::new()).collect()),
             write_failure: Cell::new(None),
             has_forgotten: Cell::new(false),
+            stint: watch::channel(None).0,
+            stints_count: Cell::new(0),
+        }
+    }
+
+    /// Whether this node is the active one of its home now.
+    pub(super) fn is_active(&self) -> bool {
+        self.present_stint().is_some()
+    }
+
+    /// The stint that is going on, if any.
+    pub(super) fn present_stint(&self) -> Option<Stint> {
+        *self.stint.borrow()
+    }
+
+    /// Whether that stint is still going on.
+    pub(super) fn goes_on(&self, stint: Stint) -> bool {
+        self.present_stint() == Some(stint)
+    }
+
+    /// The present stint, or the next one.
+    pub(super) async fn stint(&self) -> Stint {
+        let mut stint = self.stint.subscribe();
+        loop {
+            if let Some(stint) = *stint.borrow_and_update() {
+                return stint;
+            }
+            // The sender lives as long as this.
+            let _ = stint.changed().await;
+        }
+    }
+
+    /// Waits until that stint is over.
+    pub(super) async fn end_of(&self, ended: Stint) {
+        let mut stint = self.stint.subscribe();
+        while *stint.borrow_and_update() == Some(ended) {
+            let _ = stint.changed().await;
+        }
+    }
+
+    /// This node is the active one of its home from now on, or is not any more.
+    fn set_active(&self, is_active: bool) {
+        if is_active == self.is_active() {
+            return;
+        }
+        let stint = is_active.then(|| {
+            self.stints_count.set(self.stints_count.get() + 1);
+            Stint(self.stints_count.get())
+        });
+        self.stint.send_replace(stint);
+        if !is_active {
+            self.advertiser.forget();
+            self.has_forgotten.set(false);
+            // A node that does not write does not learn either that it could again.
+            self.write_failure.set(None);
+            if self.store_if_up().is_some() {
+                self.statistics.is_up.store(self.locator.is_answered(), Relaxed);
+            }
+            self.tell_lag();
         }
     }
 
@@ -322,7 +399,14 @@ async fn deliver_unsent(shared: Rc<Shared>, shard: usize) {
 }
 
 /// The life of the keeper.
-async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, mut wished: watch::Receiver<Wishes>) {
+async fn keep(
+    shared: Rc<Shared>,
+    options: KeeperOptions,
+    given: Option<Store>,
+    mut wished: watch::Receiver<Wishes>,
+    mut role: RoleWatch,
+) {
+    shared.set_active(role.role().is_active);
     let begun_us = shared.stamps.next();
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
@@ -338,6 +422,7 @@ async fn keep(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>, 
         tokio::select! {
             () = shared.news.notified() => look(&shared),
             changed = wished.changed() => if changed.is_err() { return },
+            role = role.changed() => shared.set_active(role.is_active),
         }
     }
     let flushed = async {
@@ -392,6 +477,7 @@ fn look(shared: &Rc<Shared>) {
         {
             budget -= 1;
             match news {
+                News::Change(_) | News::Forgotten if !shared.is_active() => {}
                 News::Change(change) => match String::from_utf8(change.aor.into()) {
                     Ok(aor) => {
                         let change = Change { aor: aor.into(), is_home: change.is_home };

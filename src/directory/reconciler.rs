@@ -1,4 +1,5 @@
-//! Has the store say of this home what is so: at the start, on a schedule, on command, and after something was forgotten.
+//! Has the store say of this home what is so: whenever the node becomes the active one of it, on a schedule, on command, and
+//! after something was forgotten. A passive node does nothing of this but learn the epochs of all homes.
 //!
 //! A reconcile is two streams. The store's rows of this home go to the shards page by page: an AoR that is not at home
 //! there becomes a withdrawal, one that is gets a mark. Then the shards walk over their AoRs: what has no mark becomes a
@@ -16,7 +17,7 @@
 //! `directory.pending_max` may wait to be written.
 
 use super::advertiser::Backoff;
-use super::keeper::{KeeperOptions, Shared, Wishes};
+use super::keeper::{KeeperOptions, Shared, Stint, Wishes};
 use super::statistics::add;
 use super::{PageToken, ScannedRow, Store, StoreError};
 use crate::directory::store::now_us;
@@ -76,17 +77,35 @@ async fn have_done(shared: &Rc<Shared>, shard: usize, order: Order) -> Option<u3
     is_done.await.ok().flatten()
 }
 
-/// Tries a request again that may succeed later. A reconcile that began anew whenever one of its pages fails would come
+/// Why something was not done to its end.
+enum Cut {
+    /// The store did not do its part.
+    Store(StoreError),
+    /// The node is not the active one of its home any more.
+    Passive,
+}
+
+impl From<StoreError> for Cut {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Tries a request again that may succeed later, for as long as the stint goes on. A reconcile that began anew whenever one of its pages fails would come
 /// to no end with a store that fails now and then.
-async fn tried<T>(request: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, StoreError> {
+async fn tried<T>(shared: &Shared, stint: Stint, request: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, Cut> {
     let mut backoff = Backoff::new(TRY_BACKOFF.0, TRY_BACKOFF.1);
     for _ in 1..TRIES {
         match request().await {
+            _ if !shared.goes_on(stint) => return Err(Cut::Passive),
             Err(error) if error.is_passing() => sleep(backoff.next()).await,
-            done => return done,
+            done => return Ok(done?),
+        }
+        if !shared.goes_on(stint) {
+            return Err(Cut::Passive);
         }
     }
-    request().await
+    Ok(request().await?)
 }
 
 /// Keeps to a rate.
@@ -136,57 +155,15 @@ pub(super) async fn run(
     mut wishes: watch::Receiver<Wishes>,
 ) {
     let store = shared.store().await;
-    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+    if store.has_epochs() {
+        tokio::task::spawn_local(know_epochs(Rc::clone(&shared), store.clone()));
+    }
     let mut reconciler =
         Reconciler { shared, options, pass: NonZeroU8::MIN, steps_count: 0, epoch_us: i64::MIN, begun_us };
-    while let Err(error) = reconciler.begin_life(&store).await {
-        warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
-        sleep(backoff.next()).await;
-    }
-    if store.has_epochs() {
-        tokio::task::spawn_local(know_epochs(Rc::clone(&reconciler.shared), store.clone()));
-    }
-    let lease = Duration::from_secs(reconciler.options.store.lease_s.into());
-    let renews = store.has_leases() && !lease.is_zero();
-    let sweep_interval = (lease / 10).max(SWEEP_INTERVAL_MIN);
-    let mut asked_for = wishes.borrow_and_update().reconciles;
-    let mut reconcile_at = Some(Instant::now());
-    let mut renewal = renews.then(|| Renewal { at: Instant::now() + lease / 2, shard: 0, from: 0 });
-    let mut sweep_at = renews.then(|| Instant::now() + sweep_interval);
-    backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
-        let now = Instant::now();
-        if reconcile_at.is_some_and(|at| at <= now) || reconciler.shared.has_forgotten.take() {
-            reconcile_at = match reconciler.reconcile(&store).await {
-                Ok(()) => {
-                    backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-                    reconciler.options.reconcile_interval.map(|interval| Instant::now() + interval)
-                }
-                Err(error) => {
-                    warn!(why = error.told(), "a reconcile was not finished; it begins anew");
-                    Some(Instant::now() + backoff.next())
-                }
-            };
-        } else if let Some(due) = renewal.filter(|renewal| renewal.at <= now) {
-            renewal = Some(reconciler.renew(due, lease).await);
-        } else if sweep_at.is_some_and(|at| at <= now) {
-            sweep_at = Some(now + sweep_interval);
-            if let Err(error) = store.sweep(&reconciler.shared.home, now_us()).await {
-                warn!(why = error.told(), "rows whose lease has ended were not swept");
-            }
-        } else {
-            tokio::select! {
-                () = sleep(LOOK_INTERVAL) => {}
-                changed = wishes.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let wished = wishes.borrow_and_update().reconciles;
-                    if wished != asked_for {
-                        (asked_for, reconcile_at) = (wished, Some(Instant::now()));
-                    }
-                }
-            }
+        let stint = reconciler.shared.stint().await;
+        if reconciler.serve(stint, &store, &mut wishes).await.is_none() {
+            return;
         }
     }
 }
@@ -203,6 +180,63 @@ async fn know_epochs(shared: Rc<Shared>, store: Store) {
 }
 
 impl Reconciler {
+    /// Does what is due until the stint is over; `None` when the node ends.
+    async fn serve(&mut self, stint: Stint, store: &Store, wishes: &mut watch::Receiver<Wishes>) -> Option<()> {
+        self.shared.advertiser.have_ended_before(stint).await;
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        while let Err(error) = self.begin_life(store).await {
+            warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
+            sleep(backoff.next()).await;
+            if !self.shared.goes_on(stint) {
+                return Some(());
+            }
+        }
+        let lease = Duration::from_secs(self.options.store.lease_s.into());
+        let renews = store.has_leases() && !lease.is_zero();
+        let sweep_interval = (lease / 10).max(SWEEP_INTERVAL_MIN);
+        let mut asked_for = wishes.borrow_and_update().reconciles;
+        let mut reconcile_at = Some(Instant::now());
+        let mut renewal = renews.then(|| Renewal { at: Instant::now() + lease / 2, shard: 0, from: 0 });
+        let mut sweep_at = renews.then(|| Instant::now() + sweep_interval);
+        backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        while self.shared.goes_on(stint) {
+            let now = Instant::now();
+            if reconcile_at.is_some_and(|at| at <= now) || self.shared.has_forgotten.take() {
+                reconcile_at = match self.reconcile(stint, store).await {
+                    Ok(()) => {
+                        backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+                        self.options.reconcile_interval.map(|interval| Instant::now() + interval)
+                    }
+                    Err(Cut::Passive) => break,
+                    Err(Cut::Store(error)) => {
+                        warn!(why = error.told(), "a reconcile was not finished; it begins anew");
+                        Some(Instant::now() + backoff.next())
+                    }
+                };
+            } else if let Some(due) = renewal.filter(|renewal| renewal.at <= now) {
+                renewal = Some(self.renew(due, lease).await);
+            } else if sweep_at.is_some_and(|at| at <= now) {
+                sweep_at = Some(now + sweep_interval);
+                if let Err(error) = store.sweep(&self.shared.home, now_us()).await {
+                    warn!(why = error.told(), "rows whose lease has ended were not swept");
+                }
+            } else {
+                tokio::select! {
+                    () = sleep(LOOK_INTERVAL) => {}
+                    () = self.shared.end_of(stint) => {}
+                    changed = wishes.changed() => {
+                        changed.ok()?;
+                        let wished = wishes.borrow_and_update().reconciles;
+                        if wished != asked_for {
+                            (asked_for, reconcile_at) = (wished, Some(Instant::now()));
+                        }
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
     /// Finds out since when the rows of this home count, or says so.
     async fn begin_life(&mut self, store: &Store) -> Result<(), StoreError> {
         if !store.has_epochs() {
@@ -226,15 +260,18 @@ impl Reconciler {
             info!(home = shared.home, "everything that this home published before is void");
             self.epoch_us = epoch_us;
         }
+        // What has been published since is of this life.
+        self.options.is_empty = false;
         Ok(())
     }
 
     /// Compares what the store says of this home with what is so, and has what differs mended.
-    async fn reconcile(&mut self, store: &Store) -> Result<(), StoreError> {
+    async fn reconcile(&mut self, stint: Stint, store: &Store) -> Result<(), Cut> {
         let started = Instant::now();
         self.pass = self.pass.checked_add(1).unwrap_or(NonZeroU8::MIN);
         let pass = Pass(self.pass);
-        let (rows_count, void_count) = if self.options.has_twin { (0, 0) } else { self.compare(store, pass).await? };
+        let (rows_count, void_count) =
+            if self.options.has_twin { (0, 0) } else { self.compare(stint, store, pass).await? };
         self.steps_count = 0;
         for shard in 0..self.shared.link.shards_count() {
             let mut from = Some(0);
@@ -243,6 +280,9 @@ impl Reconciler {
                 let walk = if self.options.has_twin { Walk::All } else { Walk::Unseen(pass) };
                 from = have_done(&self.shared, shard, Order::Walk { walk, from: at, count: WALK_COUNT }).await;
                 self.wait_for_writes().await;
+                if !self.shared.goes_on(stint) {
+                    return Err(Cut::Passive);
+                }
             }
         }
         add(&self.shared.statistics.reconciles, 1);
@@ -257,12 +297,12 @@ impl Reconciler {
     }
 
     /// Shows the shards what the store says of this home; gives how many rows that were, and how many void ones more.
-    async fn compare(&self, store: &Store, pass: Pass) -> Result<(usize, usize), StoreError> {
+    async fn compare(&self, stint: Stint, store: &Store, pass: Pass) -> Result<(usize, usize), Cut> {
         let mut pace = Pace::new(self.options.reconcile_rows_per_s);
         let (mut page, mut rows_count, mut void_count): (Option<PageToken>, _, _) = (None, 0, 0);
         loop {
             let scan = async || store.scan(Some(&self.shared.home), page.clone(), PAGE_ROWS_COUNT).await;
-            let (rows, next) = tried(scan).await?;
+            let (rows, next) = tried(&self.shared, stint, scan).await?;
             rows_count += rows.len();
             add(&self.shared.statistics.rows_compared, rows.len());
             // The store may have read a whole page to find the few rows of this home.
@@ -270,7 +310,7 @@ impl Reconciler {
             let (void, valid): (Vec<ScannedRow>, Vec<ScannedRow>) =
                 rows.into_iter().partition(|row| row.row.written_at_us.is_some_and(|at| at < self.epoch_us));
             // A void row of an AoR that is at home stays unmarked, and is then written anew.
-            tried(async || store.delete_rows(&void).await).await?;
+            tried(&self.shared, stint, async || store.delete_rows(&void).await).await?;
             void_count += void.len();
             let aors: Arc<[Box<[u8]>]> =
                 valid.into_iter().map(|row| row.row.aor.into_string().into_bytes().into_boxed_slice()).collect();

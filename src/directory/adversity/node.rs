@@ -4,6 +4,7 @@ use crate::directory::memory::MemoryStore;
 use crate::directory::store::{Store, StoreOptions};
 use crate::directory::url::StoreUrl;
 use crate::directory::{Bell, Keeper, KeeperOptions};
+use crate::ownership::{RoleWatch, Status};
 use sipfed_proto::settings::DirectorySettings;
 use sipfed_proto::{Listener, Settings, Transport};
 use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions};
@@ -12,6 +13,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// How long anything may take before its test fails.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -54,6 +56,7 @@ pub(super) struct Node {
     at: SocketAddr,
     phone: UdpSocket,
     cseq: u32,
+    role: watch::Sender<Status>,
 }
 
 impl Node {
@@ -70,6 +73,15 @@ impl Node {
 
     /// One that has just been started.
     pub(super) fn start_unsettled(shards: usize, store: &MemoryStore, change: impl FnOnce(&mut KeeperOptions)) -> Self {
+        Self::start_as(true, shards, store, change)
+    }
+
+    /// One that is not the active one of its home.
+    pub(super) fn start_passive(store: &MemoryStore) -> Self {
+        Self::start_as(false, 2, store, |_| {})
+    }
+
+    fn start_as(is_active: bool, shards: usize, store: &MemoryStore, change: impl FnOnce(&mut KeeperOptions)) -> Self {
         let mut options = KeeperOptions {
             url: StoreUrl::Memory,
             store: StoreOptions::default(),
@@ -105,16 +117,23 @@ impl Node {
         })
         .unwrap();
         let store = Store::Memory(store.clone());
-        let keeper = Keeper::start_with(options, plane.directory().unwrap(), &bell, Some(store.clone())).unwrap();
+        let (role, follow) = RoleWatch::of(is_active);
+        let link = plane.directory().unwrap();
+        let keeper = Keeper::start_with(options, link, &bell, follow, Some(store.clone())).unwrap();
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(RETRANSMIT)).unwrap();
-        Self { keeper: Some(keeper), at: plane.listening()[0], plane, store, phone, cseq: 0 }
+        Self { keeper: Some(keeper), at: plane.listening()[0], plane, store, phone, cseq: 0, role }
     }
 
     /// Stops the keeper, then the shards.
     pub(super) fn stop(mut self) {
         self.keeper.take().unwrap().stop();
         self.plane.stop();
+    }
+
+    /// Makes it the active one of its home, or another.
+    pub(super) fn set_active(&self, is_active: bool) {
+        self.role.send_modify(|status| status.role.is_active = is_active);
     }
 
     pub(super) fn keeper(&self) -> &Keeper {
