@@ -20,7 +20,7 @@ mod url;
 pub(crate) use copy::CopyError;
 pub(crate) use reloader::Reloader;
 pub(crate) use source::SourceError;
-pub(crate) use topology::{Fault, Id, Node, Topology};
+pub(crate) use topology::{Fault, Id, NODES_COUNT_MAX, Node, Topology};
 pub(crate) use url::SqlUrl;
 
 use crate::cli::Exit;

@@ -8,6 +8,7 @@ mod cluster;
 mod conflicts;
 mod forms;
 mod key;
+mod links;
 mod member;
 mod node;
 mod problem;
@@ -18,6 +19,7 @@ mod spelling;
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
 pub(crate) use key::Wrong;
+pub(crate) use links::TlsFiles;
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
@@ -180,7 +182,9 @@ mod tests {
             }
         }
         check(cluster::KEYS);
+        check(links::KEYS);
         check(node::KEYS);
+        check(links::OWN_KEYS);
     }
 
     #[test]
@@ -193,7 +197,9 @@ mod tests {
             }
         }
         check(cluster::KEYS);
+        check(links::KEYS);
         check(node::KEYS);
+        check(links::OWN_KEYS);
     }
 
     #[test]
@@ -336,6 +342,11 @@ mod tests {
         let text = "[directory]\nsecret = \"open sesame\"\n";
         assert_eq!(only(text).0, "directory.secret cannot be what stands there");
         assert_eq!(File::new("x", text).text, "[directory]\nsecret = \"**** ******\"\n");
+        let text = "[cluster]\nsecret = \"sesame-sesame-sesame-sesame-ses\"\n";
+        assert_eq!(only(text).0, "cluster.secret cannot be what stands there");
+        assert!(!File::new("x", text).text.contains("sesame"));
+        let config = Config::parse("[cluster]\nsecret = \"sesame-sesame-sesame-sesame-sesa\"\n").unwrap();
+        assert!(!format!("{config:?}").contains("sesame"));
     }
 
     #[test]

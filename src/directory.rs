@@ -29,6 +29,7 @@ mod statistics;
 pub(crate) mod store;
 pub(crate) mod url;
 
+pub(crate) use advertiser::Backoff;
 pub(crate) use keeper::{Bell, Keeper, KeeperOptions, PeersSender};
 pub(crate) use store::{
     Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,

@@ -12,6 +12,7 @@ mod config;
 mod data_directory;
 mod directory;
 mod directory_tool;
+mod link;
 mod log;
 mod log_tool;
 mod node;

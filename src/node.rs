@@ -1,7 +1,8 @@
 //! A running node: owns everything, starts it in order and stops it in reverse.
 //!
-//! Start: configuration, logs, checks of the host, signals, data plane. Then it sleeps until a signal comes or
-//! the counters are due to be looked at. Stop: the data plane drains, is stopped, and reports for the last time.
+//! Start: configuration, logs, checks of the host, signals, data plane, links to other nodes. Then it sleeps until a signal comes or
+//! the counters are due to be looked at. Stop: the data plane drains, the links end, and it is stopped and reports for the
+//! last time.
 
 mod hints;
 mod host;
@@ -11,10 +12,11 @@ mod signals;
 mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
-use crate::cluster::Reloader;
+use crate::cluster::{Id, Reloader};
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
+use crate::link::{LinkStates, LinkThread};
 use crate::log::{self, NamedCounts};
 use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::show;
@@ -67,6 +69,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
         sockets: config.node.sockets.clone(),
         persistence: persistence(&config, arguments.salvage),
         directory: config.cluster.directory.url.as_ref().map(|_| bell.wake()),
+        replication: None,
     })
     .map_err(|error| failed(&config, "the data plane did not start", &error))?;
 
@@ -74,20 +77,34 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
     let has_twin = member.as_ref().is_some_and(Member::has_twin);
     let keeper = keep_directory(&config, has_twin, role, &plane, &bell)?;
+    let shards = || keeper.as_ref().map(Keeper::peers_sender);
+    let links = match &member {
+        Some(member) => member.link(&config, shards()),
+        None => Ok(None),
+    };
+    let links = links.map_err(|error| failed(&config, "this node cannot listen at its url for others", &error))?;
     let reloader = match member {
         // The data directory is there by now.
-        Some(member) => member.settle(keeper.as_ref().map(Keeper::peers_sender)),
+        Some(member) => member.settle(shards(), links.as_ref().map(LinkThread::topology_sender)),
         None => Ok(None),
     };
     let reloader = reloader.map_err(|error| failed(&config, "what reloads the cluster did not start", &error))?;
     announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
     notify::send("READY=1");
-    let parts =
-        Parts { plane: &plane, ownership: ownership.as_ref(), keeper: keeper.as_ref(), reloader: reloader.as_ref() };
+    let parts = Parts {
+        plane: &plane,
+        ownership: ownership.as_ref(),
+        keeper: keeper.as_ref(),
+        links: links.as_ref(),
+        reloader: reloader.as_ref(),
+    };
     let signal = watch_over(&parts, &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
     drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
+    if let Some(links) = links {
+        links.stop();
+    }
     if let Some(keeper) = keeper {
         keeper.stop();
     }
@@ -102,6 +119,7 @@ struct Parts<'a> {
     plane: &'a DataPlane,
     ownership: Option<&'a Ownership>,
     keeper: Option<&'a Keeper>,
+    links: Option<&'a LinkThread>,
     reloader: Option<&'a Reloader>,
 }
 
@@ -270,7 +288,7 @@ fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
 }
 
 fn log_reports(parts: &Parts<'_>) {
-    let Parts { plane, ownership, keeper, .. } = *parts;
+    let Parts { plane, ownership, keeper, links, .. } = *parts;
     // Before those of the shards, so that whoever has seen these has seen it.
     if let Some(ownership) = ownership {
         let Status { role, has_address, commanded, split_brains, is_kept } = ownership.status();
@@ -295,9 +313,30 @@ fn log_reports(parts: &Parts<'_>) {
             "directory"
         );
     }
+    if let Some(links) = links {
+        log_links(links.states());
+    }
     for report in plane.report(REPORT_TIMEOUT) {
         log_report("report", &report);
     }
+}
+
+/// One line for each link, and one for the connections that came to none.
+fn log_links(states: &LinkStates) {
+    for link in states.reports() {
+        let neighbours: Vec<String> = link.neighbours.iter().map(ToString::to_string).collect();
+        info!(
+            node = link.node.get(),
+            state = link.state.word(),
+            age_ms = link.age.as_millis() as u64,
+            rtt_us = link.round_trip.map(|time| time.as_micros() as u64),
+            neighbours = neighbours.join(" "),
+            next_hop = link.next_hop.map(Id::get),
+            counters = ?NamedCounts(link.counts),
+            "link"
+        );
+    }
+    info!(counters = ?NamedCounts(states.failures()), "connections between nodes that came to no link");
 }
 
 fn log_report(message: &str, report: &ShardReport) {

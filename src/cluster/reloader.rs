@@ -1,11 +1,13 @@
 //! The thread that reads the table of the cluster again when the node is told to.
 //!
-//! In: that somebody asks. Out: the homes of the other nodes, to whoever keeps the directory; what has changed, in the log.
+//! In: that somebody asks. Out: the homes of the other nodes, to whoever keeps the directory; the nodes, to their links; what
+//! has changed, in the log.
 //! A reading that fails leaves everything as it was. Asking never waits: what is asked while a reading goes on is one more
 //! reading. Owned by the node; the thread ends with the process, or some time after this was dropped.
 
 use super::{Provisioning, Topology};
 use crate::directory::PeersSender;
+use crate::link::TopologySender;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -18,14 +20,15 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// `topology` is what the node runs with. Without a directory nobody wants the peers.
+    /// `topology` is what the node runs with. Without a directory nobody wants the peers, and without links the nodes.
     pub(crate) fn start(
         provisioning: Provisioning,
         topology: Topology,
         peers: Option<PeersSender>,
+        links: Option<TopologySender>,
     ) -> io::Result<Self> {
         let (asked, asking) = mpsc::sync_channel(1);
-        let (home, had_twin) = (topology.home(), topology.has_twin());
+        let (home, url, had_twin) = (topology.home(), topology.current().url, topology.has_twin());
         let mut known = topology;
         std::thread::Builder::new().name("cluster".to_owned()).spawn(move || {
             while asking.recv().is_ok() {
@@ -45,6 +48,13 @@ impl Reloader {
                 if let Some(peers) = &peers {
                     let homes = known.peers_of(home).iter().map(|peer| peer.to_string().into()).collect::<Arc<[_]>>();
                     peers.send(homes);
+                }
+                if let Some(links) = &links {
+                    links.send(known.clone());
+                    if known.current().url != url {
+                        let (running, written) = (url.to_string(), known.current().url.to_string());
+                        warn!(running, written, "the url of this node has changed: restart it to take it over");
+                    }
                 }
                 if !known.home().is_same(home) {
                     let (running, written) = (home.to_string(), known.home().to_string());

@@ -2,6 +2,7 @@
 
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
+use super::links::LinksConfig;
 use crate::cluster::{Id, Node};
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
@@ -31,6 +32,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) directory: DirectoryConfig,
     /// The nodes, and which of several clusters they are.
     pub(crate) provisioning: ProvisioningConfig,
+    /// How they are linked.
+    pub(crate) links: LinksConfig,
 }
 
 /// Which nodes the cluster has: those of a table in a database, or those that the file names.
@@ -132,6 +135,7 @@ impl Default for ClusterConfig {
             timers,
             directory: DirectoryConfig::default(),
             provisioning: ProvisioningConfig::default(),
+            links: LinksConfig::default(),
         }
     }
 }

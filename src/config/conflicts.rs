@@ -58,6 +58,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
         }
     }
     directory_conflicts(config, &mut found);
+    links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
     found.problems
 }
@@ -78,6 +79,35 @@ fn directory_conflicts(config: &Config, found: &mut Conflicts<'_>) {
             "directory.lease_s is too small",
             &[("directory.lease_s", "0, or 60 to 2592000 seconds")],
             "write 60 or more, or 0 for rows without end; the default is 86400",
+        );
+    }
+}
+
+fn links_conflicts(config: &Config, found: &mut Conflicts<'_>) {
+    let tls = &config.node.tls;
+    let files = [
+        ("cluster.tls_ca", tls.ca.is_some()),
+        ("cluster.tls_certificate", tls.certificate.is_some()),
+        ("cluster.tls_key", tls.key.is_some()),
+    ];
+    let given: Vec<(&str, &str)> =
+        files.iter().filter(|(_, is_given)| *is_given).map(|(key, _)| (*key, "here")).collect();
+    if let Some((missing, _)) = files.iter().find(|(_, is_given)| !is_given).filter(|_| !given.is_empty()) {
+        found.add(
+            &format!("{missing} is missing, without which the other files for TLS are of no use"),
+            &given,
+            &format!(
+                "add {} = \"/PATH.pem\" below [cluster], or remove the others",
+                missing.trim_start_matches("cluster.")
+            ),
+        );
+    }
+    if config.cluster.links.secret.is_some() && !given.is_empty() {
+        let keys: Vec<(&str, &str)> = given.into_iter().chain([("cluster.secret", "a secret")]).collect();
+        found.add(
+            "links between nodes are to go by certificates and by a secret",
+            &keys,
+            "remove cluster.secret, or cluster.tls_ca, cluster.tls_certificate and cluster.tls_key",
         );
     }
 }
@@ -221,6 +251,19 @@ description = \"the last one\"
             &format!("{NODES}{DIRECTORY}{peers}"),
             "directory.peers has 10.0.0.9, and the other homes of the cluster are",
         );
+    }
+
+    #[test]
+    fn links_go_by_certificates_or_by_a_secret() {
+        let nodes = &NODES[NODES.find("[[").unwrap()..];
+        let file = |keys: &str| format!("[cluster]\ncurrent_id = 2\n{keys}{nodes}");
+        let (ca, others) = ("tls_ca = \"/a.pem\"\n", "tls_certificate = \"/c.pem\"\ntls_key = \"/k.pem\"\n");
+        let secret = "secret = \"b3BlbiBzZXNhbWUgb3BlbiBzZXNhbWUgb3Blbg==\"\n";
+        assert!(Config::parse(&file(&format!("{ca}{others}"))).is_ok());
+        assert!(Config::parse(&file(secret)).is_ok());
+        only(&file(others), "cluster.tls_ca is missing");
+        only(&file(ca), "cluster.tls_certificate is missing");
+        only(&file(&format!("{ca}{others}{secret}")), "by certificates and by a secret");
     }
 
     #[test]

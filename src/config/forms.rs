@@ -1,9 +1,11 @@
-//! The forms of text values: listeners, next hops, addresses of nodes (for SIP, and for what is between nodes), domains, hosts, route URIs and header text.
+//! The forms of text values: listeners, next hops, addresses of nodes (for SIP, and for what is between nodes), domains,
+//! hosts, route URIs, header text and paths.
 
 use super::key::Wrong;
 use sipfed_proto::{Listener, Transport};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 /// The port of SIP where an address names none (RFC 3261 §19.1.2).
 const SIP_PORT: u16 = 5060;
@@ -67,6 +69,13 @@ const BIN_PORT: u16 = 5555;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BinAddress {
     addr: SocketAddr,
+}
+
+impl BinAddress {
+    /// With its port, be it written or not.
+    pub(crate) fn socket_addr(self) -> SocketAddr {
+        self.addr
+    }
 }
 
 impl fmt::Display for BinAddress {
@@ -224,6 +233,15 @@ pub(crate) fn header_text(text: &str) -> Result<String, Wrong> {
         Ok(text.trim().to_owned())
     } else {
         Err(Wrong::new("not text of a header field", "write up to 64 printable ASCII characters; \"\" for none"))
+    }
+}
+
+/// The path of a file or a folder.
+pub(crate) fn absolute_path(text: &str) -> Result<PathBuf, Wrong> {
+    if Path::new(text).is_absolute() {
+        Ok(text.into())
+    } else {
+        Err(Wrong::new("not an absolute path", "begin it with a slash"))
     }
 }
 

@@ -65,8 +65,8 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     Key {
         section: SECTION,
         name: "url",
-        what: "Where other nodes reach it for what is between nodes (OpenSIPS's `url`). This release reads it, and \
-               connects nowhere.",
+        what: "Where other nodes reach it for what is between nodes (OpenSIPS's `url`), and where it takes their \
+               connections.",
         kind: Kind::Text {
             form: "\"bin:address\" or \"bin:address:port\"",
             get: |draft| draft.url.as_ref().map(ToString::to_string),
@@ -122,8 +122,7 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     Key {
         section: SECTION,
         name: "no_ping_retries",
-        what: "OpenSIPS's `no_ping_retries`: how many pings without an answer make a node one that is away. This release \
-               reads it.",
+        what: "OpenSIPS's `no_ping_retries`: after how many pings without an answer it is down.",
         kind: Kind::Number {
             min: 0,
             max: u32::MAX as u64,

@@ -2,6 +2,7 @@
 
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
+use super::links::TlsFiles;
 use crate::cluster::{Id, SqlUrl};
 use crate::directory::UrlError;
 use crate::ownership::Mode;
@@ -9,7 +10,7 @@ use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
 use sipfed_shards::{Durability, OnFailure, SocketOptions};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The keys that differ from node to node.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub(crate) struct NodeConfig {
     pub(crate) current_id: Option<Id>,
     /// What decides whether it is the active one of its home.
     pub(crate) ownership: Mode,
+    /// By what other nodes know this one, and it knows them.
+    pub(crate) tls: TlsFiles,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -134,6 +137,7 @@ impl Default for NodeConfig {
             db_timeout_ms: 5000,
             current_id: None,
             ownership: Mode::Address,
+            tls: TlsFiles::default(),
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
@@ -368,10 +372,7 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
             form: "absolute path",
             get: |config| config.data_directory.as_ref().map(|path| path.display().to_string()),
             set: |config, text| {
-                if !Path::new(text).is_absolute() {
-                    return Err(Wrong::new("not an absolute path", "begin it with a slash"));
-                }
-                config.data_directory = Some(text.into());
+                config.data_directory = Some(forms::absolute_path(text)?);
                 Ok(())
             },
         },

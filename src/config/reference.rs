@@ -2,7 +2,7 @@
 //! `docs/configuration.md`.
 
 use super::key::Key;
-use super::{cluster, member, node};
+use super::{cluster, links, member, node};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
@@ -48,7 +48,9 @@ pub(crate) fn default_file() -> String {
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(file, "[{section}]");
         lines(section, node::KEYS, &mut file);
+        lines(section, links::OWN_KEYS, &mut file);
         lines(section, cluster::KEYS, &mut file);
+        lines(section, links::KEYS, &mut file);
     }
     file
 }
@@ -118,7 +120,8 @@ overflow = \"evict_oldest\"
 format = \"json\"
 ```
 
-This page is made from the tables in `src/config/cluster.rs`, `src/config/member.rs` and `src/config/node.rs`;
+This page is made from the tables in `src/config/cluster.rs`, `src/config/links.rs`, `src/config/member.rs` and
+`src/config/node.rs`;
 `UPDATE_REFERENCE=1 cargo test -p sipfed reference` writes it anew.
 
 ";
@@ -136,6 +139,7 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/member
   `cluster.current_id` is one of those that are enabled.
 - `directory.home` and `directory.peers` are left out with a cluster, or say the same as it does.
 - `directory.lease_s` is 0, or at least 60.
+- `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key` are given together, and not beside `cluster.secret`.
 ";
 
     const STORES: &str = "\
@@ -202,7 +206,9 @@ server offers it, and nobody looks at the certificate.
             write!(page, "## {header}\n\n{sentence}\n\n").unwrap();
             page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
             rows(section, node::KEYS, "node", &mut page);
+            rows(section, links::OWN_KEYS, "node", &mut page);
             rows(section, cluster::KEYS, "cluster", &mut page);
+            rows(section, links::KEYS, "cluster", &mut page);
             rows(section, member::KEYS, "cluster", &mut page);
             page.push('\n');
         }
@@ -253,7 +259,8 @@ server offers it, and nobody looks at the certificate.
 
     #[test]
     fn every_section_has_its_place_on_the_page() {
-        let sections = cluster::KEYS.iter().map(|key| key.section).chain(node::KEYS.iter().map(|key| key.section));
+        let of_cluster = cluster::KEYS.iter().chain(links::KEYS);
+        let sections = of_cluster.map(|key| key.section).chain(node::KEYS.iter().map(|key| key.section));
         for section in sections.chain([member::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
         }

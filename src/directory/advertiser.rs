@@ -171,7 +171,7 @@ async fn run(shared: Rc<Shared>, lane: usize) {
 /// Pauses that grow, each drawn between nothing and its bound, so that nodes that failed together do not come back
 /// together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     bound: Duration,
     longest: Duration,
 }
@@ -183,11 +183,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(super) const fn new(first: Duration, longest: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
         Self { bound: first, longest }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let drawn = RandomState::new().build_hasher().finish();
         let pause = self.bound.mul_f64((drawn >> 11) as f64 / (1u64 << 53) as f64);
         self.bound = (self.bound * 2).min(self.longest);

@@ -1,15 +1,18 @@
-//! How a node becomes one of its cluster: at its start it reads who the nodes are, and takes home and peers from there.
+//! How a node becomes one of its cluster: at its start it reads who the nodes are, and takes home and peers from there; once
+//! it runs, it is linked with them.
 
 use crate::cli::Exit;
 use crate::cluster::{Fault, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
 use crate::config::{self, Config, LogFormat, SipAddress};
 use crate::data_directory;
 use crate::directory::PeersSender;
+use crate::link::{self, LinkThread, LinksOptions, Security, SecurityError, TopologySender};
 use crate::ownership::OwnershipOptions;
 use crate::show;
 use sipfed_proto::Listener;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// What a node knows of its cluster while it starts.
@@ -19,6 +22,8 @@ pub(super) struct Member {
     topology: Topology,
     /// Whether the topology is what the source says now, and no copy.
     is_fresh: bool,
+    /// By what it and the others know each other, if by anything.
+    security: Option<Security>,
 }
 
 /// Reads the nodes of the cluster, where there is one, and puts home and peers into the configuration. What is wrong has
@@ -38,12 +43,17 @@ pub(super) fn join(config: &mut Config) -> Result<Option<Member>, Exit> {
         }
     }
     let joined = config.join(&topology);
-    let member = Member { provisioning, topology, is_fresh: substitute.is_none() };
+    let member = Member { provisioning, topology, is_fresh: substitute.is_none(), security: None };
     joined.and_then(|()| member.check_listeners(&config.node.listen)).map_err(|fault| {
         refused(config, &fault.what, &fault.right);
         Exit::BadConfiguration
     })?;
-    Ok(Some(member))
+    let own = member.topology.current().url.socket_addr().ip();
+    let security = Security::of(config, own).map_err(|SecurityError { what, right }| {
+        refused(config, &what, right);
+        Exit::BadConfiguration
+    })?;
+    Ok(Some(Member { security, ..member }))
 }
 
 fn refused(config: &Config, what: &str, right: &str) {
@@ -94,9 +104,48 @@ impl Member {
         ))
     }
 
+    /// Once the shards run: links this node with the others, where they have something to know each other by.
+    pub(super) fn link(&self, config: &Config, shards: Option<PeersSender>) -> io::Result<Option<LinkThread>> {
+        let Some(security) = self.security.clone() else {
+            let me = self.topology.current_id();
+            let others = self.topology.nodes().iter().filter(|node| node.is_enabled && node.id != me).count();
+            if others > 0 {
+                info!(
+                    others,
+                    "no links to the other nodes of the cluster: neither cluster.secret nor cluster.tls_ca says by what they \
+                     know each other"
+                );
+            }
+            return Ok(None);
+        };
+        let current = self.topology.current();
+        let links = &config.cluster.links;
+        let options = LinksOptions {
+            topology: self.topology.clone(),
+            at: current.url.socket_addr(),
+            home: current.sip_addr,
+            versions: link::VERSIONS,
+            security,
+            ping_interval: Duration::from_millis(links.ping_interval_ms.into()),
+            ping_timeout: Duration::from_millis(links.ping_timeout_ms.into()),
+            tell_down: Box::new(move |homes| {
+                if let Some(shards) = &shards {
+                    shards.send_down(homes);
+                }
+            }),
+        };
+        info!(at = %current.url, security = options.security.word(), "listening for other nodes");
+        // Whether a node is there is all that links are for so far.
+        LinkThread::start(options, |_, mut events| async move { while events.recv().await.is_some() {} }).map(Some)
+    }
+
     /// Once the node runs: keeps the copy, and starts what reads the source again when it is asked to.
-    pub(super) fn settle(self, peers: Option<PeersSender>) -> io::Result<Option<Reloader>> {
-        let Self { provisioning, topology, is_fresh } = self;
+    pub(super) fn settle(
+        self,
+        peers: Option<PeersSender>,
+        links: Option<TopologySender>,
+    ) -> io::Result<Option<Reloader>> {
+        let Self { provisioning, topology, is_fresh, .. } = self;
         let texts = |homes: &[SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
         info!(
             cluster = %provisioning,
@@ -114,7 +163,11 @@ impl Member {
         if is_fresh {
             provisioning.keep_or_warn(&topology);
         }
-        if provisioning.is_a_table() { Reloader::start(provisioning, topology, peers).map(Some) } else { Ok(None) }
+        if provisioning.is_a_table() {
+            Reloader::start(provisioning, topology, peers, links).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 }
 

@@ -1,0 +1,224 @@
+//! What waits to be written to one node. In: frames, as long as there is room for them. Out: bytes for the connection.
+//!
+//! Payloads are bounded by [`QUEUE_BYTES_MAX`]; one that finds no room is not taken. Of pings, pongs and the last word there
+//! is one each at most, since a later one says what an earlier one did, and they go before payloads. Owned by one link;
+//! whoever waits for something to write or for room is on its thread.
+
+use super::frame::{Frame, PAYLOAD_BYTES_MAX};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use tokio::sync::Notify;
+
+/// Bytes of payloads that wait.
+pub(crate) const QUEUE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of small frames that are written together.
+const BATCH_BYTES: usize = 64 << 10;
+/// Bytes of a payload's frame before the payload: length, kind and channel.
+const PAYLOAD_HEAD_BYTES: usize = 6;
+/// There is room as long as the longest payload fits.
+const ROOM_BYTES: usize = QUEUE_BYTES_MAX - PAYLOAD_BYTES_MAX - PAYLOAD_HEAD_BYTES;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: RefCell<Waiting>,
+    /// Raised when there is something to write.
+    filled: Notify,
+    /// Raised when there may be room again.
+    drained: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    ping: Option<Vec<u8>>,
+    pong: Option<u64>,
+    close: Option<String>,
+    payloads: VecDeque<Vec<u8>>,
+    /// Of the payloads.
+    bytes: usize,
+}
+
+/// What has been taken to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) frames: u64,
+    /// Whether nothing is to follow.
+    pub(super) is_last: bool,
+}
+
+impl Queue {
+    /// Takes a payload, if there is room.
+    pub(super) fn put(&self, channel: u8, bytes: &[u8]) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let frame_bytes = bytes.len() + PAYLOAD_HEAD_BYTES;
+        if waiting.bytes + frame_bytes > QUEUE_BYTES_MAX {
+            return false;
+        }
+        let mut frame = Vec::with_capacity(frame_bytes);
+        Frame::Payload { channel, bytes }.write(&mut frame);
+        waiting.bytes += frame.len();
+        waiting.payloads.push_back(frame);
+        self.filled.notify_one();
+        true
+    }
+
+    pub(super) fn ping(&self, ping: &Frame<'_>) {
+        let mut frame = Vec::new();
+        ping.write(&mut frame);
+        self.waiting.borrow_mut().ping = Some(frame);
+        self.filled.notify_one();
+    }
+
+    pub(super) fn pong(&self, number: u64) {
+        self.waiting.borrow_mut().pong = Some(number);
+        self.filled.notify_one();
+    }
+
+    /// Has this said before what waits, and nothing behind it.
+    pub(super) fn close(&self, why: &str) {
+        self.waiting.borrow_mut().close = Some(why.to_owned());
+        self.filled.notify_one();
+    }
+
+    /// Forgets what waits.
+    pub(super) fn clear(&self) {
+        *self.waiting.borrow_mut() = Waiting::default();
+        self.drained.notify_waiters();
+    }
+
+    /// Bytes of payloads that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.waiting.borrow().bytes
+    }
+
+    /// Puts what is to be written next into `out`, which is empty, as soon as there is something.
+    pub(super) async fn take(&self, out: &mut Vec<u8>) -> Taken {
+        loop {
+            let taken = self.take_waiting(out);
+            if taken.frames > 0 {
+                return taken;
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn take_waiting(&self, out: &mut Vec<u8>) -> Taken {
+        let mut waiting = self.waiting.borrow_mut();
+        let mut taken = Taken::default();
+        if let Some(ping) = waiting.ping.take() {
+            out.extend_from_slice(&ping);
+            taken.frames += 1;
+        }
+        if let Some(number) = waiting.pong.take() {
+            Frame::Pong { number }.write(out);
+            taken.frames += 1;
+        }
+        if let Some(why) = waiting.close.take() {
+            Frame::Close { why: &why }.write(out);
+            return Taken { frames: taken.frames + 1, is_last: true };
+        }
+        while let Some(payload) = waiting.payloads.front()
+            && (out.is_empty() || out.len() + payload.len() <= BATCH_BYTES)
+        {
+            out.extend_from_slice(payload);
+            waiting.bytes -= payload.len();
+            waiting.payloads.pop_front();
+            taken.frames += 1;
+        }
+        if waiting.bytes <= ROOM_BYTES {
+            self.drained.notify_waiters();
+        }
+        taken
+    }
+
+    /// Until the longest payload has room, or what waited has been forgotten.
+    pub(super) async fn room(&self) {
+        let drained = self.drained.notified();
+        if self.bytes() > ROOM_BYTES {
+            drained.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::frame::{FRAME_BYTES_MAX, Splitter};
+    use std::task::{Context, Waker};
+
+    /// What the future gives without waiting.
+    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut future = std::pin::pin!(future);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    /// What is written next: the kinds of the frames, and whether they are the last.
+    fn written(queue: &Queue) -> (Vec<String>, bool) {
+        let mut splitter = Splitter::default();
+        let taken = now(queue.take(splitter.room())).unwrap_or_default();
+        let mut kinds = Vec::new();
+        while let Some(frame) = splitter.next(FRAME_BYTES_MAX).unwrap() {
+            kinds.push(match frame {
+                Frame::Payload { channel, bytes } => format!("{channel}:{}", bytes.len()),
+                other => format!("{other:?}"),
+            });
+        }
+        assert_eq!(kinds.len() as u64, taken.frames);
+        (kinds, taken.is_last)
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_taken_and_room_is_told() {
+        let (queue, longest) = (Queue::default(), vec![0; PAYLOAD_BYTES_MAX]);
+        for _ in 0..3 {
+            assert!(now(queue.room()).is_some());
+            assert!(queue.put(1, &longest));
+        }
+        let mut room = std::pin::pin!(queue.room());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        assert!(!queue.put(1, &longest));
+        assert!(queue.put(2, b"small"), "there is room for less");
+        assert_eq!(written(&queue), (vec![format!("1:{PAYLOAD_BYTES_MAX}")], false));
+        assert!(room.as_mut().poll(&mut context).is_ready());
+        assert!(queue.put(1, &longest));
+        let mut rest = Vec::new();
+        while now(queue.take(&mut rest)).is_some() {
+            rest.clear();
+        }
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn small_frames_are_written_together_and_those_of_the_link_itself_go_first() {
+        let queue = Queue::default();
+        assert!(queue.put(1, b"a") && queue.put(2, b""));
+        queue.ping(&Frame::Ping { number: 1, neighbours: Vec::new() });
+        queue.ping(&Frame::Ping { number: 2, neighbours: Vec::new() });
+        queue.pong(8);
+        queue.pong(9);
+        let ping = "Ping { number: 2, neighbours: [] }";
+        assert_eq!(
+            written(&queue),
+            (vec![ping.into(), "Pong { number: 9 }".into(), "1:1".into(), "2:0".into()], false)
+        );
+        assert!(queue.put(1, b"a"));
+        queue.close("the end");
+        assert_eq!(written(&queue), (vec!["Close { why: \"the end\" }".into()], true));
+    }
+
+    #[test]
+    fn what_is_forgotten_makes_room() {
+        let queue = Queue::default();
+        while queue.put(1, &[0; 1000]) {}
+        let mut room = std::pin::pin!(queue.room());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        queue.clear();
+        assert!(room.as_mut().poll(&mut context).is_ready());
+        assert_eq!(written(&queue), (Vec::new(), false));
+    }
+}
