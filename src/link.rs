@@ -115,7 +115,8 @@ impl LinkThread {
     where
         F: Future<Output = ()> + 'static,
     {
-        let listener = TcpListener::bind(options.at)?;
+        let at = options.at;
+        let listener = TcpListener::bind(at).map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))?;
         listener.set_nonblocking(true)?;
         let states = Arc::new(LinkStates::default());
         let (wishes, wished) = watch::channel(Wishes::default());

@@ -261,6 +261,33 @@ fn a_node_that_is_added_by_a_reload_is_a_peer_from_then_on() {
 }
 
 #[test]
+fn links_come_and_go_with_the_rows_of_nodes() {
+    let table = Table::new(PAIR);
+    let secret = "[cluster]\nsecret = \"0123456789abcdef0123456789abcdef\"\n";
+    let file = |number| file(&table, &table.url, number, "memory:").replace("[cluster]\n", secret);
+    let mut one = node(&table.address(177), &file(1), None);
+    let mut three = node(&table.address(179), &file(3), None);
+    one.line("the link to a node is up");
+    table.run("UPDATE clusterer SET state = 0 WHERE node_id = 3");
+    one.signal("HUP");
+    let line = one.line("the link to a node is down");
+    assert!(line.contains("its row of the table of nodes has changed or is gone"), "{line}");
+    // It is not of the cluster any more, and is told what would make it so.
+    let line = three.line("a node cannot be linked; it is tried again");
+    assert!(line.contains("node 3 is disabled for node 1: enable it in the table and send SIGHUP to node 1"), "{line}");
+    table.run("UPDATE clusterer SET state = 1 WHERE node_id = 3");
+    one.signal("HUP");
+    one.line("the link to a node is up");
+    // Where it listens is taken over with its next start.
+    table.run("UPDATE clusterer SET url = 'bin:10.0.0.177:5566' WHERE node_id = 1");
+    one.signal("HUP");
+    let line = one.line("the url of this node has changed: restart it to take it over");
+    assert!(line.contains(&format!("\"written\":\"bin:{}:5566\"", table.address(177))), "{line}");
+    one.stop();
+    three.stop();
+}
+
+#[test]
 fn a_table_in_sqlite_one_in_mariadb_and_the_file_say_the_same() {
     let table = Table::new(WITH_BACKUPS);
     table.run("UPDATE clusterer SET flags = NULL WHERE node_id = 4");
