@@ -74,8 +74,13 @@ impl Own {
         }
     }
 
-    /// Who says hello.
-    pub(super) fn check(&self, hello: &Hello, expected: Expected, topology: &Topology) -> Result<PeerHello, Refused> {
+    /// Who says hello, and the row of that node.
+    pub(super) fn check(
+        &self,
+        hello: &Hello,
+        expected: Expected,
+        topology: &Topology,
+    ) -> Result<(PeerHello, Node), Refused> {
         let node = named(hello, expected, topology)?;
         let (me, id) = (topology.current_id(), node.id);
         if !sip_address(&hello.sip_addr).is_ok_and(|home| home.is_same(node.sip_addr)) {
@@ -102,7 +107,7 @@ impl Own {
             );
             return Err(Refused { refusal: Refusal::NoCommonVersion, why });
         }
-        Ok(PeerHello { node: id, version, release: hello.release.clone() })
+        Ok((PeerHello { node: id, version, release: hello.release.clone() }, node.clone()))
     }
 }
 
@@ -192,8 +197,9 @@ mod tests {
     #[test]
     fn a_node_of_the_table_is_welcome_with_the_highest_version_of_both() {
         let peer = PeerHello { node: id(3), version: 3, release: "0.1".to_owned() };
-        assert_eq!(own().check(&hello(3), Expected::Anybody, &nodes()), Ok(peer));
-        assert_eq!(own().check(&hello(1), Expected::Dialled(id(1)), &nodes()).unwrap().node, id(1));
+        let row = nodes().nodes()[2].clone();
+        assert_eq!(own().check(&hello(3), Expected::Anybody, &nodes()), Ok((peer, row)));
+        assert_eq!(own().check(&hello(1), Expected::Dialled(id(1)), &nodes()).unwrap().0.node, id(1));
         // However it writes its address.
         let other = Hello { sip_addr: "10.0.0.224:5060".to_owned(), ..hello(3) };
         assert!(own().check(&other, Expected::Anybody, &nodes()).is_ok());
@@ -229,7 +235,7 @@ mod tests {
         assert!(why.ends_with("(release 0.1) the versions 1 to 1: install a newer release on node 3"), "{why}");
         let (_, why) = refused(&with(5, 6), Expected::Anybody);
         assert!(why.ends_with("on node 2"), "{why}");
-        assert_eq!(own().check(&with(4, 6), Expected::Anybody, &nodes()).unwrap().version, 4);
-        assert_eq!(own().check(&with(1, 2), Expected::Anybody, &nodes()).unwrap().version, 2);
+        let version = |min, max| own().check(&with(min, max), Expected::Anybody, &nodes()).unwrap().0.version;
+        assert_eq!((version(4, 6), version(1, 2)), (4, 2));
     }
 }

@@ -21,12 +21,15 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
 /// Connections of nobody knows whom that are under way: from addresses of nodes, and as many from all others. So strangers
 /// do not keep nodes out.
 const PLACES_COUNT_MAX: usize = 32;
+/// How long a stranger who came to nothing keeps its place at least, so that no more than so many handshakes a second are
+/// done for strangers.
+const STRANGER_PAUSE: Duration = Duration::from_secs(1);
 /// How long nobody is accepted after that has failed, as it does where the process has no file left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -126,15 +129,11 @@ impl Links {
         self.at
     }
 
-    pub(super) fn node(&self, id: Id) -> Option<Node> {
-        self.topology.borrow().nodes().iter().find(|node| node.id == id).cloned()
-    }
-
     pub(super) fn hello(&self) -> Hello {
         self.own.hello(&self.topology.borrow())
     }
 
-    pub(super) fn check(&self, hello: &Hello, expected: Expected) -> Result<PeerHello, Refused> {
+    pub(super) fn check(&self, hello: &Hello, expected: Expected) -> Result<(PeerHello, Node), Refused> {
         self.own.check(hello, expected, &self.topology.borrow())
     }
 
@@ -146,12 +145,7 @@ impl Links {
             .map(|node| (node.id, node.clone()))
             .collect();
         self.topology.replace(topology);
-        let is_other = |peer: &Peer| {
-            wanted.get(&peer.id()).is_none_or(|node| {
-                let same = |of: &Node| (of.url, of.sip_addr, of.no_ping_retries);
-                same(node) != same(&peer.node)
-            })
-        };
+        let is_other = |peer: &Peer| wanted.get(&peer.id()).is_none_or(|node| !is_same_for_links(node, &peer.node));
         let gone: Vec<Rc<Peer>> =
             self.peers.borrow_mut().extract_if(.., |_, peer| is_other(peer)).map(|(_, peer)| peer).collect();
         for peer in gone {
@@ -253,7 +247,9 @@ impl Links {
         if *self.down.borrow() == down {
             return;
         }
-        if down.is_empty() {
+        if nodes.iter().all(|node| !node.is_up) {
+            warn!("no other node is linked: calls leave out no home, since it may be this node that is cut off");
+        } else if down.is_empty() {
             info!("calls leave out no home any more");
         } else {
             warn!(homes = down.join(" "), "calls leave out homes: all of their nodes are down");
@@ -281,21 +277,30 @@ impl Links {
     /// A place for a connection from this address, if there is one.
     fn place(&self, ip: IpAddr) -> Option<Place> {
         let ip = ip.to_canonical();
-        let is_node = self.peers.borrow().values().any(|peer| peer.node.url.socket_addr().ip().to_canonical() == ip);
-        let taken = &self.places[usize::from(is_node)];
+        let is_of_node = self.peers.borrow().values().any(|peer| peer.node.url.socket_addr().ip().to_canonical() == ip);
+        let taken = &self.places[usize::from(is_of_node)];
         (taken.get() < PLACES_COUNT_MAX).then(|| {
             taken.set(taken.get() + 1);
-            Place(Rc::clone(taken))
+            Place { taken: Rc::clone(taken), is_of_node }
         })
     }
 }
 
+/// Whether two rows of a node say the same of its link.
+fn is_same_for_links(one: &Node, other: &Node) -> bool {
+    let part = |of: &Node| (of.id, of.url, of.sip_addr, of.no_ping_retries);
+    part(one) == part(other)
+}
+
 /// Is free again when this is dropped.
-struct Place(Rc<Cell<usize>>);
+struct Place {
+    taken: Rc<Cell<usize>>,
+    is_of_node: bool,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.taken.set(self.taken.get() - 1);
     }
 }
 
@@ -324,16 +329,20 @@ pub(super) async fn listen(links: Rc<Links>, listener: TcpListener) {
 
 /// Finds out who it is.
 async fn welcome(links: Rc<Links>, tcp: TcpStream, from: SocketAddr, place: Place) {
-    let met = meeting::accept(&links, tcp).await;
-    drop(place);
-    match met {
+    let began = Instant::now();
+    match meeting::accept(&links, tcp).await {
         Ok(met) => {
-            if let Some(peer) = links.peers.borrow().get(&met.peer.node) {
+            let peers = links.peers.borrow();
+            // The row may be another one since it was looked at.
+            if let Some(peer) = peers.get(&met.row.id).filter(|peer| is_same_for_links(&peer.node, &met.row)) {
                 peer.offer(met);
             }
         }
         Err(failure) => {
             links.failed(from, None, &failure, true);
+            if !place.is_of_node {
+                sleep_until((began + STRANGER_PAUSE).into()).await;
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ const MEETING_MAX: Duration = Duration::from_secs(10);
 
 /// A connection between two nodes.
 pub(super) struct Met {
+    /// The row of the table by which the other end was taken for the node.
+    pub(super) row: Node,
     pub(super) peer: PeerHello,
     pub(super) stream: TlsStream<TcpStream>,
     /// With what has come already.
@@ -54,12 +56,12 @@ async fn dialled(links: &Links, node: &Node) -> Result<Met, Failure> {
     say(&mut stream, &Frame::Hello(links.hello())).await?;
     let hello = hear_hello(&mut stream, &mut splitter).await?;
     let peer = match links.check(&hello, Expected::Dialled(node.id)) {
-        Ok(peer) => peer,
+        Ok((peer, _)) => peer,
         Err(refused) => return Err(refuse(&mut stream, refused).await),
     };
     // No ping of the link itself has the number 0, so that nobody waits for its answer.
     say(&mut stream, &Frame::Ping { number: 0, neighbours: Vec::new() }).await?;
-    Ok(Met { peer, stream, splitter })
+    Ok(Met { row: node.clone(), peer, stream, splitter })
 }
 
 async fn accepted(links: &Links, tcp: TcpStream) -> Result<Met, Failure> {
@@ -67,20 +69,19 @@ async fn accepted(links: &Links, tcp: TcpStream) -> Result<Met, Failure> {
     let mut stream = links.security.accept(tcp).await?;
     let mut splitter = Splitter::default();
     let hello = hear_hello(&mut stream, &mut splitter).await?;
-    let checked = links.check(&hello, Expected::Anybody).and_then(|peer| {
-        let ip = links.node(peer.node).map(|node| node.url.socket_addr().ip());
-        let shown = ip.map_or(Ok(()), |ip| links.security.check_node(&stream, ip));
-        shown.map(|()| peer).map_err(|error| Refused {
+    let checked = links.check(&hello, Expected::Anybody).and_then(|(peer, row)| {
+        let ip = row.url.socket_addr().ip();
+        links.security.check_node(&stream, ip).map(|()| (peer, row)).map_err(|error| Refused {
             refusal: Refusal::OtherCertificate,
             why: format!(
-                "whoever says that it is node {} shows a certificate of another address than the one in the url of that node \
-                 ({error}): have one issued with this address as a subject alternative name",
+                "whoever says that it is node {} shows a certificate of another address than {ip}, which is that in its url \
+                 ({error}): have one issued with this address as a subject alternative name, or correct the url",
                 hello.node_id
             ),
         })
     });
-    let peer = match checked {
-        Ok(peer) => peer,
+    let (peer, row) = match checked {
+        Ok(checked) => checked,
         Err(refused) => return Err(refuse(&mut stream, refused).await),
     };
     say(&mut stream, &Frame::Hello(links.hello())).await?;
@@ -90,7 +91,7 @@ async fn accepted(links: &Links, tcp: TcpStream) -> Result<Met, Failure> {
         }
         hear(&mut stream, &mut splitter).await?;
     }
-    Ok(Met { peer, stream, splitter })
+    Ok(Met { row, peer, stream, splitter })
 }
 
 /// A connection from our address, so that the other end knows where it comes from.

@@ -5,9 +5,11 @@ use crate::cluster::Node;
 use crate::link::frame::{FRAME_BYTES_MAX, Frame, Hello, Splitter, Versions};
 use crate::link::greeting::Refusal;
 use crate::link::links::NotSent;
+use crate::link::shared_key;
+use rustls::crypto::aws_lc_rs::default_provider;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsStream;
 
@@ -140,20 +142,64 @@ fn strangers_that_say_nothing_keep_no_node_out() {
     let (nodes, one) = node_one();
     // Not from the address of a node.
     let at = nodes[0].url.socket_addr();
-    let stranger = SocketAddr::from(([127, 0, 0, 1], 0));
-    let connect = || {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        socket.bind(&stranger.into()).unwrap();
-        socket.connect(&at.into()).unwrap();
-        socket
-    };
-    let idle: Vec<socket2::Socket> = (0..40).map(|_| connect()).collect();
+    let idle: Vec<TcpStream> = (0..40).map(|_| connect_from("127.0.0.1", at)).collect();
     poll("no place is left", || one.failures("no_place") >= 8);
     let two = Start::new(2, &nodes, by_secret(SECRET)).go();
     one.up(2);
     two.up(1);
     drop(idle);
     poll("all have been given up", || one.failures("closed") >= 32);
+}
+
+#[test]
+fn strangers_that_come_again_and_again_cost_little() {
+    let (nodes, one) = node_one();
+    let at = nodes[0].url.socket_addr();
+    let began = Instant::now();
+    for _ in 0..200 {
+        let mut tcp = connect_from("127.0.0.1", at);
+        tcp.write_all(b"junk").unwrap();
+        let _ = tcp.read_to_end(&mut Vec::new());
+    }
+    poll("all were seen", || one.failures("no_place") + one.failures("not_tls") + one.failures("closed") == 200);
+    let handshakes = one.failures("not_tls") + one.failures("closed");
+    let seconds = began.elapsed().as_secs();
+    assert!(handshakes <= 32 * (seconds + 2), "{handshakes} handshakes in {seconds} seconds");
+    assert!(handshakes > 0);
+}
+
+#[test]
+fn who_knows_the_key_of_a_node_and_shows_none_is_no_node() {
+    let (nodes, one) = node_one();
+    let key = shared_key::of(SECRET, 1).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(default_provider().into())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(key.verifier)
+        .with_no_client_auth();
+    let at = nodes[0].url.socket_addr();
+    let mut tls = rustls::ClientConnection::new(config.into(), at.ip().into()).unwrap();
+    let mut tcp = connect_from("127.0.0.1", at);
+    let mut stream = rustls::Stream::new(&mut tls, &mut tcp);
+    let mut bytes = Vec::new();
+    Frame::Hello(hello(&nodes[1])).write(&mut bytes);
+    // It may have been hung up on already.
+    let _ = stream.write_all(&bytes);
+    let mut answer = Vec::new();
+    assert!(stream.read_to_end(&mut answer).is_err() && answer.is_empty(), "{answer:?}");
+    one.wait_for_failure("untrusted");
+    assert!(one.is_quiet());
+}
+
+/// A connection from this address.
+fn connect_from(ip: &str, at: SocketAddr) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(ip.parse().unwrap(), 0).into()).unwrap();
+    socket.connect(&at.into()).unwrap();
+    let tcp = TcpStream::from(socket);
+    tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+    tcp
 }
 
 #[test]
