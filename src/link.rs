@@ -38,7 +38,7 @@ mod told;
 
 pub(crate) use frame::Versions;
 pub(crate) use greeting::VERSIONS;
-pub(crate) use links::{LinkEvent, Links};
+pub(crate) use links::{LinkEvent, Links, NotSent};
 pub(crate) use security::{Security, SecurityError};
 pub(crate) use snapshot::LinkStates;
 

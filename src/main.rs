@@ -17,6 +17,7 @@ mod log;
 mod log_tool;
 mod node;
 mod ownership;
+mod replication;
 mod show;
 mod stdout;
 

@@ -8,6 +8,7 @@ mod hints;
 mod host;
 mod membership;
 mod notify;
+mod replicate;
 mod signals;
 mod watch;
 
@@ -19,12 +20,15 @@ use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::link::{LinkStates, LinkThread};
 use crate::log::{self, NamedCounts};
 use crate::ownership::{Ownership, RoleWatch, Status};
+use crate::replication::{ReplicationStatistics, Standing};
 use crate::show;
 use membership::Member;
+use replicate::Replication;
 use signals::{Signal, Signals};
 use sipfed_proto::{Listener, limits};
 use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
 use std::io::IsTerminal;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 use watch::Watch;
@@ -35,6 +39,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a change may wait for the directory before that is told with each look.
 const LAG_MAX: Duration = Duration::from_secs(30);
+/// How long a stopping node waits for its backups to acknowledge what they were sent.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 /// How often a draining node asks what is still open.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -60,67 +66,102 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
-    let bell = Bell::default();
-    let plane = DataPlane::start(Options {
-        cores: cores.clone(),
-        listeners: config.node.listen.clone(),
-        virtual_ip,
-        settings: config.settings(),
-        sockets: config.node.sockets.clone(),
-        persistence: persistence(&config, arguments.salvage),
-        directory: config.cluster.directory.url.as_ref().map(|_| bell.wake()),
-        replication: None,
-    })
-    .map_err(|error| failed(&config, "the data plane did not start", &error))?;
-
-    let ownership = follow_address(&config, member.as_ref(), &plane)?;
-    let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
-    let has_twin = member.as_ref().is_some_and(Member::has_twin);
-    let keeper = keep_directory(&config, has_twin, role, &plane, &bell)?;
-    let shards = || keeper.as_ref().map(Keeper::peers_sender);
-    let links = match &member {
-        Some(member) => member.link(&config, shards()),
-        None => Ok(None),
-    };
-    let links = links.map_err(|error| failed(&config, "this node cannot listen at its url for others", &error))?;
-    let reloader = match member {
-        // The data directory is there by now.
-        Some(member) => member.settle(shards(), links.as_ref().map(LinkThread::topology_sender)),
-        None => Ok(None),
-    };
-    let reloader = reloader.map_err(|error| failed(&config, "what reloads the cluster did not start", &error))?;
-    announce(&config, &plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
+    let running = start(&config, arguments.salvage, cores.clone(), member)?;
+    announce(&config, &running.plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
     notify::send("READY=1");
-    let parts = Parts {
-        plane: &plane,
-        ownership: ownership.as_ref(),
-        keeper: keeper.as_ref(),
-        links: links.as_ref(),
-        reloader: reloader.as_ref(),
-    };
-    let signal = watch_over(&parts, &signals);
+    let signal = watch_over(&running, &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
-    drain(&plane, &signals, Duration::from_secs(config.node.drain_s.into()));
+    drain(&running.plane, &signals, Duration::from_secs(config.node.drain_s.into()));
+    stop(running);
+    Ok(())
+}
+
+/// What runs, in the order in which it was started.
+struct Running {
+    plane: DataPlane,
+    ownership: Option<Ownership>,
+    keeper: Option<Keeper>,
+    links: Option<LinkThread>,
+    replication: Option<Arc<ReplicationStatistics>>,
+    reloader: Option<Reloader>,
+}
+
+fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Member>) -> Result<Running, Exit> {
+    let bell = Bell::default();
+    let replication = match &member {
+        Some(member) => member.replication(config),
+        None => Ok(None),
+    };
+    let replication = replication.map_err(|error| failed(config, "the secret of this home cannot be made", &error))?;
+    let plane = DataPlane::start(Options {
+        cores,
+        listeners: config.node.listen.clone(),
+        virtual_ip: member.as_ref().and_then(Member::virtual_ip),
+        settings: config.settings(),
+        sockets: config.node.sockets.clone(),
+        persistence: persistence(config, salvage),
+        directory: config.cluster.directory.url.as_ref().map(|_| bell.wake()),
+        replication: replication.as_ref().map(|replication| replication.options(config)),
+    })
+    .map_err(|error| failed(config, "the data plane did not start", &error))?;
+
+    let ownership = follow_address(config, member.as_ref(), &plane)?;
+    let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
+    let twins = match (&member, &replication) {
+        (_, Some(_)) => Twins::Replicated,
+        (Some(member), None) if member.has_twin() => Twins::Unknown,
+        _ => Twins::None,
+    };
+    let publisher = match &replication {
+        Some(replication) => role.clone().once_whole(replication.wholeness()),
+        None => role.clone(),
+    };
+    let keeper = keep_directory(config, twins, publisher, &plane, &bell)?;
+    let shards = || keeper.as_ref().map(Keeper::peers_sender);
+    let setup = match &replication {
+        Some(replication) => replication.setup(config, &plane, ownership.as_ref(), role),
+        None => Ok(None),
+    };
+    let setup = setup.map_err(|error| failed(config, "replication did not start", &error))?;
+    let links = match &member {
+        Some(member) => member.link(config, shards(), setup),
+        None => Ok(None),
+    };
+    let links = links.map_err(|error| failed(config, "this node cannot listen at its url for others", &error))?;
+    let reloader = match member {
+        // The data directory is there by now.
+        Some(member) => member.settle(
+            shards(),
+            links.as_ref().map(LinkThread::topology_sender),
+            replication.as_ref().map(Replication::backups),
+        ),
+        None => Ok(None),
+    };
+    let reloader = reloader.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
+    let replication = replication.as_ref().map(Replication::statistics);
+    Ok(Running { plane, ownership, keeper, links, replication, reloader })
+}
+
+/// Ends what runs, in the reverse of the order in which it was started.
+fn stop(running: Running) {
+    let Running { plane, ownership, keeper, links, replication, reloader } = running;
+    drop(reloader);
+    if let Some(replication) = replication
+        && !replication.settles_within(HAND_OVER_MAX)
+    {
+        warn!("not every backup has acknowledged everything");
+    }
     if let Some(links) = links {
         links.stop();
     }
     if let Some(keeper) = keeper {
         keeper.stop();
     }
+    drop(ownership);
     for report in plane.stop() {
         log_report("stopped", &report);
     }
-    Ok(())
-}
-
-/// What runs, for whoever watches over it.
-struct Parts<'a> {
-    plane: &'a DataPlane,
-    ownership: Option<&'a Ownership>,
-    keeper: Option<&'a Keeper>,
-    links: Option<&'a LinkThread>,
-    reloader: Option<&'a Reloader>,
 }
 
 /// Starts what learns whether this node is the active one of its home, where there are others.
@@ -131,10 +172,20 @@ fn follow_address(config: &Config, member: Option<&Member>, plane: &DataPlane) -
     ownership.map(Some).map_err(|error| failed(config, "what follows the virtual address did not start", &error))
 }
 
+/// Whether other nodes have this one's home.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Twins {
+    None,
+    /// They hold the same bindings.
+    Replicated,
+    /// Nothing is known of what they hold.
+    Unknown,
+}
+
 /// Starts what speaks with the directory of the federation, where there is one.
 fn keep_directory(
     config: &Config,
-    has_twin: bool,
+    twins: Twins,
     role: RoleWatch,
     plane: &DataPlane,
     bell: &Bell,
@@ -153,8 +204,9 @@ fn keep_directory(
             lease_s: directory.lease_s,
         },
         home: home.to_string(),
-        is_empty: bindings == 0,
-        has_twin,
+        // What a backup holds was published under this home as well.
+        is_empty: bindings == 0 && twins == Twins::None,
+        has_twin: twins == Twins::Unknown,
         lookup_deadline: Duration::from_millis(directory.lookup_deadline_ms.into()),
         pending_max: directory.pending_max as usize,
         reconcile_interval: (directory.reconcile_interval_s > 0)
@@ -226,14 +278,14 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
 }
 
 /// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
-fn watch_over(parts: &Parts<'_>, signals: &Signals) -> &'static str {
-    let Parts { plane, keeper, reloader, .. } = *parts;
+fn watch_over(running: &Running, signals: &Signals) -> &'static str {
+    let Running { plane, keeper, reloader, .. } = running;
     let mut watch = Watch::default();
     let mut look_at = Instant::now() + WATCH_INTERVAL;
     loop {
         match signals.next(look_at.saturating_duration_since(Instant::now())) {
             Some(Signal::Stop(name)) => return name,
-            Some(Signal::Report) => log_reports(parts),
+            Some(Signal::Report) => log_reports(running),
             Some(Signal::Reconcile) => {
                 if let Some(keeper) = keeper {
                     keeper.reconcile();
@@ -255,7 +307,9 @@ fn watch_over(parts: &Parts<'_>, signals: &Signals) -> &'static str {
                         "messages were refused or dropped"
                     );
                 }
-                if let Some(lag) = keeper.map(|keeper| keeper.statistics().lag()).filter(|lag| lag.oldest > LAG_MAX) {
+                if let Some(lag) =
+                    keeper.as_ref().map(|keeper| keeper.statistics().lag()).filter(|lag| lag.oldest > LAG_MAX)
+                {
                     let lag_ms = lag.oldest.as_millis() as u64;
                     warn!(pending = lag.pending, lag_ms, "the directory is behind: other nodes do not find everybody");
                 }
@@ -287,8 +341,8 @@ fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
     }
 }
 
-fn log_reports(parts: &Parts<'_>) {
-    let Parts { plane, ownership, keeper, links, .. } = *parts;
+fn log_reports(running: &Running) {
+    let Running { plane, ownership, keeper, links, replication, .. } = running;
     // Before those of the shards, so that whoever has seen these has seen it.
     if let Some(ownership) = ownership {
         let Status { role, has_address, commanded, split_brains, is_kept } = ownership.status();
@@ -316,8 +370,34 @@ fn log_reports(parts: &Parts<'_>) {
     if let Some(links) = links {
         log_links(links.states());
     }
+    if let Some(replication) = replication {
+        log_replication(&replication.standing());
+    }
     for report in plane.report(REPORT_TIMEOUT) {
         log_report("report", &report);
+    }
+}
+
+/// One line for the node, and one for each backup.
+fn log_replication(standing: &Standing) {
+    let Standing { own, is_backed_up, backups } = standing;
+    info!(is_whole = own.is_whole, is_backed_up, "replication");
+    for backup in backups {
+        info!(
+            node = backup.node,
+            is_connected = backup.is_connected,
+            is_whole = backup.state.is_whole,
+            is_active = backup.state.is_active,
+            term = backup.state.term,
+            lag_parts = backup.lag_parts,
+            lag_bytes = backup.lag_bytes,
+            has_all = backup.has_all,
+            is_synchronized = backup.is_synchronized,
+            leaves_left = backup.leaves_left,
+            divergence = backup.divergence,
+            mended = backup.mended,
+            "backup"
+        );
     }
 }
 

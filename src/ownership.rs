@@ -18,6 +18,7 @@ mod machine;
 pub(crate) use machine::Claim;
 
 use crate::cluster::Id;
+use crate::replication::Wholeness;
 use addresses::AddressWatch;
 use machine::{Kept, Machine, Told};
 use std::io;
@@ -100,13 +101,15 @@ pub(crate) struct Status {
 pub(crate) struct RoleWatch {
     /// `None` where it never changes.
     status: Option<watch::Receiver<Status>>,
+    /// Where it counts as passive until this says otherwise.
+    is_whole: Option<watch::Receiver<bool>>,
     seen: Role,
 }
 
 impl RoleWatch {
     /// Of a node that is always active.
     pub(crate) const fn always_active() -> Self {
-        Self { status: None, seen: Role::ALONE }
+        Self { status: None, is_whole: None, seen: Role::ALONE }
     }
 
     /// What a test says with the sender.
@@ -115,14 +118,20 @@ impl RoleWatch {
         let role = Role { is_active, term: 1 };
         let (say, status) =
             watch::channel(Status { role, has_address: None, commanded: None, split_brains: 0, is_kept: true });
-        (say, Self { status: Some(status), seen: role })
+        (say, Self { status: Some(status), is_whole: None, seen: role })
+    }
+
+    /// The same for who must not act before the node knows all bindings of its home: until then it is told that the node
+    /// is passive.
+    pub(crate) fn once_whole(self, is_whole: Wholeness) -> Self {
+        Self { is_whole: Some(is_whole), ..self }
     }
 
     /// What the node is now.
     pub(crate) fn role(&mut self) -> Role {
-        if let Some(status) = &mut self.status {
-            self.seen = status.borrow_and_update().role;
-        }
+        let role = self.status.as_mut().map_or(Role::ALONE, |status| status.borrow_and_update().role);
+        let is_whole = self.is_whole.as_mut().is_none_or(|is_whole| *is_whole.borrow_and_update());
+        self.seen = Role { is_active: role.is_active && is_whole, ..role };
         self.seen
     }
 
@@ -134,14 +143,23 @@ impl RoleWatch {
                 return self.seen;
             }
             // Where nobody decides any more, as in a node that stops, it stays.
-            let is_over = match &mut self.status {
-                Some(status) => status.changed().await.is_err(),
-                None => true,
-            };
-            if is_over {
-                return std::future::pending().await;
+            tokio::select! {
+                () = changed(&mut self.status) => {}
+                () = changed(&mut self.is_whole) => {}
             }
         }
+    }
+}
+
+/// Until something else is said, which may be never.
+async fn changed<T>(said: &mut Option<watch::Receiver<T>>) {
+    let is_said = match said {
+        Some(said) => said.changed().await.is_ok(),
+        None => false,
+    };
+    // Where nobody decides any more, as in a node that stops, it stays.
+    if !is_said {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -153,7 +171,6 @@ enum Request {
 /// The running thread. Dropping this ends it; the role then stays what it is.
 #[derive(Debug)]
 pub(crate) struct Ownership {
-    #[allow(dead_code, reason = "for the commands and the links between nodes")]
     requests: mpsc::Sender<Request>,
     status: watch::Receiver<Status>,
     stop: Arc<Notify>,
@@ -194,7 +211,7 @@ impl Ownership {
     pub(crate) fn follow(&self) -> RoleWatch {
         let mut status = self.status.clone();
         let seen = status.borrow_and_update().role;
-        RoleWatch { status: Some(status), seen }
+        RoleWatch { status: Some(status), is_whole: None, seen }
     }
 
     /// Where the node stands.
@@ -211,10 +228,10 @@ impl Ownership {
         is_done.await.ok()
     }
 
-    /// A node with the same home says what it is, over a link on which it is known to be that node.
-    #[allow(dead_code, reason = "for the links between nodes")]
-    pub(crate) fn claimed_by_twin(&self, claim: Claim) {
-        let _ = self.requests.try_send(Request::Claim(claim));
+    /// For whoever hears what nodes with the same home say they are, over links on which they are known to be those nodes.
+    pub(crate) fn claims(&self) -> impl Fn(Claim) + Send + use<> {
+        let requests = self.requests.clone();
+        move |claim| _ = requests.try_send(Request::Claim(claim))
     }
 }
 
@@ -407,7 +424,7 @@ mod tests {
         assert_eq!(task.role(), role(false, 0));
         assert_eq!(ownership.set_active(true).await.unwrap().role, role(true, 1));
         assert_eq!(task.changed().await, role(true, 1));
-        ownership.claimed_by_twin(Claim { node: Id::new(2).unwrap(), term: 4, is_active: true });
+        ownership.claims()(Claim { node: Id::new(2).unwrap(), term: 4, is_active: true });
         assert_eq!(task.changed().await, role(false, 4));
         assert_eq!(ownership.status().split_brains, 1);
         assert_eq!(ownership.set_active(true).await.unwrap().role, role(true, 5));
@@ -425,6 +442,15 @@ mod tests {
         assert_eq!(*applied.lock().unwrap(), [role(true, 1)]);
         assert!(!ownership.status().is_kept);
         assert_eq!(ownership.follow().role(), role(true, 1));
+    }
+
+    #[tokio::test]
+    async fn who_must_know_all_is_told_that_the_node_is_passive_until_it_does() {
+        let (say, is_whole) = watch::channel(false);
+        let mut task = RoleWatch::always_active().once_whole(is_whole);
+        assert!(!task.role().is_active);
+        say.send(true).unwrap();
+        assert!(task.changed().await.is_active);
     }
 
     #[tokio::test]

@@ -5,12 +5,13 @@
 //! A reading that fails leaves everything as it was. Asking never waits: what is asked while a reading goes on is one more
 //! reading. Owned by the node; the thread ends with the process, or some time after this was dropped.
 
-use super::{Provisioning, Topology};
+use super::{Id, Provisioning, Topology};
 use crate::directory::PeersSender;
 use crate::link::TopologySender;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// The running thread.
@@ -20,12 +21,14 @@ pub(crate) struct Reloader {
 }
 
 impl Reloader {
-    /// `topology` is what the node runs with. Without a directory nobody wants the peers, and without links the nodes.
+    /// `topology` is what the node runs with. Without a directory nobody wants the peers, without links the nodes,
+    /// and without replication the backups.
     pub(crate) fn start(
         provisioning: Provisioning,
         topology: Topology,
         peers: Option<PeersSender>,
         links: Option<TopologySender>,
+        backups: Option<watch::Sender<Vec<Id>>>,
     ) -> io::Result<Self> {
         let (asked, asking) = mpsc::sync_channel(1);
         let (home, url, had_twin) = (topology.home(), topology.current().url, topology.has_twin());
@@ -55,6 +58,9 @@ impl Reloader {
                         let (running, written) = (url.to_string(), known.current().url.to_string());
                         warn!(running, written, "the url of this node has changed: restart it to take it over");
                     }
+                }
+                if let Some(backups) = &backups {
+                    backups.send_replace(known.backups(known.current()).map(|node| node.id).collect());
                 }
                 if !known.home().is_same(home) {
                     let (running, written) = (home.to_string(), known.home().to_string());

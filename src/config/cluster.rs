@@ -2,7 +2,7 @@
 
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
-use super::links::LinksConfig;
+use super::links::{LinksConfig, ReplicationConfig};
 use crate::cluster::{Id, Node};
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
@@ -34,6 +34,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) provisioning: ProvisioningConfig,
     /// How they are linked.
     pub(crate) links: LinksConfig,
+    /// Hot backup.
+    pub(crate) replication: ReplicationConfig,
 }
 
 /// Which nodes the cluster has: those of a table in a database, or those that the file names.
@@ -136,6 +138,7 @@ impl Default for ClusterConfig {
             directory: DirectoryConfig::default(),
             provisioning: ProvisioningConfig::default(),
             links: LinksConfig::default(),
+            replication: ReplicationConfig::default(),
         }
     }
 }

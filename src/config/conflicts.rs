@@ -102,14 +102,6 @@ fn links_conflicts(config: &Config, found: &mut Conflicts<'_>) {
             ),
         );
     }
-    if config.cluster.links.secret.is_some() && !given.is_empty() {
-        let keys: Vec<(&str, &str)> = given.into_iter().chain([("cluster.secret", "a secret")]).collect();
-        found.add(
-            "links between nodes are to go by certificates and by a secret",
-            &keys,
-            "remove cluster.secret, or cluster.tls_ca, cluster.tls_certificate and cluster.tls_key",
-        );
-    }
 }
 
 fn cluster_conflicts(config: &mut Config, found: &mut Conflicts<'_>) {

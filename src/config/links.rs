@@ -32,6 +32,27 @@ impl std::fmt::Debug for LinksConfig {
     }
 }
 
+/// How nodes with one home keep the same bindings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplicationConfig {
+    /// Whether a registration is promised only once a backup has it.
+    pub(crate) is_sync: bool,
+    /// Milliseconds after which nobody waits any more for a backup that does not acknowledge.
+    pub(crate) timeout_ms: u32,
+    /// Seconds that a seed looks for a backup that knows all bindings.
+    pub(crate) seed_fallback_s: u32,
+    /// Seconds from one comparison to the next.
+    pub(crate) compare_interval_s: u32,
+    /// Bytes of changes that are kept for a backup to resume, for each shard.
+    pub(crate) kept_bytes: u32,
+}
+
+impl Default for ReplicationConfig {
+    fn default() -> Self {
+        Self { is_sync: false, timeout_ms: 1000, seed_fallback_s: 5, compare_interval_s: 10, kept_bytes: 16 << 20 }
+    }
+}
+
 /// Files in PEM form; all of them are named, or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
@@ -49,7 +70,7 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
         section: "cluster",
         name: "secret",
         what: "What all nodes of the cluster share, so that links between them need no certificates: whoever knows it is one \
-               of them. Anybody who reaches the port of a node can try guesses at home, so let a machine make it. Left out \
+               of them. Nodes that back each other up need it with certificates as well: their hashes come from it. Anybody who reaches the port of a node can try guesses at home, so let a machine make it. Left out \
                together with the `tls_` keys: there are no links.",
         kind: Kind::Text {
             form: "32 to 128 printable characters",
@@ -89,6 +110,69 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
             unit: Unit::Milliseconds,
             get: |config| Some(config.links.ping_timeout_ms.into()),
             set: |config, value| config.links.ping_timeout_ms = value as u32,
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "replication",
+        what: "When a registration is answered at a node that has backups: `async`, once its own log has it; `sync`, once a \
+               backup has it as well, as long as there is one that keeps up. Where there is none, `sync` goes on alone, and \
+               tells so.",
+        kind: Kind::Choice {
+            words: &["async", "sync"],
+            get: |config| if config.replication.is_sync { "sync" } else { "async" },
+            set: |config, word| config.replication.is_sync = word == "sync",
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "replication_timeout_ms",
+        what: "How long a backup may take to acknowledge a change. One that takes longer is waited for no more until it has \
+               caught up.",
+        kind: Kind::Number {
+            min: 50,
+            max: 60_000,
+            unit: Unit::Milliseconds,
+            get: |config| Some(config.replication.timeout_ms.into()),
+            set: |config, value| config.replication.timeout_ms = value as u32,
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "seed_fallback_s",
+        what: "How long a seed that starts looks for a backup that knows all bindings before it goes on with what it has \
+               (OpenSIPS's `seed_fallback_interval`).",
+        kind: Kind::Number {
+            min: 1,
+            max: 3600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.replication.seed_fallback_s.into()),
+            set: |config, value| config.replication.seed_fallback_s = value as u32,
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "compare_interval_s",
+        what: "How often nodes with one home compare what they hold, and mend what differs.",
+        kind: Kind::Number {
+            min: 1,
+            max: 3600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.replication.compare_interval_s.into()),
+            set: |config, value| config.replication.compare_interval_s = value as u32,
+        },
+    },
+    Key {
+        section: "cluster",
+        name: "replication_kept_bytes",
+        what: "Changes of each shard that are kept in memory, so that a backup whose link was broken goes on where it was; \
+               what is older is found by comparing.",
+        kind: Kind::Number {
+            min: 65_536,
+            max: 1 << 30,
+            unit: Unit::Bytes,
+            get: |config| Some(config.replication.kept_bytes.into()),
+            set: |config, value| config.replication.kept_bytes = value as u32,
         },
     },
 ];

@@ -96,7 +96,6 @@ impl Links {
     }
 
     /// Sends a payload to a node, in order with those before; whoever is told otherwise still has it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no room has something to say to other nodes yet"))]
     pub(crate) fn send(&self, node: Id, channel: u8, bytes: &[u8]) -> Result<(), NotSent> {
         let peers = self.peers.borrow();
         let peer = peers.get(&node).filter(|peer| peer.is_up()).ok_or(NotSent::NotUp)?;
@@ -107,11 +106,17 @@ impl Links {
     }
 
     /// Until there is room for any payload to this node, or no link to it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no room has something to say to other nodes yet"))]
     pub(crate) async fn room(&self, node: Id) {
         let peer = self.peers.borrow().get(&node).cloned();
         if let Some(peer) = peer.filter(|peer| peer.is_up()) {
             peer.queue.room().await;
+        }
+    }
+
+    /// Breaks the link to a node off, which is told why; it is made anew like any other.
+    pub(crate) fn close(&self, node: Id, why: &str) {
+        if let Some(peer) = self.peers.borrow().get(&node) {
+            peer.break_off(why);
         }
     }
 

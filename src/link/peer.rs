@@ -14,9 +14,11 @@ use super::state::{Beat, Pulse, State};
 use crate::cluster::{Id, Node};
 use crate::directory::Backoff;
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
@@ -44,6 +46,9 @@ pub(super) struct Peer {
     offers: mpsc::Sender<Met>,
     /// Why it ends, once it does.
     leaving: watch::Sender<Option<&'static str>>,
+    /// Why the present connection is to end, where its user wants that.
+    breaking: mpsc::Sender<String>,
+    breaks: RefCell<mpsc::Receiver<String>>,
     /// Why it could not be reached, as was told last.
     told: RefCell<String>,
 }
@@ -52,6 +57,7 @@ impl Peer {
     /// A link that is down, and where connections from the node come in.
     pub(super) fn new(node: Node, pulse: Pulse, counts: Arc<Counts>) -> (Rc<Self>, mpsc::Receiver<Met>) {
         let (offers, offered) = mpsc::channel(1);
+        let (breaking, breaks) = mpsc::channel(1);
         let peer = Self {
             node,
             queue: Queue::default(),
@@ -62,6 +68,8 @@ impl Peer {
             counts,
             offers,
             leaving: watch::channel(None).0,
+            breaking,
+            breaks: RefCell::new(breaks),
             told: RefCell::default(),
         };
         (Rc::new(peer), offered)
@@ -70,6 +78,18 @@ impl Peer {
     /// Takes a connection that the node has opened. One that waits already is as good.
     pub(super) fn offer(&self, met: Met) {
         let _ = self.offers.try_send(met);
+    }
+
+    /// Has the present connection end.
+    pub(super) fn break_off(&self, why: &str) {
+        // One reason is enough.
+        let _ = self.breaking.try_send(why.to_owned());
+    }
+
+    /// Why the present connection is to end, once somebody says so.
+    fn poll_break(&self, context: &mut Context<'_>) -> Poll<String> {
+        // The sender lives as long as this.
+        self.breaks.borrow_mut().poll_recv(context).map(Option::unwrap_or_default)
     }
 
     /// Has the link end.
@@ -160,6 +180,8 @@ async fn run(links: &Links, peer: &Peer, met: Met, mut leaving: watch::Receiver<
     let (reader, writer) = tokio::io::split(met.stream);
     peer.pulse.borrow_mut().begin(Instant::now());
     peer.was_up.set(true);
+    // What was said of an earlier connection counts no more.
+    while peer.breaks.borrow_mut().try_recv().is_ok() {}
     add(&peer.counts.ups, 1);
     links.note_up(peer, &met.peer);
     let up = LinkEvent::Up { node: peer.node.id, peer: met.peer };
@@ -174,6 +196,7 @@ async fn run(links: &Links, peer: &Peer, met: Met, mut leaving: watch::Receiver<
         },
         why = beat(links, peer) => return why,
         why = &mut writing => return why,
+        why = poll_fn(|context| peer.poll_break(context)) => why,
         Ok(why) = leaving.wait_for(Option::is_some) => why.unwrap_or_default().to_owned(),
     };
     peer.queue.close(&last_word);

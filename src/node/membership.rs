@@ -1,18 +1,21 @@
 //! How a node becomes one of its cluster: at its start it reads who the nodes are, and takes home and peers from there; once
 //! it runs, it is linked with them.
 
+use super::replicate::Replication;
 use crate::cli::Exit;
-use crate::cluster::{Fault, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
+use crate::cluster::{Fault, Id, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
 use crate::config::{self, Config, LogFormat, SipAddress};
 use crate::data_directory;
 use crate::directory::PeersSender;
-use crate::link::{self, LinkThread, LinksOptions, Security, SecurityError, TopologySender};
+use crate::link::{self, LinkEvent, LinkThread, LinksOptions, Security, SecurityError, TopologySender};
 use crate::ownership::OwnershipOptions;
+use crate::replication::{self, ReplicationSetup};
 use crate::show;
 use sipfed_proto::Listener;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 /// What a node knows of its cluster while it starts.
@@ -105,7 +108,12 @@ impl Member {
     }
 
     /// Once the shards run: links this node with the others, where they have something to know each other by.
-    pub(super) fn link(&self, config: &Config, shards: Option<PeersSender>) -> io::Result<Option<LinkThread>> {
+    pub(super) fn link(
+        &self,
+        config: &Config,
+        shards: Option<PeersSender>,
+        replication: Option<ReplicationSetup>,
+    ) -> io::Result<Option<LinkThread>> {
         let Some(security) = self.security.clone() else {
             let me = self.topology.current_id();
             let others = self.topology.nodes().iter().filter(|node| node.is_enabled && node.id != me).count();
@@ -135,8 +143,32 @@ impl Member {
             }),
         };
         info!(at = %current.url, security = options.security.word(), "listening for other nodes");
-        // Whether a node is there is all that links are for so far.
-        LinkThread::start(options, |_, mut events| async move { while events.recv().await.is_some() {} }).map(Some)
+        let user = |links, mut events: mpsc::Receiver<LinkEvent>| async move {
+            match replication {
+                Some(setup) => replication::run(setup, links, events).await,
+                // Whether a node is there is all that links are for then.
+                None => while events.recv().await.is_some() {},
+            }
+        };
+        LinkThread::start(options, user).map(Some)
+    }
+
+    /// What replication needs, where this node has backups and a way to them.
+    pub(super) fn replication(&self, config: &Config) -> io::Result<Option<Replication>> {
+        let backups: Vec<String> =
+            self.topology.backups(self.topology.current()).map(|node| node.id.to_string()).collect();
+        if backups.is_empty() {
+            return Ok(None);
+        }
+        let replication = if self.security.is_some() { Replication::new(&self.topology, config)? } else { None };
+        if replication.is_none() {
+            warn!(
+                backups = backups.join(" "),
+                "other nodes have this one's home, and none of them knows who has registered at another: cluster.secret is \
+                 missing, without which there is no hot backup"
+            );
+        }
+        Ok(replication)
     }
 
     /// Once the node runs: keeps the copy, and starts what reads the source again when it is asked to.
@@ -144,6 +176,7 @@ impl Member {
         self,
         peers: Option<PeersSender>,
         links: Option<TopologySender>,
+        backups: Option<watch::Sender<Vec<Id>>>,
     ) -> io::Result<Option<Reloader>> {
         let Self { provisioning, topology, is_fresh, .. } = self;
         let texts = |homes: &[SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -153,18 +186,11 @@ impl Member {
             peers = texts(&topology.peers()).join(" "),
             "member of a cluster"
         );
-        let backups: Vec<String> = topology.backups(topology.current()).map(|node| node.id.to_string()).collect();
-        if peers.is_some() && !backups.is_empty() {
-            warn!(
-                backups = backups.join(" "),
-                "other nodes have this one's home, and this release keeps no hot backup: none of them knows who has registered at another"
-            );
-        }
         if is_fresh {
             provisioning.keep_or_warn(&topology);
         }
         if provisioning.is_a_table() {
-            Reloader::start(provisioning, topology, peers, links).map(Some)
+            Reloader::start(provisioning, topology, peers, links, backups).map(Some)
         } else {
             Ok(None)
         }

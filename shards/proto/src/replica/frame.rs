@@ -29,7 +29,7 @@ use crate::limits;
 use std::borrow::Cow;
 
 /// Bytes of a frame at most.
-pub const FRAME_BYTES_MAX: usize = 1 << 20;
+pub const FRAME_BYTES_MAX: usize = 1_000_000;
 
 /// What a node says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
