@@ -161,6 +161,20 @@ fn without_database_and_copy_a_node_says_what_to_do() {
 }
 
 #[test]
+fn a_node_that_would_not_hear_the_home_that_it_shares_is_told_what_to_listen_at() {
+    let member =
+        |id| format!("[[cluster.node]]\nnode_id = {id}\nurl = \"bin:10.0.0.17{id}\"\nsip_addr = \"10.0.0.223\"\n");
+    let (code, told) = refused(&format!("[cluster]\ncurrent_id = 1\n{}{}", member(1), member(2)));
+    assert_eq!(code, 3, "{told}");
+    for text in [
+        "node 1, which is this node, does not listen at its sip_addr 10.0.0.223, which it shares with another node",
+        "add \"udp:10.0.0.223:5060\" to node.listen",
+    ] {
+        assert!(told.contains(text), "{told}");
+    }
+}
+
+#[test]
 fn a_row_that_is_wrong_is_refused_by_a_start_and_by_a_reload() {
     let table = Table::new(PAIR);
     let file = file(&table, &table.url, 1, "memory:");
