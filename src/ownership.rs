@@ -352,12 +352,23 @@ impl<F: Fn(Role)> Owner<F> {
                 "a command contradicts the kernel: this node is active while its host has the address; move the address, or set \
                  cluster.ownership = \"command\""
             ),
-            Told::SplitBrain { node, term } => warn!(
-                node = node.get(),
-                its_term = term,
-                address,
-                "split brain: another node is active as well; see to it that one of them has the address alone"
-            ),
+            Told::SplitBrain { node, term } => {
+                let (node, its_term) = (node.get(), term);
+                match self.options.mode {
+                    Mode::Address => warn!(
+                        node,
+                        its_term,
+                        address,
+                        "split brain: another node is active as well; see to it that one of them has the address alone"
+                    ),
+                    Mode::Command => warn!(
+                        node,
+                        its_term,
+                        address,
+                        "split brain: another node is active as well; the one with the earlier term becomes passive"
+                    ),
+                }
+            }
             Told::Healed => info!(address, "the split brain is over: no other node is active any more"),
             Told::Yielded { node, term } => warn!(
                 node = node.get(),

@@ -175,6 +175,18 @@ fn a_node_that_would_not_hear_the_home_that_it_shares_is_told_what_to_listen_at(
 }
 
 #[test]
+fn a_node_that_comes_to_share_its_home_while_it_runs_says_that_it_is_to_be_restarted() {
+    let table = Table::new(PAIR);
+    let mut daemon = node(&table.address(177), &file(&table, &table.url, 1, "memory:"), None);
+    table.run("UPDATE clusterer SET sip_addr = '10.0.0.177' WHERE node_id = 3");
+    daemon.signal("HUP");
+    daemon.line(
+        "another node has come to share this one's sip_addr, or shares it no more: restart this node to take that over",
+    );
+    daemon.stop();
+}
+
+#[test]
 fn a_row_that_is_wrong_is_refused_by_a_start_and_by_a_reload() {
     let table = Table::new(PAIR);
     let file = file(&table, &table.url, 1, "memory:");

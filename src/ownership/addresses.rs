@@ -18,7 +18,7 @@ use netlink_sys::{AsyncSocket, AsyncSocketExt, SocketAddr, TokioSocket};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::warn;
 
 /// Groups that tell of addresses that come and go: RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR.
@@ -30,6 +30,9 @@ const QUEUE_BYTES: i32 = 1 << 20;
 /// The pause before a socket that failed is replaced.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
+/// Shortest time between two lines about that.
+const TELL_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Where the host has the address: the interface, and the length of the network's prefix.
 type Places = BTreeSet<(u32, u8)>;
 
@@ -39,8 +42,8 @@ pub(super) struct AddressWatch {
     /// What was told last.
     is_there: Option<bool>,
     link: Option<Link>,
-    /// The error that was told last.
-    failure: Option<String>,
+    /// When a failure was told last.
+    told_at: Option<Instant>,
 }
 
 /// A socket, and what it has said so far.
@@ -53,7 +56,7 @@ struct Link {
 
 impl AddressWatch {
     pub(super) const fn new(ip: IpAddr) -> Self {
-        Self { ip, is_there: None, link: None, failure: None }
+        Self { ip, is_there: None, link: None, told_at: None }
     }
 
     /// Whether the address is there, once that is known or is otherwise than before. May be dropped and called again.
@@ -64,10 +67,13 @@ impl AddressWatch {
                 Ok(None) => {}
                 Err(error) => {
                     self.link = None;
-                    let why = error.to_string();
-                    if self.failure.as_ref() != Some(&why) {
-                        warn!(why, "the kernel's list of addresses is read anew");
-                        self.failure = Some(why);
+                    if self.told_at.is_none_or(|at| at.elapsed() >= TELL_INTERVAL) {
+                        self.told_at = Some(Instant::now());
+                        warn!(
+                            why = error.to_string(),
+                            "the kernel did not say which addresses this host has, and is asked anew; a unit with \
+                             RestrictAddressFamilies= has to allow AF_NETLINK"
+                        );
                     }
                     tokio::time::sleep(REOPEN_PAUSE).await;
                 }
@@ -91,7 +97,6 @@ impl AddressWatch {
             return Ok(None);
         }
         let is_there = !link.places.is_empty();
-        self.failure = None;
         let is_new = self.is_there.replace(is_there) != Some(is_there);
         Ok(is_new.then_some(is_there))
     }
@@ -285,6 +290,20 @@ mod tests {
         link.take(ip, &[0xff; 100]).unwrap();
         link.take(ip, &whole).unwrap();
         assert!(!link.places.is_empty());
+    }
+
+    #[test]
+    fn a_list_that_is_not_whole_is_asked_for_again() {
+        let (mut link, ip) = (link(), "10.0.0.223".parse().unwrap());
+        let mut message = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::from(RouteNetlinkMessage::NewAddress(AddressMessage::default())),
+        );
+        link.take_one(ip, message.clone()).unwrap();
+        message.header.flags = NLM_F_DUMP_INTR;
+        assert!(link.take_one(ip, message).is_err());
+        let overrun = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::Overrun(Vec::new()));
+        assert!(link.take_one(ip, overrun).is_err());
     }
 
     #[tokio::test]
