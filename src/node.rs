@@ -424,6 +424,7 @@ fn log_report(message: &str, report: &ShardReport) {
     info!(
         shard = report.shard.0,
         bindings = report.bindings,
+        contacts = report.contacts,
         open_transactions = report.open_transactions,
         connections = report.connections,
         log_entries = report.log.map(|log| log.entries),

@@ -8,6 +8,7 @@
 mod daemon;
 #[path = "failover/keepalived.rs"]
 mod keepalived;
+#[allow(dead_code, reason = "here keepalived announces who has an address")]
 #[path = "failover/network.rs"]
 mod network;
 #[path = "failover/pair.rs"]
@@ -18,7 +19,7 @@ mod phone;
 mod tool;
 
 use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Start, folder, total};
-use network::Network;
+use network::{Network, microsecond};
 use pair::Pair;
 use phone::Phone;
 use std::time::Instant;
@@ -32,17 +33,6 @@ const MEMORY: &str = "[directory]\nurl = \"memory:\"\n";
 /// Whether pairs can be had here; where they cannot, the test is skipped.
 fn is_possible(test: &str) -> bool {
     network::is_possible(test) && tool::is_installed(test, "keepalived", "keepalived")
-}
-
-/// The microsecond of the day that stands in a line: what follows the `T` of its first date.
-fn microsecond(line: &str) -> u64 {
-    let time = line.split(['[', '"']).find_map(|word| {
-        let (date, time) = word.split_once('T')?;
-        (date.len() == 10 && date.starts_with("20")).then_some(time)
-    });
-    let time = time.unwrap_or_else(|| panic!("no time in {line}"));
-    let digits = |from: usize, to: usize| time[from..to].parse::<u64>().unwrap();
-    (digits(0, 2) * 3600 + digits(3, 5) * 60 + digits(6, 8)) * 1_000_000 + digits(9, 15)
 }
 
 /// How long after `earlier` a line was written; nothing where it was written before that was read.
@@ -65,7 +55,7 @@ fn a_node_is_active_exactly_while_its_host_has_the_address() {
     }
     for home in [network::address(100), network::address_v6(100)] {
         let network = Network::new();
-        let pair = Pair::new(&network, [1, 2], home, MEMORY);
+        let pair = Pair::new(&network, [1, 2], home, "", MEMORY);
         let phone = Phone::with(network.host(50).socket_to(home));
         let mut node = pair.start(0);
         // The line of the start was written before the node was ready.
@@ -110,7 +100,7 @@ fn keepalived_moves_the_home_to_the_other_node_when_one_is_killed_and_back_when_
         return;
     }
     let network = Network::new();
-    let pair = Pair::new(&network, [1, 2], network::address(100), MEMORY);
+    let pair = Pair::new(&network, [1, 2], network::address(100), "", MEMORY);
     let host = network.host(50);
     let (phone, caller) = (Phone::with(host.socket_to(pair.home)), Phone::with(host.socket_to(pair.home)));
     let (mut one, mut two) = (pair.start(0), pair.start(1));

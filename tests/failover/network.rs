@@ -147,6 +147,11 @@ impl Host {
         ip(&change);
     }
 
+    /// Has it find out anew which host has an address, as it does when keepalived announces that.
+    pub(crate) fn forget_who_has(&self, address: IpAddr) {
+        ip(&["-n", &self.namespace, "neighbour", "flush", "to", &address.to_string()]);
+    }
+
     /// What the kernel says of its addresses from now on.
     pub(crate) fn watch(&self) -> AddressEvents {
         let mut child = self
@@ -190,7 +195,7 @@ impl AddressEvents {
             let event = self.events.recv_timeout(super::PATIENCE).expect("the kernel tells of the address in time");
             let has_gone = event.contains("Deleted ");
             if event.contains(&text) && has_gone != is_there {
-                return super::microsecond(&event);
+                return microsecond(&event);
             }
         }
     }
@@ -201,4 +206,15 @@ impl Drop for AddressEvents {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The microsecond of the day that stands in a line: what follows the `T` of its first date.
+pub(crate) fn microsecond(line: &str) -> u64 {
+    let time = line.split(['[', '"']).find_map(|word| {
+        let (date, time) = word.split_once('T')?;
+        (date.len() == 10 && date.starts_with("20")).then_some(time)
+    });
+    let time = time.unwrap_or_else(|| panic!("no time in {line}"));
+    let digits = |from: usize, to: usize| time[from..to].parse::<u64>().unwrap();
+    (digits(0, 2) * 3600 + digits(3, 5) * 60 + digits(6, 8)) * 1_000_000 + digits(9, 15)
 }

@@ -26,9 +26,9 @@ pub(crate) struct Member {
 }
 
 impl Pair {
-    /// A pair whose nodes have these numbers, on hosts with the addresses of these numbers. `others` are `[[cluster.node]]`s
-    /// beside them, and more of the file, such as a directory.
-    pub(crate) fn new(network: &Network, numbers: [u8; 2], home: IpAddr, others: &str) -> Self {
+    /// A pair whose nodes have these numbers, on hosts with the addresses of these numbers. `cluster` are keys of their
+    /// cluster, `others` `[[cluster.node]]`s beside them, and more of the file, such as a directory.
+    pub(crate) fn new(network: &Network, numbers: [u8; 2], home: IpAddr, cluster: &str, others: &str) -> Self {
         let folder = folder();
         let node = |number: u8| {
             let ip = network::address(number);
@@ -37,7 +37,7 @@ impl Pair {
         let nodes = format!("{}{}{others}", node(numbers[0]), node(numbers[1]));
         let members = numbers.map(|number| {
             let file = format!(
-                "[domains]\nnames = [\"fed.example\"]\n[registrar]\nmin_expires_s = 1\n[cluster]\ncurrent_id = {number}\n{nodes}"
+                "[domains]\nnames = [\"fed.example\"]\n[registrar]\nmin_expires_s = 1\n[cluster]\ncurrent_id = {number}\n{cluster}{nodes}"
             );
             let folder = folder.join(number.to_string());
             fs::create_dir(&folder).unwrap();
@@ -53,9 +53,15 @@ impl Pair {
 
     /// Starts a node, and waits until it is ready.
     pub(crate) fn start(&self, member: usize) -> Daemon {
+        self.start_with(member, Start::default().shards)
+    }
+
+    /// The same with so many shards.
+    pub(crate) fn start_with(&self, member: usize, shards: u8) -> Daemon {
         let Member { host, file, folder, .. } = &self.members[member];
         let data = folder.join("data");
-        let start = Start { at: self.at(), file, data: Some(&data), within: &host.within(), ..Start::default() };
+        let start =
+            Start { shards, at: self.at(), file, data: Some(&data), within: &host.within(), ..Start::default() };
         let daemon = Daemon::start(&start);
         // Replaced as a whole, since keepalived may look at any time.
         fs::write(folder.join("pid.new"), daemon.pid.to_string()).unwrap();

@@ -57,6 +57,12 @@ pub(crate) struct Daemon {
 pub(crate) struct Report(String);
 
 impl Report {
+    /// What stands in a line of the log.
+    #[allow(dead_code, reason = "not every test that plays with a daemon asks for more than its shards")]
+    pub(crate) fn of(line: String) -> Self {
+        Self(line)
+    }
+
     /// The gauge or counter of that name; 1 for true and 0 for false.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let start = format!("\"{name}\":");

@@ -323,7 +323,7 @@ impl Replicator {
             Frame::Taken { shard, sequence } => self.acknowledged(node, shard, sequence, now)?,
             Frame::Held { shard, round, leaf, held } => self.give_newer(node, shard, round, leaf, held)?,
             Frame::Synced { shard, round } => self.outgoing_mut(node, shard)?.synced(round),
-            Frame::Start { shard, sequence } => self.incoming_mut(node, shard)?.start(sequence),
+            Frame::Start { shard, sequence } => self.start_anew(node, shard, sequence)?,
             Frame::Part { shard, sequence, journal } => self.take_part(node, shard, sequence, &journal)?,
             Frame::Digests { shard, round, first, digests, .. } => self.compare(node, shard, round, first, digests)?,
             Frame::Whole { shard, round, journal } => self.take_whole(node, shard, round, &journal)?,

@@ -87,14 +87,19 @@ impl Incoming {
     pub(super) fn break_off(&mut self) {
         *self = Self { taken: self.taken, ..Self::default() };
     }
-
-    /// The stream starts anew behind `sequence`.
-    pub(super) fn start(&mut self, sequence: u64) {
-        *self = Self { taken: Some(sequence), ..Self::default() };
-    }
 }
 
 impl Replicator {
+    /// The journal of a backup's shard starts anew behind `sequence`. The shards keep that, so that a later life of this node
+    /// can resume there: what was before is compared each time.
+    pub(super) fn start_anew(&mut self, node: u16, shard: u8, sequence: u64) -> Result<(), BadFrame> {
+        *self.incoming_mut(node, shard)? = Incoming { taken: Some(sequence), ..Incoming::default() };
+        let history = self.backup_mut(node).map_or(0, |backup| backup.history);
+        let position = Position { node, shard, history, sequence };
+        self.order_all(&Order::Merge { ticket: 0, position: Some(position), journal: Box::default() });
+        Ok(())
+    }
+
     pub(super) fn take_part(&mut self, node: u16, shard: u8, sequence: u64, journal: &[u8]) -> Result<(), BadFrame> {
         let incoming = self.incoming_mut(node, shard)?;
         let last = incoming.merging.back().map(|merging| merging.0).or(incoming.taken);

@@ -1,0 +1,171 @@
+//! Pairs of nodes that hold the same bindings, on hosts of their own: what was registered at one is at the other when the
+//! address of their home moves. Needs root, since the hosts are network namespaces.
+
+#[path = "sipp/daemon.rs"]
+mod daemon;
+#[allow(dead_code, reason = "here the test moves the address")]
+#[path = "failover/keepalived.rs"]
+mod keepalived;
+#[allow(dead_code, reason = "here nobody measures when the kernel tells of an address")]
+#[path = "failover/network.rs"]
+mod network;
+#[allow(dead_code, reason = "here the test moves the address")]
+#[path = "failover/pair.rs"]
+mod pair;
+#[path = "federation/phone.rs"]
+mod phone;
+#[path = "sipp/tool.rs"]
+mod tool;
+
+use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Report, Start, folder, total};
+use network::{Host, Network};
+use pair::Pair;
+use phone::Phone;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+const SECRET: &str = "secret = \"0123456789abcdef0123456789abcdef\"\n";
+const SYNC: &str = "replication = \"sync\"\n";
+const ACTIVE: &str = "this node is active";
+const WHOLE: &str = "this node knows all bindings of its home";
+
+/// What a node reports of its one backup.
+fn backup(daemon: &mut Daemon) -> Report {
+    daemon.signal("USR1");
+    Report::of(daemon.line("backup"))
+}
+
+fn wait_for_backup(daemon: &mut Daemon, what: &str, is_so: impl Fn(&Report) -> bool) -> Report {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let report = backup(daemon);
+        if is_so(&report) {
+            return report;
+        }
+        assert!(Instant::now() < end, "waited in vain until {what}: {report:?}");
+        std::thread::sleep(LOOK_INTERVAL);
+    }
+}
+
+fn is_equal(report: &Report) -> bool {
+    ["is_connected", "has_all", "is_synchronized"].iter().all(|name| report.count(name) == 1)
+        && report.count("lag_parts") == 0
+}
+
+/// Moves the address of a pair to one of its hosts, which the host of the phones learns.
+fn give_address(pair: &Pair, member: usize, phones: &Host) {
+    pair.members[1 - member].host.set_address(pair.home, false);
+    pair.members[member].host.set_address(pair.home, true);
+    phones.forget_who_has(pair.home);
+}
+
+fn register_all(phone: &Phone, at: SocketAddr, users: std::ops::Range<u32>) {
+    for user in users {
+        phone.register(at, &format!("user{user}"), 600);
+    }
+}
+
+#[test]
+fn a_backup_has_all_that_was_answered_when_the_active_node_is_killed() {
+    if !network::is_possible("a_backup_has_all_that_was_answered_when_the_active_node_is_killed") {
+        return;
+    }
+    let network = Network::new();
+    let keys = format!("{SECRET}{SYNC}");
+    let pair = Pair::new(&network, [1, 2], network::address(100), &keys, "[directory]\nurl = \"memory:\"\n");
+    pair.members[0].host.set_address(pair.home, true);
+    let (mut one, mut two) = (pair.start_with(0, 2), pair.start_with(1, 3));
+    for node in [&mut one, &mut two] {
+        node.line(WHOLE);
+    }
+    wait_for_backup(&mut one, "they are equal", is_equal);
+    let host = network.host(50);
+    let (phone, caller) = (Phone::with(host.socket_to(pair.home)), Phone::with(host.socket_to(pair.home)));
+    register_all(&phone, pair.at(), 0..200);
+    // What was answered is there, without a moment to spare.
+    one.kill();
+    let reports = two.reports();
+    assert_eq!((total(&reports, "contacts"), total(&reports, "registers_accepted")), (200, 0));
+    assert_eq!(two.directory().count("published"), 0, "a passive node publishes nothing");
+    give_address(&pair, 1, &host);
+    two.line(ACTIVE);
+    caller.call(pair.at(), "user7");
+    phone.answer(&phone.rings(), 200);
+    assert_eq!(caller.outcome().status(), 200);
+    // It is known from before.
+    register_all(&phone, pair.at(), 0..1);
+    assert_eq!(total(&two.reports(), "registers_accepted"), 1);
+    assert_eq!(total(&two.reports(), "contacts"), 200);
+    two.wait_for_directory("all rows are there", |directory| directory.count("published") >= 200);
+    // The killed one comes back, with another number of shards, and learns what has happened meanwhile.
+    register_all(&phone, pair.at(), 200..250);
+    phone.register(pair.at(), "user9", 0);
+    let mut one = pair.start_with(0, 1);
+    one.line(WHOLE);
+    wait_for_backup(&mut two, "they are equal", is_equal);
+    assert_eq!(total(&one.reports(), "contacts"), 249);
+    give_address(&pair, 0, &host);
+    one.line(ACTIVE);
+    caller.call_fails(pair.at(), "user9", 480);
+    caller.call(pair.at(), "user249");
+    phone.answer(&phone.rings(), 200);
+    assert_eq!(caller.outcome().status(), 200);
+    one.stop();
+    two.stop();
+}
+
+#[test]
+fn a_backup_that_starts_late_or_was_away_gets_what_it_lacks() {
+    if !network::is_possible("a_backup_that_starts_late_or_was_away_gets_what_it_lacks") {
+        return;
+    }
+    let network = Network::new();
+    let pair = Pair::new(&network, [1, 2], network::address(100), SECRET, "");
+    pair.members[0].host.set_address(pair.home, true);
+    let mut one = pair.start(0);
+    one.line("this node knows all bindings of its home");
+    let phone = Phone::with(network.host(50).socket_to(pair.home));
+    register_all(&phone, pair.at(), 0..500);
+    let mut two = pair.start(1);
+    let line = two.line(WHOLE);
+    assert!(line.contains("\"source\":1"), "{line}");
+    assert_eq!(total(&two.reports(), "contacts"), 500);
+    assert_eq!(wait_for_backup(&mut two, "they are equal", is_equal).count("mended"), 500);
+    two.stop();
+    register_all(&phone, pair.at(), 500..520);
+    phone.register(pair.at(), "user3", 0);
+    let mut two = pair.start(1);
+    two.line(WHOLE);
+    wait_for_backup(&mut one, "they are equal", is_equal);
+    let reports = two.reports();
+    assert_eq!(total(&reports, "contacts"), 519);
+    // What it missed came as the journal, and no comparison had to find it.
+    assert_eq!((total(&reports, "replica_bindings"), backup(&mut two).count("mended")), (20, 0));
+    two.stop();
+    one.stop();
+}
+
+#[test]
+fn with_sync_a_registration_waits_for_a_backup_that_hangs_only_so_long() {
+    if !network::is_possible("with_sync_a_registration_waits_for_a_backup_that_hangs_only_so_long") {
+        return;
+    }
+    let network = Network::new();
+    let keys = format!("{SECRET}{SYNC}replication_timeout_ms = 200\n");
+    let pair = Pair::new(&network, [1, 2], network::address(100), &keys, "");
+    pair.members[0].host.set_address(pair.home, true);
+    let (mut one, two) = (pair.start(0), pair.start(1));
+    one.line("registrations are promised once a backup has them");
+    let phone = Phone::with(network.host(50).socket_to(pair.home));
+    register_all(&phone, pair.at(), 0..10);
+    two.signal("STOP");
+    register_all(&phone, pair.at(), 10..20);
+    one.line("no backup keeps up: registrations are promised although this node alone has them");
+    two.signal("CONT");
+    one.line("registrations are promised once a backup has them");
+    wait_for_backup(&mut one, "they are equal", is_equal);
+    let mut two = two;
+    assert_eq!(total(&two.reports(), "contacts"), 20);
+    one.stop();
+    two.stop();
+}
