@@ -12,17 +12,17 @@ fn see_each_other(nodes: &[Node], security: impl Fn(&Node) -> Security) {
         let others = || (1..=nodes.len() as u16).filter(|number| *number != me);
         poll("all are up, and say so of each other", || {
             others().all(|number| {
-                let link = one.report(number).unwrap();
-                link.state == State::Up
-                    && link.round_trip.is_some()
-                    && link.neighbours.len() == nodes.len() - 1
-                    && link.next_hop == Some(link.node)
+                one.report(number).is_some_and(|link| {
+                    link.state == State::Up
+                        && link.round_trip.is_some()
+                        && link.neighbours.len() == nodes.len() - 1
+                        && link.next_hop == Some(link.node)
+                })
             })
         });
     }
-    for (one, me) in running.into_iter().zip(1..) {
+    for one in running {
         one.thread.stop();
-        assert!(me < 4);
     }
 }
 
@@ -173,7 +173,7 @@ fn a_home_is_down_when_the_links_to_all_of_its_nodes_are() {
     nodes[3].sip_addr = nodes[2].sip_addr;
     let [one, two, three, four] = [1, 2, 3, 4].map(|me| Start::new(me, &nodes, by_secret(SECRET)).go());
     for number in [2, 3, 4] {
-        poll("all are up", || one.report(number).unwrap().state == State::Up);
+        poll("all are up", || one.report(number).is_some_and(|link| link.state == State::Up));
     }
     let home = nodes[2].sip_addr.to_string();
     three.thread.stop();

@@ -18,6 +18,7 @@ struct Caller {
     runtime: tokio::runtime::Runtime,
     stream: TlsStream<tokio::net::TcpStream>,
     splitter: Splitter,
+    is_over: bool,
 }
 
 /// What it hears: the words of a frame without its numbers.
@@ -40,7 +41,7 @@ impl Caller {
             let tcp = tokio::net::TcpStream::connect(at).await.unwrap();
             by_secret(SECRET).dial(tcp, at.ip()).await.unwrap()
         });
-        Self { runtime, stream, splitter: Splitter::default() }
+        Self { runtime, stream, splitter: Splitter::default(), is_over: false }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -69,6 +70,7 @@ impl Caller {
                     let read =
                         async { tokio::time::timeout(PATIENCE, self.stream.read_buf(self.splitter.room())).await };
                     if matches!(self.runtime.block_on(read).unwrap(), Ok(0) | Err(_)) {
+                        assert!(!std::mem::replace(&mut self.is_over, true), "there is nothing more to hear");
                         return Heard::Nothing;
                     }
                 }
@@ -232,7 +234,7 @@ fn a_hello_that_does_not_belong_there_is_refused_with_what_to_change() {
         }
         assert_eq!(caller.hear(), Heard::Nothing);
     }
-    assert_eq!(one.failures("refused"), 5);
+    poll("all are counted", || one.failures("refused") == 5);
     assert!(one.is_quiet());
     // One that says something else first, or after it was answered.
     let mut caller = Caller::to(&nodes[0]);
@@ -244,7 +246,7 @@ fn a_hello_that_does_not_belong_there_is_refused_with_what_to_change() {
     caller.say(&Frame::Refuse { code: 9, why: "no" });
     assert_eq!(caller.hear(), Heard::Nothing);
     one.wait_for_failure("refused_by_peer");
-    assert_eq!(one.failures("garbled"), 1);
+    one.wait_for_failure("garbled");
     assert!(one.is_quiet());
     let mut caller = taken_for_two(&nodes, &one);
     caller.ping(5);
@@ -309,11 +311,11 @@ fn another_connection_of_a_node_takes_the_place_of_the_first_once_it_is_whole() 
 #[test]
 fn who_answers_no_ping_is_probed_and_then_down_and_who_says_anything_is_well() {
     let nodes = nodes(2);
-    let start = Start { timeout: Duration::from_millis(100), ..Start::new(1, &nodes, by_secret(SECRET)) };
+    let start = Start { timeout: Duration::from_millis(500), ..Start::new(1, &nodes, by_secret(SECRET)) };
     let one = start.go();
     let mut two = taken_for_two(&nodes, &one);
     // It hears pings and answers none, but says something each time.
-    for number in 1..10 {
+    for number in 1..20 {
         while two.hear() != Heard::Ping {}
         two.ping(number);
     }
