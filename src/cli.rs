@@ -62,7 +62,8 @@ Examples:
 Signals:
   TERM, INT  drain and stop: new requests are answered 503, open transactions are waited for
              (at most stop.drain_s seconds); a second one ends the node at once
-  USR1       log one line for each shard with all of its counters, and one for the directory
+  USR1       log one line for each shard with all of its counters, one for the directory, and one for
+             each link to another node
   USR2       compare what the directory says of this node with what is so, and mend it
   HUP        read the nodes of the cluster again from cluster.db_url";
 
@@ -218,6 +219,7 @@ pub(crate) fn check(path: &Path) -> Exit {
             println!("  domains     {}", domains(&config));
             if let Some(cluster) = Provisioning::of(&config) {
                 println!("  cluster     {cluster}");
+                println!("  links       {}", links(&config));
             }
             println!(
                 "  directory   {}",
@@ -237,6 +239,15 @@ pub(crate) fn listeners(listeners: &[Listener]) -> String {
 pub(crate) fn domains(config: &Config) -> String {
     let own = config.cluster.own_addresses_are_domains.then_some("its own addresses");
     config.cluster.domains.iter().map(String::as_str).chain(own).collect::<Vec<_>>().join(", ")
+}
+
+/// By what a node and the others of its cluster know each other.
+fn links(config: &Config) -> &'static str {
+    match (&config.node.tls.ca, &config.cluster.links.secret) {
+        (Some(_), _) => "by certificates",
+        (None, Some(_)) => "by a secret",
+        (None, None) => "none: neither cluster.tls_ca nor cluster.secret is given",
+    }
 }
 
 /// The directory of a node on one line, where it has one.

@@ -198,6 +198,16 @@ fn refused(file: &str) -> (i32, String) {
     (output.status.code().unwrap(), words.join(" "))
 }
 
+/// What `sipfed check` says of a file.
+fn check(file: &str) -> String {
+    let folder = folder();
+    let path = folder.join("sipfed.toml");
+    std::fs::write(&path, file).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_sipfed")).arg("check").arg(&path).output().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn nodes_are_linked_by_certificates_and_one_of_another_authority_is_not() {
     let (cluster, ours, theirs) = (Cluster::new(3), folder(), folder());
@@ -252,6 +262,13 @@ fn without_a_secret_or_certificates_there_are_no_links_and_the_node_says_so() {
     let said: Vec<&String> = log.iter().filter(|line| line.contains("no links to the other nodes")).collect();
     assert_eq!(said.len(), 1, "{log:#?}");
     assert!(said[0].contains("\"level\":\"info\"") && said[0].contains("cluster.secret"), "{said:?}");
+    let folder = folder();
+    assert!(check(&cluster.file(1, "")).contains("links       none: "));
+    let with_secret = check(&cluster.file(1, SECRET));
+    assert!(with_secret.contains("links       by a secret") && !with_secret.contains("0123456789"), "{with_secret}");
+    let by_certificates = check(&cluster.file(1, &certificates(&cluster, &folder)[0]));
+    assert!(by_certificates.contains("links       by certificates"), "{by_certificates}");
+    std::fs::remove_dir_all(folder).unwrap();
     let alone = Cluster::new(1).node(1, "").end();
     assert!(!alone.iter().any(|line| line.contains("no links to")), "{alone:#?}");
 }
