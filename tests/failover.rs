@@ -15,8 +15,14 @@ mod network;
 mod pair;
 #[path = "federation/phone.rs"]
 mod phone;
+#[path = "stores/real.rs"]
+mod real;
+#[path = "sipp/run.rs"]
+mod run;
 #[path = "sipp/tool.rs"]
 mod tool;
+#[path = "failover/tutorial.rs"]
+mod tutorial;
 
 use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Start, folder, total};
 use network::{Network, microsecond};

@@ -3,8 +3,8 @@
 
 use super::tool;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
@@ -124,15 +124,41 @@ impl Host {
     /// A socket there for the test itself, which reaches that address.
     pub(crate) fn socket_to(&self, other: IpAddr) -> UdpSocket {
         let own = if other.is_ipv4() { address(self.number) } else { address_v6(self.number) };
-        let (path, at) = (format!("/run/netns/{}", self.namespace), SocketAddr::new(own, 0));
-        // A thread goes there and does not come back; its socket does.
-        let opened = std::thread::spawn(move || {
+        self.make_there(move || UdpSocket::bind(SocketAddr::new(own, 0)).unwrap())
+    }
+
+    /// Has whoever connects there be connected with a server of this host instead.
+    pub(crate) fn lead_to(&self, server: SocketAddr) -> SocketAddr {
+        let at = SocketAddr::new(address(self.number), server.port());
+        let listener = self.make_there(move || TcpListener::bind(at).unwrap());
+        // Ends with the test.
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(server) else { continue };
+                for (mut from, mut to) in [(&near, &far), (&far, &near)]
+                    .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+                {
+                    std::thread::spawn(move || {
+                        let _ = io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        at
+    }
+
+    /// What belongs to the network of the host because it was made there.
+    fn make_there<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+        let path = format!("/run/netns/{}", self.namespace);
+        // A thread goes there and does not come back; what it has made does.
+        let made = std::thread::spawn(move || {
             let namespace = File::open(path).unwrap();
             let network = rustix::thread::LinkNameSpaceType::Network;
             rustix::thread::move_into_link_name_space(namespace.as_fd(), Some(network)).unwrap();
-            UdpSocket::bind(at).unwrap()
+            make()
         });
-        opened.join().unwrap()
+        made.join().unwrap()
     }
 
     /// Gives it another address, or takes that away.

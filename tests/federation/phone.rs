@@ -4,6 +4,7 @@ use super::daemon::PATIENCE;
 use std::fmt::Write;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Who registers, is called, or calls; one at a time.
 #[derive(Debug)]
@@ -97,6 +98,22 @@ impl Phone {
         self.send(node, &self.request("REGISTER", "sip:fed.example", user, &contact));
         let (answer, _) = self.receive(|message| message.status() > 0);
         assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+
+    /// Registers again and again until a node answers with 200.
+    #[allow(dead_code, reason = "elsewhere somebody answers")]
+    pub(crate) fn register_at_last(&self, node: SocketAddr, user: &str) {
+        let contact = format!("Contact: <{}>;expires=600\r\n", self.contact(user));
+        self.socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let (mut bytes, end) = (vec![0; 65_536], Instant::now() + PATIENCE);
+        loop {
+            self.send(node, &self.request("REGISTER", "sip:fed.example", user, &contact));
+            match self.socket.recv(&mut bytes) {
+                Ok(len) if bytes[..len].starts_with(b"SIP/2.0 200 ") => break,
+                _ => assert!(Instant::now() < end, "nobody answers"),
+            }
+        }
+        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
     /// Calls a user; what comes of it is to be received.

@@ -45,6 +45,16 @@ impl Sipp {
         Self { command, scenario: scenario.to_owned(), folder, calls, at }
     }
 
+    /// Has it run within another program, which becomes SIPp with `exec`.
+    #[allow(dead_code, reason = "not every test has SIPp on another host")]
+    pub(crate) fn within(mut self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.command.get_program()).args(self.command.get_args());
+        command.current_dir(&self.folder);
+        self.command = command;
+        self
+    }
+
     /// More options of SIPp.
     pub(crate) fn with(mut self, options: &[&str]) -> Self {
         self.command.args(options);

@@ -1,0 +1,114 @@
+//! The layout of OpenSIPS's tutorial: two points of presence, each of two nodes behind an address that keepalived moves, and
+//! one directory.
+
+use super::network::{self, Network};
+use super::pair::Pair;
+use super::phone::Phone;
+use super::run::Sipp;
+use super::{ACTIVE, PATIENCE, is_possible, real, total};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+const KEYS: &str = "secret = \"0123456789abcdef0123456789abcdef\"\nreplication = \"sync\"\n";
+/// Phones that register while a node is killed, and how many a second.
+const PHONES: u64 = 1500;
+const RATE: u64 = 300;
+
+/// The other pair, as a node's file has it, and the directory.
+fn others(numbers: [u8; 2], home: std::net::IpAddr, store: SocketAddr) -> String {
+    let mut text = String::new();
+    for number in numbers {
+        let ip = network::address(number);
+        write!(text, "[[cluster.node]]\nnode_id = {number}\nurl = \"bin:{ip}\"\nsip_addr = \"{home}\"\n").unwrap();
+    }
+    let database = format!("tutorial{}", std::process::id());
+    write!(text, "[directory]\nurl = \"mongodb://{store}/{database}.homes\"\n").unwrap();
+    text
+}
+
+#[test]
+fn four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_load() {
+    let test = "four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_load";
+    if !is_possible(test) || !super::tool::is_installed(test, "sipp", "sip-tester") {
+        return;
+    }
+    let network = Network::new();
+    let store: SocketAddr = real::mongodb().trim_start_matches("mongodb://").trim_end_matches('/').parse().unwrap();
+    let store = network.host(60).lead_to(store);
+    let homes = [network::address(100), network::address(101)];
+    let pairs = [
+        Pair::new(&network, [1, 2], homes[0], KEYS, &others([3, 4], homes[1], store)),
+        Pair::new(&network, [3, 4], homes[1], KEYS, &others([1, 2], homes[0], store)),
+    ];
+    let [mut one, mut two] = [0, 1].map(|member| pairs[0].start(member));
+    let [mut three, mut four] = [0, 1].map(|member| pairs[1].start(member));
+    for node in [&mut one, &mut two, &mut three, &mut four] {
+        node.line("this node knows all bindings of its home");
+    }
+    let events = pairs[0].members[1].host.watch();
+    let _keepalived = pairs.each_ref().map(|pair| [0, 1].map(|member| pair.keepalived(member)));
+    one.line(ACTIVE);
+    three.line(ACTIVE);
+    let phones = network.host(50);
+    let (alice, bob) = (Phone::with(phones.socket_to(homes[0])), Phone::with(phones.socket_to(homes[1])));
+    alice.register(pairs[0].at(), "alice", 600);
+    bob.register(pairs[1].at(), "bob", 600);
+    // Each is called from the other point of presence, where only the directory knows of it.
+    call(&bob, pairs[1].at(), &alice, "alice");
+    call(&alice, pairs[0].at(), &bob, "bob");
+
+    let load = network.host(51);
+    let at = SocketAddr::new(network::address(51), 5070);
+    let fields: Vec<String> = (0..PHONES).map(|phone| format!("load{phone};{at}")).collect();
+    let rate = RATE.to_string();
+    let sipp = Sipp::new("register", pairs[0].at(), at, PHONES).fields(&fields).with(&["-t", "u1", "-r", &rate]);
+    let sipp = sipp.within(&load.within()).start();
+    let end = Instant::now() + PATIENCE;
+    while total(&one.reports(), "contacts") < PHONES / 3 {
+        assert!(Instant::now() < end, "the load does not begin");
+    }
+    let killed = Instant::now();
+    one.kill();
+    let probe = Phone::with(phones.socket_to(homes[0]));
+    probe.register_at_last(pairs[0].at(), "probe");
+    let registered = killed.elapsed();
+    probe.call(pairs[0].at(), "probe");
+    let rings = probe.rings();
+    let called = killed.elapsed();
+    probe.answer(&rings, 486);
+    assert_eq!(probe.outcome().status(), 486);
+    let line = two.line(ACTIVE);
+    let active = super::microseconds_since(events.next(homes[0], true), &line);
+    println!(
+        "killed under {RATE} REGISTER/s: first 200 to a REGISTER after {} ms, first INVITE at a phone after {} ms",
+        registered.as_millis(),
+        called.as_millis()
+    );
+    println!("active {active} µs after the kernel's event");
+    sipp.finish();
+    // All that was answered by either node, and those of the test.
+    let contacts = total(&two.reports(), "contacts");
+    println!("of {} registrations that were answered, {} are at the backup", PHONES + 2, contacts);
+    assert_eq!(contacts, PHONES + 2);
+    call(&bob, pairs[1].at(), &alice, "alice");
+    call(&alice, pairs[0].at(), &bob, "bob");
+    two.wait_for_directory("all rows are there", |directory| directory.count("pending") == 0);
+
+    // The killed one comes back, and keepalived gives it the address again.
+    let mut one = pairs[0].start(0);
+    one.line("this node knows all bindings of its home");
+    one.line(ACTIVE);
+    assert_eq!(total(&one.reports(), "contacts"), PHONES + 2);
+    call(&bob, pairs[1].at(), &alice, "alice");
+    for node in [one, two, three, four] {
+        node.stop();
+    }
+}
+
+/// A call that is taken.
+fn call(caller: &Phone, at: SocketAddr, phone: &Phone, user: &str) {
+    caller.call(at, user);
+    phone.answer(&phone.rings(), 200);
+    assert_eq!(caller.outcome().status(), 200, "{user}");
+}
