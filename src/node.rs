@@ -158,6 +158,7 @@ fn stop(running: Running) {
     if let Some(keeper) = keeper {
         keeper.stop();
     }
+    // It writes into the data directory, which another process may take once the shards have ended.
     drop(ownership);
     for report in plane.stop() {
         log_report("stopped", &report);

@@ -252,6 +252,8 @@ struct Owner<F> {
     machine: Machine,
     /// What is on the disk; `None` while that is not known.
     kept: Option<Kept>,
+    /// Whether a role is in force.
+    is_settled: bool,
 }
 
 impl<F: Fn(Role)> Owner<F> {
@@ -267,11 +269,16 @@ impl<F: Fn(Role)> Owner<F> {
         // What was never there need not be written to be so.
         let kept = found.ok().map(Option::unwrap_or_default);
         let machine = Machine::new(options.node, options.mode, kept.unwrap_or_default());
-        Self { options, apply, status, machine, kept }
+        Self { options, apply, status, machine, kept, is_settled: false }
     }
 
     async fn run(&mut self, mut requested: mpsc::Receiver<Request>, ready: std_mpsc::SyncSender<()>) {
         let mut addresses = AddressWatch::new(self.options.ip);
+        if self.options.mode == Mode::Command {
+            // What was commanded last holds whatever the kernel has to say.
+            self.settle();
+            let _ = ready.try_send(());
+        }
         loop {
             let mut told = Vec::new();
             let mut done = None;
@@ -318,7 +325,8 @@ impl<F: Fn(Role)> Owner<F> {
                 }
             }
         }
-        let (before, machine) = (*self.status.borrow(), &self.machine);
+        let before = *self.status.borrow();
+        let machine = &self.machine;
         let status = Status {
             role: machine.role(),
             has_address: machine.has_address(),
@@ -326,7 +334,7 @@ impl<F: Fn(Role)> Owner<F> {
             split_brains: machine.splits(),
             is_kept: self.kept.is_some(),
         };
-        let is_first = before.has_address.is_none() && status.has_address.is_some();
+        let is_first = !std::mem::replace(&mut self.is_settled, true);
         if is_first || status.role != before.role {
             (self.apply)(status.role);
         }
@@ -442,7 +450,7 @@ mod tests {
         assert_eq!(*applied.lock().unwrap(), [role(false, 0), role(true, 1), role(false, 4), role(true, 5)]);
         drop(ownership);
         let (_again, applied) = start(Mode::Command, "198.51.100.1", &folder);
-        assert_eq!(*applied.lock().unwrap(), [role(true, 5)]);
+        assert_eq!(*applied.lock().unwrap(), [role(true, 5)], "without waiting for anybody");
         std::fs::remove_dir_all(folder).unwrap();
     }
 
