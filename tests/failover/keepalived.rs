@@ -29,7 +29,8 @@ pub(crate) struct Start<'a> {
 }
 
 impl Keepalived {
-    /// Starts it; it tells others that it is there ten times a second, and looks at the process every second.
+    /// Starts it; it tells others that it is there ten times a second, before all else that the machine has to do, and looks
+    /// at the process every second.
     pub(crate) fn start(start: &Start<'_>) -> Self {
         let Start { host, address, router_id, priority, pid_file } = start;
         let folder = folder();
@@ -37,7 +38,7 @@ impl Keepalived {
         fs::write(&check, format!("#!/bin/sh\nkill -0 \"$(cat {})\"\n", pid_file.display())).unwrap();
         fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
         let text = format!(
-            "global_defs {{\n vrrp_version 3\n script_user root\n}}\n\
+            "global_defs {{\n vrrp_version 3\n vrrp_rt_priority 50\n script_user root\n}}\n\
              vrrp_script node {{\n script \"{}\"\n interval 1\n fall 1\n rise 1\n weight -60\n}}\n\
              vrrp_instance home {{\n state BACKUP\n interface eth0\n virtual_router_id {router_id}\n priority {priority}\n \
              advert_int 0.1\n virtual_ipaddress {{\n  {address}/24\n }}\n track_script {{\n  node\n }}\n}}\n",

@@ -175,9 +175,15 @@ impl Daemon {
             if is_so(&report) {
                 return report;
             }
-            assert!(Instant::now() < end, "waited in vain until {what}: {report:#?}");
+            assert!(Instant::now() < end, "waited in vain until {what}: {report:#?}\n{}", self.warnings());
             std::thread::sleep(LOOK_INTERVAL);
         }
+    }
+
+    /// The warnings and errors that it has logged.
+    fn warnings(&self) -> String {
+        let is_one = |line: &&String| line.contains("\"level\":\"warn\"") || line.contains("\"level\":\"error\"");
+        self.seen.iter().filter(is_one).map(|line| format!("{line}\n")).collect()
     }
 
     /// Has the directory compared with what is so.
