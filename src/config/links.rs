@@ -70,8 +70,9 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
         section: "cluster",
         name: "secret",
         what: "What all nodes of the cluster share, so that links between them need no certificates: whoever knows it is one \
-               of them. Nodes that back each other up need it with certificates as well: their hashes come from it. Anybody who reaches the port of a node can try guesses at home, so let a machine make it. Left out \
-               together with the `tls_` keys: there are no links.",
+               of them. Nodes that back each other up need it with certificates as well: their hashes come from it. \
+               Without certificates anybody who reaches the port of a node can try guesses at home, so let a machine make \
+               it. Left out together with the `tls_` keys: there are no links.",
         kind: Kind::Text {
             form: "32 to 128 printable characters",
             get: |config| config.links.secret.clone(),

@@ -139,7 +139,7 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/links.
   `cluster.current_id` is one of those that are enabled.
 - `directory.home` and `directory.peers` are left out with a cluster, or say the same as it does.
 - `directory.lease_s` is 0, or at least 60.
-- `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key` are given together, and not beside `cluster.secret`.
+- `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key` are given together.
 - A node that shares its `sip_addr` with another listens there, or at a wildcard: that is looked at when it starts.
 ";
 
