@@ -128,7 +128,7 @@ fn keepalived_moves_the_home_to_the_other_node_when_one_is_killed_and_back_when_
         killed.elapsed().as_millis(),
         microseconds_since(events[1].next(pair.home, true), &line)
     );
-    phone.register_again(pair.at(), "bob", 600);
+    phone.register_again(pair.at(), "bob", 600, RETRANSMIT);
     println!("and answered {} ms after that", killed.elapsed().as_millis());
     caller.call(pair.at(), "bob");
     phone.answer(&phone.rings(), 200);
@@ -139,7 +139,7 @@ fn keepalived_moves_the_home_to_the_other_node_when_one_is_killed_and_back_when_
     let line = one.line(ACTIVE);
     assert!(line.contains("\"term\":2,"), "{line}");
     two.line(PASSIVE);
-    phone.register_again(pair.at(), "bob", 600);
+    phone.register_again(pair.at(), "bob", 600, RETRANSMIT);
     caller.call(pair.at(), "bob");
     phone.answer(&phone.rings(), 200);
     assert_eq!(caller.outcome().status(), 200);

@@ -6,6 +6,10 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+/// After which time a request that is not answered is usually sent again (RFC 3261, T1).
+#[allow(dead_code, reason = "few tests have nodes whose address moves")]
+pub(crate) const RETRANSMIT: Duration = Duration::from_millis(500);
+
 /// Who registers, is called, or calls; one at a time.
 #[derive(Debug)]
 pub(crate) struct Phone {
