@@ -17,6 +17,7 @@ mod pair;
 mod phone;
 #[path = "stores/real.rs"]
 mod real;
+#[allow(dead_code, reason = "no SIPp waits for calls here")]
 #[path = "sipp/run.rs"]
 mod run;
 #[path = "sipp/tool.rs"]

@@ -183,7 +183,7 @@ impl Daemon {
     /// The warnings and errors that it has logged.
     fn warnings(&self) -> String {
         let is_one = |line: &&String| line.contains("\"level\":\"warn\"") || line.contains("\"level\":\"error\"");
-        self.seen.iter().filter(is_one).map(|line| format!("{line}\n")).collect()
+        self.seen.iter().filter(is_one).flat_map(|line| [line.as_str(), "\n"]).collect()
     }
 
     /// Has the directory compared with what is so.

@@ -15,6 +15,7 @@ mod behaviour {
     mod passive;
     mod register;
     mod replica;
+    mod replica_frames;
     mod steering;
     mod stream;
     mod view;

@@ -2,8 +2,7 @@
 
 use super::node::{NODE, and, register};
 use proptest::prelude::*;
-use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
-use sipfed_proto::replica::frame::Frame;
+use sipfed_proto::replica::end::{ReplicaEnd, Report};
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
 use sipfed_proto::settings::{RegistrarSettings, Settings};
 use sipfed_proto::{FlowToken, Listener, Now, Outbox, Place, Shard, ShardIndex, Source, Transport};
@@ -12,7 +11,7 @@ use std::sync::Arc;
 
 const EXPIRES_S_MAX: u32 = 600;
 
-fn start() -> Now {
+pub(super) fn start() -> Now {
     Now::from_unix_ms(1_700_000_000_000)
 }
 
@@ -42,10 +41,10 @@ fn reshard(logs: &[Vec<u8>], count: u8, now: Now) -> Vec<Vec<u8>> {
 }
 
 /// A node, as far as its bindings go.
-struct Member {
+pub(super) struct Member {
     node: u16,
     shards: Vec<(Shard, ReplicaEnd)>,
-    replicator: Replicator,
+    pub(super) replicator: Replicator,
     /// What its shards have written down, as their logs have it.
     logs: Vec<Vec<u8>>,
     news: Vec<News>,
@@ -54,7 +53,7 @@ struct Member {
 }
 
 impl Member {
-    fn new(node: u16, shards: u8, now: Now, change: impl FnOnce(&mut ReplicaSettings)) -> Self {
+    pub(super) fn new(node: u16, shards: u8, now: Now, change: impl FnOnce(&mut ReplicaSettings)) -> Self {
         Self::restarted(node, &vec![Vec::new(); usize::from(shards)], u64::from(node), now, change)
     }
 
@@ -87,7 +86,7 @@ impl Member {
     }
 
     /// A turn of every shard, with what comes of a message where there is one.
-    fn turn(&mut self, text: Option<&str>, now: Now) -> Option<String> {
+    pub(super) fn turn(&mut self, text: Option<&str>, now: Now) -> Option<String> {
         let source = Source {
             transport: Transport::Udp,
             remote: "203.0.113.1:5062".parse().unwrap(),
@@ -467,50 +466,6 @@ fn parts_that_could_not_be_handed_over_are_found_by_a_comparison() {
     pair.compare();
     pair.assert_equal();
     assert_eq!(pair.members[1].bindings(pair.now), 1);
-}
-
-#[test]
-fn frames_that_break_the_rules_are_refused() {
-    let now = start();
-    let fresh = || {
-        let mut member = Member::new(2, 1, now, |_| {});
-        member.turn(None, now);
-        member.replicator.link_up(1);
-        member
-    };
-    let state = sipfed_proto::replica::frame::State::default();
-    let begin = Frame::Begin { history: 1, shards: 1, state };
-    let held = Frame::Held { shard: 0, round: 1, leaf: 1, held: Vec::new() };
-    for (frames, what) in [
-        (vec![Frame::Synced { shard: 0, round: 1 }], "comes before the beginning"),
-        (vec![begin.clone(), begin.clone()], "begins where none may begin"),
-        (vec![begin.clone(), Frame::Taken { shard: 0, sequence: 1 }], "acknowledges what was not sent"),
-        (vec![begin.clone(), Frame::Synced { shard: 1, round: 1 }], "names a shard that this node does not have"),
-        (vec![begin.clone(), Frame::Start { shard: 1, sequence: 1 }], "names a shard that its sender does not have"),
-        (
-            vec![begin.clone(), Frame::Part { shard: 0, sequence: 1, journal: b"".into() }],
-            "is a part that does not follow",
-        ),
-        (
-            vec![
-                begin.clone(),
-                Frame::Start { shard: 0, sequence: 1 },
-                Frame::Part { shard: 0, sequence: 2, journal: b"\x01\xff\xff".into() },
-            ],
-            "has an entry that is cut off",
-        ),
-    ] {
-        let mut member = fresh();
-        let (last, good) = frames.split_last().unwrap();
-        for frame in good {
-            member.replicator.receive(1, &frame.write(), now).unwrap();
-        }
-        assert_eq!(member.replicator.receive(1, &last.write(), now).unwrap_err().0, what);
-    }
-    // Whoever is no backup is not listened to.
-    let mut member = fresh();
-    assert_eq!(member.replicator.receive(9, &held.write(), now), Ok(()));
-    assert!(!member.replicator.next_order(0).is_some_and(|order| matches!(order, Order::Newer { .. })));
 }
 
 #[derive(Clone, Debug)]
