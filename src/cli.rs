@@ -3,6 +3,7 @@
 use crate::cluster::Provisioning;
 use crate::cluster_tool::{self, ClusterCommand};
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
+use crate::ctl::{self, CtlArguments};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
 use crate::show;
@@ -116,6 +117,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ClusterCommand,
     },
+    /// Asks and commands a node that runs: bindings, statistics, drain.
+    #[command(after_help = ctl::help())]
+    Ctl(CtlArguments),
     /// Prints a configuration file that names every key with its default.
     #[command(after_help = "Example:\n  sipfed defaults > sipfed.toml")]
     Defaults,

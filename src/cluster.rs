@@ -18,7 +18,7 @@ mod topology;
 mod url;
 
 pub(crate) use copy::CopyError;
-pub(crate) use reloader::Reloader;
+pub(crate) use reloader::{Reload, Reloader};
 pub(crate) use source::SourceError;
 pub(crate) use topology::{Fault, Id, NODES_COUNT_MAX, Node, Topology};
 pub(crate) use url::SqlUrl;

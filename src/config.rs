@@ -11,6 +11,7 @@ mod key;
 mod links;
 mod member;
 mod node;
+mod ops;
 mod problem;
 mod reader;
 mod reference;
@@ -21,6 +22,7 @@ pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_t
 pub(crate) use key::Wrong;
 pub(crate) use links::TlsFiles;
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
+pub(crate) use ops::OpsConfig;
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
 pub(crate) use spelling::nearest;
@@ -185,6 +187,7 @@ mod tests {
         check(links::KEYS);
         check(node::KEYS);
         check(links::OWN_KEYS);
+        check(ops::KEYS);
     }
 
     #[test]
@@ -200,6 +203,7 @@ mod tests {
         check(links::KEYS);
         check(node::KEYS);
         check(links::OWN_KEYS);
+        check(ops::KEYS);
     }
 
     #[test]

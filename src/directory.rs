@@ -31,6 +31,7 @@ pub(crate) mod url;
 
 pub(crate) use advertiser::Backoff;
 pub(crate) use keeper::{Bell, Keeper, KeeperOptions, PeersSender};
+pub(crate) use statistics::Statistics;
 pub(crate) use store::{
     Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };

@@ -14,6 +14,8 @@ mod rows;
 mod show;
 mod verify;
 
+pub(crate) use show::canonical as canonical_aor;
+
 use crate::cli::{self, Exit};
 use crate::cluster::Provisioning;
 use crate::config::{Config, SipAddress};

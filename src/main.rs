@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod cluster_tool;
 mod config;
+mod ctl;
 mod data_directory;
 mod directory;
 mod directory_tool;
@@ -16,6 +17,7 @@ mod link;
 mod log;
 mod log_tool;
 mod node;
+mod ops;
 mod ownership;
 mod replication;
 mod show;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Log { command } => log_tool::run(&command),
         Command::Cluster { command } => cluster_tool::run(&command),
         Command::Directory { command } => directory_tool::run(&command),
+        Command::Ctl(arguments) => ctl::run(&arguments),
         Command::Defaults => cli::defaults(),
         Command::Version => cli::version(),
         Command::Completions { shell } => cli::completions(shell),

@@ -19,6 +19,7 @@ use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::link::{LinkStates, LinkThread};
 use crate::log::{self, NamedCounts};
+use crate::ops::{self, Ops, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::replication::{ReplicationStatistics, Standing};
 use crate::show;
@@ -66,15 +67,41 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
-    let running = start(&config, arguments.salvage, cores.clone(), member)?;
-    announce(&config, &running.plane, cores.len(), started, arguments.hints || std::io::stdout().is_terminal());
+    let running = start(&config, arguments.salvage, cores, member)?;
+    let ops = manage(&config, &running, &signals)?;
+    let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
+    announce(&config, &running.plane, place.as_deref(), started, hints);
     notify::send("READY=1");
     let signal = watch_over(&running, &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
     drain(&running.plane, &signals, Duration::from_secs(config.node.drain_s.into()));
     stop(running);
+    // Last, so that who asked for the end sees it.
+    if let Some(ops) = ops {
+        ops.stop();
+    }
     Ok(())
+}
+
+/// Starts the management interface, where there is to be one.
+fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Option<Ops>, Exit> {
+    let keeper = running.keeper.as_ref();
+    let wishes = Wishes {
+        stop: Arc::new(signals.stopper("drain")),
+        drain_s: config.node.drain_s,
+        reconcile: keeper.map(|keeper| Arc::new(keeper.reconciler()) as Arc<dyn Fn() + Send + Sync>),
+    };
+    let registry = ops::registry(Subjects {
+        shards: Shards::new(running.plane.administration()),
+        registrar: config.settings().registrar,
+        is_durable: config.node.durability.is_some(),
+        directory: keeper.map(Keeper::shared_statistics),
+        reload: running.reloader.as_ref().map(Reloader::handle),
+        wishes,
+    });
+    let ops = Ops::start(&config.node.ops, registry);
+    ops.map_err(|error| failed(config, "the management interface did not start", &error))
 }
 
 /// What runs, in the order in which it was started.
@@ -254,7 +281,7 @@ fn failed(config: &Config, what: &str, error: &dyn std::error::Error) -> Exit {
 }
 
 /// One line for the log, and where a person looks on what to type next.
-fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant, hints: bool) {
+fn announce(config: &Config, plane: &DataPlane, management: Option<&str>, started: Instant, hints: bool) {
     let listening: Vec<Listener> = config
         .node
         .listen
@@ -264,10 +291,11 @@ fn announce(config: &Config, plane: &DataPlane, shards: usize, started: Instant,
         .collect();
     info!(
         listening = cli::listeners(&listening),
-        shards,
+        shards = plane.administration().shards_count(),
         domains = cli::domains(config),
         directory = cli::directory(config),
         durability = config::durability_word(config.node.durability),
+        management,
         data = persistence(config, false).map(|kept| kept.directory.display().to_string()),
         start_ms = started.elapsed().as_millis() as u64,
         version = env!("CARGO_PKG_VERSION"),

@@ -57,6 +57,13 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             );
         }
     }
+    if let Some(listen) = node.ops.listen.filter(|listen| !node.ops.allow_remote && !listen.ip().is_loopback()) {
+        found.add(
+            &format!("ops.listen is {}, which other hosts may reach", listen.ip()),
+            &[("ops.listen", "commands need no password")],
+            "listen at 127.0.0.1 or [::1], or set ops.allow_remote = true behind a firewall",
+        );
+    }
     directory_conflicts(config, &mut found);
     links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
@@ -221,6 +228,18 @@ description = \"the last one\"
         let problems = problems(text);
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].0.contains(what), "{problems:?}");
+    }
+
+    #[test]
+    fn other_hosts_reach_the_management_interface_only_when_it_is_said() {
+        for listen in ["0.0.0.0:8888", "[::]:8888", "192.0.2.1:8888"] {
+            let text = format!("[ops]\nlisten = \"{listen}\"\n");
+            only(&text, "which other hosts may reach");
+            assert!(Config::parse(&format!("{text}allow_remote = true\n")).is_ok());
+        }
+        for listen in ["127.0.0.1:8888", "[::1]:0"] {
+            assert!(Config::parse(&format!("[ops]\nlisten = \"{listen}\"\n")).is_ok());
+        }
     }
 
     #[test]

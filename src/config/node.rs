@@ -3,6 +3,7 @@
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use super::links::TlsFiles;
+use super::ops::OpsConfig;
 use crate::cluster::{Id, SqlUrl};
 use crate::directory::UrlError;
 use crate::ownership::Mode;
@@ -57,6 +58,8 @@ pub(crate) struct NodeConfig {
     pub(crate) log_level: LogLevel,
     /// Seconds that open transactions are waited for.
     pub(crate) drain_s: u32,
+    /// The management interface.
+    pub(crate) ops: OpsConfig,
 }
 
 /// The form of log lines.
@@ -141,6 +144,7 @@ impl Default for NodeConfig {
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,
+            ops: OpsConfig::default(),
         }
     }
 }

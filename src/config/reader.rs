@@ -3,7 +3,7 @@
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
 use super::spelling;
-use super::{Config, cluster, links, member, node};
+use super::{Config, cluster, links, member, node, ops};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -79,7 +79,8 @@ impl Reader<'_> {
             let found = self.key(cluster::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
                 || self.key(links::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
                 || self.key(node::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node)
-                || self.key(links::OWN_KEYS, name.get_ref(), key.get_ref(), value, &mut config.node);
+                || self.key(links::OWN_KEYS, name.get_ref(), key.get_ref(), value, &mut config.node)
+                || self.key(ops::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node);
             if !found {
                 self.problems.push(unknown_key(name.get_ref(), key));
             }
@@ -259,7 +260,7 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
 /// Every section and name, of all tables.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_cluster = cluster::KEYS.iter().chain(links::KEYS).map(|key| (key.section, key.name));
-    let of_node = node::KEYS.iter().chain(links::OWN_KEYS).map(|key| (key.section, key.name));
+    let of_node = node::KEYS.iter().chain(links::OWN_KEYS).chain(ops::KEYS).map(|key| (key.section, key.name));
     of_cluster.chain(of_node).chain(member::KEYS.iter().map(|key| (key.section, key.name)))
 }
 

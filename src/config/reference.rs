@@ -2,11 +2,11 @@
 //! `docs/configuration.md`.
 
 use super::key::Key;
-use super::{cluster, links, member, node};
+use super::{cluster, links, member, node, ops};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 13] = [
+const SECTIONS: [(&str, &str); 14] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -23,6 +23,10 @@ const SECTIONS: [(&str, &str); 13] = [
     (
         member::SECTION,
         "A node of the cluster, where no database has them: this section once for each node, itself among them.",
+    ),
+    (
+        ops::SECTION,
+        "The management interface: commands of operators and their tools; see [management.md](management.md).",
     ),
     ("log", "What is written, and how."),
     ("stop", "How the node ends."),
@@ -49,6 +53,7 @@ pub(crate) fn default_file() -> String {
         let _ = writeln!(file, "[{section}]");
         lines(section, node::KEYS, &mut file);
         lines(section, links::OWN_KEYS, &mut file);
+        lines(section, ops::KEYS, &mut file);
         lines(section, cluster::KEYS, &mut file);
         lines(section, links::KEYS, &mut file);
     }
@@ -141,6 +146,7 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/links.
 - `directory.lease_s` is 0, or at least 60.
 - `cluster.tls_ca`, `cluster.tls_certificate` and `cluster.tls_key` are given together.
 - A node that shares its `sip_addr` with another listens there, or at a wildcard: that is looked at when it starts.
+- `ops.listen` is an address of this host alone, or `ops.allow_remote` is true.
 ";
 
     const STORES: &str = "\
@@ -208,6 +214,7 @@ server offers it, and nobody looks at the certificate.
             page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
             rows(section, node::KEYS, "node", &mut page);
             rows(section, links::OWN_KEYS, "node", &mut page);
+            rows(section, ops::KEYS, "node", &mut page);
             rows(section, cluster::KEYS, "cluster", &mut page);
             rows(section, links::KEYS, "cluster", &mut page);
             rows(section, member::KEYS, "cluster", &mut page);
@@ -260,8 +267,9 @@ server offers it, and nobody looks at the certificate.
 
     #[test]
     fn every_section_has_its_place_on_the_page() {
-        let of_cluster = cluster::KEYS.iter().chain(links::KEYS);
-        let sections = of_cluster.map(|key| key.section).chain(node::KEYS.iter().map(|key| key.section));
+        let of_cluster = cluster::KEYS.iter().chain(links::KEYS).map(|key| key.section);
+        let of_node = node::KEYS.iter().chain(links::OWN_KEYS).chain(ops::KEYS).map(|key| key.section);
+        let sections = of_cluster.chain(of_node);
         for section in sections.chain([member::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
         }

@@ -196,9 +196,20 @@ impl Keeper {
         &self.statistics
     }
 
+    /// The same, for another thread.
+    pub(crate) fn shared_statistics(&self) -> Arc<Statistics> {
+        Arc::clone(&self.statistics)
+    }
+
     /// Has what the store says of this home compared with the bindings, and mended.
     pub(crate) fn reconcile(&self) {
-        self.wishes.send_modify(|wishes| wishes.reconciles += 1);
+        self.reconciler()();
+    }
+
+    /// What has that done, for another thread.
+    pub(crate) fn reconciler(&self) -> impl Fn() + Send + Sync + use<> {
+        let wishes = self.wishes.clone();
+        move || wishes.send_modify(|wishes| wishes.reconciles += 1)
     }
 
     /// For whoever learns of other nodes.

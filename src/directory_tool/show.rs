@@ -84,7 +84,7 @@ pub(super) async fn run(target: &Target, typed: &str, output: &mut Output) -> Re
 }
 
 /// The AoR that is meant, as a registrar writes it; otherwise what is wrong, and what would be right.
-fn canonical(typed: &str) -> Result<String, (&'static str, &'static str)> {
+pub(crate) fn canonical(typed: &str) -> Result<String, (&'static str, &'static str)> {
     const RIGHT: &str = "write alice@example.com, or sip:alice@example.com";
     let typed = typed.trim();
     let has_scheme = |scheme: &str| typed.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));

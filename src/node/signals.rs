@@ -2,14 +2,14 @@
 
 use crate::cli::Exit;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 use tracing::error;
 
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// To drain and stop; the signal's name.
+    /// To drain and stop; the signal's name, or who else asked.
     Stop(&'static str),
     /// To log a report of each shard.
     Report,
@@ -22,6 +22,7 @@ pub(super) enum Signal {
 /// The signals that this process handles from now on.
 pub(super) struct Signals {
     events: Receiver<Signal>,
+    sender: SyncSender<Signal>,
 }
 
 impl Signals {
@@ -30,6 +31,7 @@ impl Signals {
     pub(super) fn take() -> std::io::Result<Self> {
         let mut incoming = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2])?;
         let (sender, events) = mpsc::sync_channel(16);
+        let others = sender.clone();
         std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             let mut stopping = false;
             for signal in incoming.forever() {
@@ -58,7 +60,16 @@ impl Signals {
                 }
             }
         })?;
-        Ok(Self { events })
+        Ok(Self { events, sender: others })
+    }
+
+    /// What asks to stop as a signal does, from any thread and for the reason `name`.
+    pub(super) fn stopper(&self, name: &'static str) -> impl Fn() + Send + Sync + use<> {
+        let sender = self.sender.clone();
+        move || {
+            // A queue that is full has been asked for something already, or the node is stopping.
+            let _ = sender.try_send(Signal::Stop(name));
+        }
     }
 
     /// The next one, if it comes within `wait`.
