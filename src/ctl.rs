@@ -43,7 +43,7 @@ pub(crate) struct CtlArguments {
     #[arg(value_name = "COMMAND")]
     command: String,
     /// Its parameters: all in their order, or all as NAME=VALUE.
-    #[arg(value_name = "PARAMETER", allow_hyphen_values = true)]
+    #[arg(value_name = "PARAMETER")]
     parameters: Vec<String>,
 }
 

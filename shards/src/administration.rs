@@ -1,7 +1,7 @@
 //! The control plane's hold on all shards, for whoever asks and commands from a thread of its own.
 //!
 //! In: commands. Out: to which shard one belongs. Asking never waits; who asks bounds by itself how long it waits for the
-//! answer. It may outlive the shards: their queues then fill, and nobody answers.
+//! answer. It may outlive the shards, which then take no command.
 
 use crate::link::{Command, Control};
 use crate::mesh::Mesh;
@@ -16,7 +16,7 @@ pub struct Administration {
     owners: Arc<Owners>,
 }
 
-/// Too many commands wait at the shard already.
+/// Too many commands wait at the shard already, or it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
 

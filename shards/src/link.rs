@@ -173,9 +173,9 @@ impl Control {
         }
     }
 
-    /// Asks for something; `false` when too many ask.
+    /// Asks for something; `false` when too many ask, or the shard is to end.
     pub(crate) fn ask(&self, command: Command) -> bool {
-        self.commands.push(command).is_ok()
+        !self.is_stopping() && self.commands.push(command).is_ok()
     }
 
     /// Tells the shard whether the node is the active one of its home from now on.
@@ -222,5 +222,20 @@ impl Control {
     /// Whether the shard is to end.
     pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_commands_wait_and_no_more() {
+        let control = Control::new();
+        let ask = || control.ask(Command::Flush { reply: Reply::new(|_| {}) });
+        assert_eq!((0..1000).take_while(|_| ask()).count(), COMMANDS_COUNT_MAX);
+        assert!(control.take().is_some() && ask());
+        control.ask_stop();
+        assert!(control.take().is_some() && !ask(), "who ends takes none");
     }
 }

@@ -5,7 +5,7 @@ use super::{print, told};
 use crate::cli::Exit;
 use crate::show;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,8 @@ pub(super) fn run(client: &Client, is_json: bool) -> Exit {
         Err(error) => return told(client, COMMAND, &error),
     };
     let drain_s = first["Drain-Seconds"].as_u64().unwrap_or_default();
-    let process = first["PID"].as_u64().filter(|_| client.is_here()).map(|pid| PathBuf::from(format!("/proc/{pid}")));
     // A process of another host or container is not seen; the interface alone tells then.
-    let process = process.filter(|process| process.exists());
+    let process = first["PID"].as_u64().filter(|pid| client.is_here() && runs(*pid));
     let started = Instant::now();
     let end = started + Duration::from_secs(drain_s) + CLOSE_MAX;
     let mut open = first["Open-Transactions"].as_u64();
@@ -38,7 +37,7 @@ pub(super) fn run(client: &Client, is_json: bool) -> Exit {
                     tell(open, drain_s);
                 }
             }
-            Err(CallError::Away(_)) if process.as_ref().is_none_or(|process| !process.exists()) => break,
+            Err(CallError::Away(_)) if process.is_none_or(|pid| !runs(pid)) => break,
             // It may be too far with its end to answer.
             Err(_) => {}
         }
@@ -56,6 +55,13 @@ pub(super) fn run(client: &Client, is_json: bool) -> Exit {
         return print(&json!({ "State": "gone", "Seconds": seconds }), true);
     }
     print(&Value::from(format!("the node has gone after {seconds:.1} s")), false)
+}
+
+/// Whether there is such a process, and it has not ended.
+fn runs(pid: u64) -> bool {
+    // Its name may hold anything; the state stands behind it. A zombie only waits to be noticed by its parent.
+    let state = fs::read_to_string(format!("/proc/{pid}/stat"));
+    state.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X'])))
 }
 
 /// Progress goes to stderr: stdout has the result.

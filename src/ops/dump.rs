@@ -64,7 +64,8 @@ fn write_page(page: &Page, is_brief: bool, is_durable: bool, is_first: &mut bool
 
 /// One AoR with its contacts.
 pub(super) fn one_aor(aor: &str, page: &Page, is_durable: bool) -> Value {
-    let contacts = page.bindings().map(|binding| Contact::new(&binding, unix_s(), is_durable));
+    let now_s = unix_s();
+    let contacts = page.bindings().map(|binding| Contact::new(&binding, now_s, is_durable));
     let contacts: Vec<Value> = contacts.filter_map(|contact| serde_json::to_value(contact).ok()).collect();
     serde_json::json!({ "AOR": aor, "Contacts": contacts })
 }
@@ -74,6 +75,7 @@ fn write_json(value: &impl serde::Serialize, out: &mut Vec<u8>) {
     let _ = serde_json::to_writer(out, value);
 }
 
+/// Rounded up, as the end of a binding is.
 fn unix_s() -> u32 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis().div_ceil(1000) as u32)
 }

@@ -34,7 +34,7 @@ pub(super) fn add(registry: &mut Registry, started: Instant, started_at: SystemT
         let known = Arc::clone(&all);
         async move {
             if !arguments.has("command") {
-                return Ok(Answer::Value(known.iter().map(|signature| Value::from(signature.name)).collect()));
+                return Ok(Answer::Value(names(&known, |_| true)));
             }
             which(&known, &arguments.text("command")?)
         }
@@ -64,11 +64,17 @@ pub(super) fn add(registry: &mut Registry, started: Instant, started_at: SystemT
 
 fn which(known: &[&'static Signature], name: &str) -> Result<Answer, Fault> {
     if name.ends_with(':') {
-        let names: Vec<&str> = known.iter().map(|known| known.name).filter(|known| known.starts_with(name)).collect();
-        return if names.is_empty() { Err(unknown()) } else { Ok(Answer::Value(json!(names))) };
+        let names = names(known, |known| known.starts_with(name));
+        return if names == json!([]) { Err(unknown()) } else { Ok(Answer::Value(names)) };
     }
     let signature = known.iter().find(|signature| signature.is_called(name)).ok_or_else(unknown)?;
     Ok(Answer::Value(json!(signature.forms)))
+}
+
+/// The names of commands, old ones among them: opensips-cli takes no name that is not told here.
+fn names(known: &[&'static Signature], is_wanted: impl Fn(&str) -> bool) -> Value {
+    let names = known.iter().flat_map(|signature| [signature.name, signature.old_name]);
+    names.filter(|name| !name.is_empty() && is_wanted(name)).map(Value::from).collect()
 }
 
 fn unknown() -> Fault {
@@ -102,7 +108,7 @@ fn ps() -> Result<Value, Fault> {
 mod tests {
     use super::*;
 
-    fn names(answer: Answer) -> Value {
+    fn told(answer: Answer) -> Value {
         let Answer::Value(value) = answer else { panic!() };
         value
     }
@@ -110,8 +116,8 @@ mod tests {
     #[test]
     fn which_tells_modules_and_parameters() {
         let known: Vec<&Signature> = crate::ops::signatures().collect();
-        assert_eq!(names(which(&known, "ul_dump").unwrap()), json!([[], ["brief"]]));
-        let of_usrloc = names(which(&known, "usrloc:").unwrap());
+        assert_eq!(told(which(&known, "ul_dump").unwrap()), json!([[], ["brief"]]));
+        let of_usrloc = told(which(&known, "usrloc:").unwrap());
         assert!(of_usrloc.as_array().unwrap().contains(&json!("usrloc:show_contact")), "{of_usrloc}");
         for name in ["", "nothing", "nothing:"] {
             assert_eq!(which(&known, name).err().unwrap().code, 404, "{name}");

@@ -38,9 +38,11 @@ impl Shards {
             // Whoever asked may have given up.
             let _ = sender.send(answer);
         });
-        self.0
-            .ask(shard, command(reply))
-            .map_err(|_| Fault::server(format!("too many commands wait at shard {shard} already; ask again later")))?;
+        self.0.ask(shard, command(reply)).map_err(|_| {
+            Fault::server(format!(
+                "shard {shard} takes no command: too many wait there, or the node stops; ask again later"
+            ))
+        })?;
         match timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(Fault::server(format!("shard {shard} cannot say that it was done; look whether it was"))),
