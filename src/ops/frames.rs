@@ -2,7 +2,7 @@
 //!
 //! A command ends with its JSON, whether or not a line ends there: opensips-cli ends none. What is no command ends with
 //! its line. Several writers share the pipe, and the kernel keeps what one writes at once together (up to 4 KiB); so a
-//! command also ends where a line begins with a colon, since that is the next one's.
+//! command that is cut ends where a colon stands that JSON cannot have there, since that is the next one's.
 //!
 //! Bounds: a command has [`TEXT_BYTES_MAX`] bytes; of a longer one nothing is kept but that it was too long.
 
@@ -99,12 +99,17 @@ impl Frames {
 fn text_end(bytes: &[u8]) -> Option<usize> {
     let blank = bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     let (mut depth, mut is_text, mut is_escaped) = (0u32, false, false);
+    // The last byte that is not blank.
+    let mut last = b' ';
     for (at, &byte) in bytes.iter().enumerate().skip(blank) {
+        let before = if byte.is_ascii_whitespace() { last } else { std::mem::replace(&mut last, byte) };
         match byte {
             _ if std::mem::take(&mut is_escaped) => {}
             b'\\' if is_text => is_escaped = true,
             b'"' => is_text = !is_text,
-            b':' if at > 0 && bytes[at - 1] == b'\n' => return Some(at),
+            // In JSON a colon follows the end of a name, and no text has a line end.
+            b':' if is_text && bytes[at - 1] == b'\n' => return Some(at),
+            b':' if !is_text && before != b'"' => return Some(at),
             _ if is_text => {}
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
@@ -154,6 +159,9 @@ mod tests {
         assert_eq!(all(&[":r:{\"a\": \n", ":s:{}\n"]), pairs(&[("r", "{\"a\": \n"), ("s", "{}")]));
         assert_eq!(all(&[":r:nonsense\n:s:{}\n"]), pairs(&[("r", "nonsense"), ("s", "{}")]));
         assert_eq!(all(&[":r:{\"a\": "]), pairs(&[("r", "{\"a\": ")]));
+        assert_eq!(all(&[":r:{", ":s:{}"]), pairs(&[("r", "{"), ("s", "{}")]));
+        assert_eq!(all(&[":r:{\"a\n", ":s:{}"]), pairs(&[("r", "{\"a\n"), ("s", "{}")]));
+        assert_eq!(all(&[":r:{\"a\"\n : {\"b:\": 1}}"]), pairs(&[("r", "{\"a\"\n : {\"b:\": 1}}")]));
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub(crate) struct Daemon {
     seen: Vec<String>,
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
+    /// Where its management interface is, as the line `ready` says it; empty where it has none.
+    #[allow(dead_code, reason = "not every test that plays with a daemon manages it")]
+    pub(crate) management: String,
     /// Its own folder.
     folder: PathBuf,
 }
@@ -112,14 +115,25 @@ impl Daemon {
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let pid = child.id();
-        let mut daemon =
-            Self { child, pid, shards: *shards, log, seen: Vec::new(), udp: nowhere, tcp: nowhere, folder };
+        let mut daemon = Self {
+            child,
+            pid,
+            shards: *shards,
+            log,
+            seen: Vec::new(),
+            udp: nowhere,
+            tcp: nowhere,
+            management: String::new(),
+            folder,
+        };
         let ready = daemon.line("ready");
         let address = |transport: &str| {
             let (_, rest) = ready.split_once(transport).unwrap_or_else(|| panic!("no {transport} in {ready}"));
             rest.split([' ', '"']).next().unwrap().parse().unwrap()
         };
         (daemon.udp, daemon.tcp) = (address("udp:"), address("tcp:"));
+        let management = ready.split_once("\"management\":\"").and_then(|(_, rest)| rest.split('"').next());
+        daemon.management = management.unwrap_or_default().to_owned();
         daemon
     }
 
@@ -211,6 +225,12 @@ impl Daemon {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Waits until it has ended by itself; gives its exit code.
+    #[allow(dead_code, reason = "not every test that plays with a daemon lets it end")]
+    pub(crate) fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
 
     /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
