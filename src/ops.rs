@@ -78,8 +78,8 @@ pub(crate) struct Subjects {
 /// What the node is asked to do by itself.
 #[derive(Clone)]
 pub(crate) struct Wishes {
-    /// To drain and to stop, as on a signal.
-    pub(crate) stop: Arc<dyn Fn() + Send + Sync>,
+    /// To drain and to stop, as on a signal; `false` where that has to be asked again.
+    pub(crate) stop: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Seconds that a drain may take.
     pub(crate) drain_s: u32,
     /// To compare the directory with what is so; where there is one.

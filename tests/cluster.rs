@@ -211,6 +211,22 @@ fn a_row_that_is_wrong_is_refused_by_a_start_and_by_a_reload() {
 }
 
 #[test]
+fn a_reload_by_command_says_what_came_of_it() {
+    let table = Table::new(PAIR);
+    let file = format!("{}[ops]\nlisten = \"127.0.0.1:0\"\n", file(&table, &table.url, 1, "memory:"));
+    let mut daemon = node(&table.address(177), &file, None);
+    let reload = |daemon: &Daemon, name: &str| sipfed(&["ctl", "--url", &daemon.management, name]);
+    table.run("UPDATE clusterer SET sip_addr = NULL WHERE node_id = 3");
+    let (code, _, told) = reload(&daemon, "clusterer_reload");
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("Failed to reload (500)") && told.contains("node_id 3: sip_addr is empty"), "{told}");
+    table.run("UPDATE clusterer SET sip_addr = '10.0.0.180' WHERE node_id = 3");
+    assert_eq!(reload(&daemon, "clusterer:reload"), (0, "OK\n".to_owned(), String::new()));
+    assert!(daemon.line(READ_AGAIN).contains(&table.address(180)));
+    daemon.stop();
+}
+
+#[test]
 fn a_node_whose_table_has_become_wrong_starts_by_its_copy_and_tells_it_as_an_error() {
     let table = Table::new(PAIR);
     let (home, data) = (table.address(177), folder());

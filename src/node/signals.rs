@@ -63,13 +63,11 @@ impl Signals {
         Ok(Self { events, sender: others })
     }
 
-    /// What asks to stop as a signal does, from any thread and for the reason `name`.
-    pub(super) fn stopper(&self, name: &'static str) -> impl Fn() + Send + Sync + use<> {
+    /// What asks to stop as a signal does, from any thread and for the reason `name`; `false` where so much waits that it
+    /// has to be asked again.
+    pub(super) fn stopper(&self, name: &'static str) -> impl Fn() -> bool + Send + Sync + use<> {
         let sender = self.sender.clone();
-        move || {
-            // A queue that is full has been asked for something already, or the node is stopping.
-            let _ = sender.try_send(Signal::Stop(name));
-        }
+        move || sender.try_send(Signal::Stop(name)).is_ok()
     }
 
     /// The next one, if it comes within `wait`.

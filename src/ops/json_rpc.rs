@@ -23,7 +23,13 @@ pub(super) struct Call {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Bad {
     pub(super) id: Value,
-    pub(super) fault: Fault,
+    pub(super) fault: Box<Fault>,
+}
+
+impl Bad {
+    fn new(id: Value, fault: Fault) -> Self {
+        Self { id, fault: Box::new(fault) }
+    }
 }
 
 /// What a text holds.
@@ -35,7 +41,7 @@ pub(super) enum Text {
 
 /// Reads a text.
 pub(super) fn read(bytes: &[u8]) -> Text {
-    let bad = |fault| Text::One(Err(Bad { id: Value::Null, fault }));
+    let bad = |fault| Text::One(Err(Bad::new(Value::Null, fault)));
     match serde_json::from_slice(bytes) {
         Err(error) => bad(Fault::parse_error().with(error.to_string())),
         Ok(Value::Array(calls)) if calls.is_empty() => bad(Fault::invalid_request()),
@@ -49,15 +55,15 @@ pub(super) fn read(bytes: &[u8]) -> Text {
 
 fn call(value: Value) -> Result<Call, Bad> {
     let Value::Object(mut members) = value else {
-        return Err(Bad { id: Value::Null, fault: Fault::invalid_request() });
+        return Err(Bad::new(Value::Null, Fault::invalid_request()));
     };
     let id = members.remove("id");
     if id.as_ref().is_some_and(|id| !(id.is_string() || id.is_number() || id.is_null())) {
-        return Err(Bad { id: Value::Null, fault: Fault::invalid_request().with("id: a text or a number") });
+        return Err(Bad::new(Value::Null, Fault::invalid_request().with("id: a text or a number")));
     }
     match method_and_parameters(&mut members) {
         Ok((method, given)) => Ok(Call { id, method, given }),
-        Err(what) => Err(Bad { id: id.unwrap_or_default(), fault: Fault::invalid_request().with(what) }),
+        Err(what) => Err(Bad::new(id.unwrap_or_default(), Fault::invalid_request().with(what))),
     }
 }
 

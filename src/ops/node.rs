@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 pub(super) const COMMANDS: &[&Signature] = &[&DRAIN, &REPORT, &RECONCILE];
 
-/// Also what `sipfed ctl drain` calls.
 static DRAIN: Signature = Signature {
     name: "sipfed:drain",
     old_name: "drain",
@@ -50,7 +49,9 @@ pub(super) fn add(
             // Before the wish: a node without open transactions is gone at once.
             let reports = shards.reports().await?;
             let open: usize = reports.iter().map(|report| report.open_transactions).sum();
-            (wish.stop)();
+            if !(wish.stop)() {
+                return Err(Fault::server("the node is busy with what was asked of it before; ask again"));
+            }
             Ok(Answer::Value(json!({
                 "State": "draining",
                 "PID": std::process::id(),

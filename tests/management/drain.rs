@@ -45,8 +45,8 @@ fn a_drain_waits_for_what_is_open_and_the_command_for_the_node() {
     assert!(drain.try_wait().unwrap().is_none(), "the call is open");
     let (_, rest) = ringing.split_once("\r\n").unwrap();
     let busy = rest.replacen("To: <sip:alice@fed.example>", "To: <sip:alice@fed.example>;tag=3", 1);
-    let busy: String =
-        busy.lines().filter(|line| !line.starts_with("Max-Forwards")).map(|line| format!("{line}\r\n")).collect();
+    let busy: Vec<&str> = busy.split_inclusive("\r\n").filter(|line| !line.starts_with("Max-Forwards")).collect();
+    let busy = busy.concat();
     phone.send(format!("SIP/2.0 486 Busy Here\r\n{busy}").as_bytes());
     caller.wait_for("SIP/2.0 486 ");
 

@@ -56,7 +56,7 @@ fn a_dump_of_many_aors_has_each_of_them_and_hinders_nobody() {
     let missing = (0..AORS).find(|user| !distinct.contains(format!("u{user}@fed.example").as_str()));
     assert_eq!(missing, None);
 
-    let brief = call(&node, "usrloc:dump", json!(["1"]));
+    let brief = call(&node, "usrloc:dump", &json!(["1"]));
     assert!(aors(&brief).len() > AORS && brief["Domains"][0]["AORs"][0].get("Contacts").is_none());
     node.stop();
 }
@@ -82,7 +82,7 @@ fn whatever_phones_have_sent_is_told_as_json() {
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(aors(&answer["result"]).len(), answered);
     assert!(body.iter().all(|byte| *byte >= b' '), "what does not print is escaped");
-    let shown = call(&node, "ul_show_contact", json!(["location", "u0@fed.example"]));
+    let shown = call(&node, "ul_show_contact", &json!(["location", "u0@fed.example"]));
     let told = shown["Contacts"][0]["User-agent"].as_str().unwrap();
     assert_eq!(told, "\"q\\uote\" </script><script>\u{fffd}\u{fffd}");
     node.stop();
@@ -97,12 +97,12 @@ fn what_was_changed_by_hand_outlives_a_kill() {
     phones.register("alice", 1, b"");
     phones.register("carol", 1, b"");
     let bob = json!(["location", "bob@fed.example", "sip:bob@127.0.0.1:9", 600, "1", 0, 0, 0]);
-    assert_eq!(call(&node, "ul_add", bob), "OK");
-    assert_eq!(call(&node, "ul_rm", json!(["location", "sip:alice@FED.example"])), "OK");
-    let dump = call(&node, "ul_dump", json!([]));
+    assert_eq!(call(&node, "ul_add", &bob), "OK");
+    assert_eq!(call(&node, "ul_rm", &json!(["location", "sip:alice@FED.example"])), "OK");
+    let dump = call(&node, "ul_dump", &json!([]));
     node.kill();
     let node = start();
-    let restored = call(&node, "ul_dump", json!([]));
+    let restored = call(&node, "ul_dump", &json!([]));
     assert_eq!(aors(&restored).into_iter().collect::<BTreeSet<_>>(), ["bob@fed.example", "carol@fed.example"].into());
     let ids = |dump: &Value| {
         let aors = dump["Domains"][0]["AORs"].as_array().unwrap().clone();

@@ -76,7 +76,7 @@ fn commands_are_answered_with_or_without_a_line_end_and_however_they_are_cut() {
     assert_eq!(place.ask("r4", b":r4:{\"method\": \n:nobody:{")["error"]["code"], -32700);
     assert!(place.ask("r5", &whole("r5"))["result"]["Server"].is_string());
     assert_eq!(place.ask("r6", b":r6:\x00\xff nonsense\n")["error"]["code"], -32700);
-    let long = [b":r7:{\"method\":\"", &[b'x'; 200_000][..], b"\"}\n"].concat();
+    let long = [b":r7:{\"method\":\"", &vec![b'x'; 200_000][..], b"\"}\n"].concat();
     assert_eq!(place.ask("r7", &long)["error"]["code"], -32700);
     place.write(b"junk\n::::\n:../../x:{}\n::{\"method\":\"version\",\"id\":1}\n\n\n");
     assert!(place.ask("r8", &whole("r8"))["result"]["Server"].is_string());

@@ -51,12 +51,12 @@ fn parameters_of_wrong_types_and_values_are_refused() {
         json!({"aor": "a@b"}),
         json!(["a", "b", "c"]),
     ] {
-        assert_eq!(error(&node, "ul_rm", params.clone()).0, -32602, "{params}");
+        assert_eq!(error(&node, "ul_rm", &params).0, -32602, "{params}");
     }
     let add = |n: usize, value: Value| {
         let mut params = json!(["location", "a@fed.example", "sip:a@127.0.0.1", 60, "1", 0, 0, 0]);
         params[n] = value;
-        error(&node, "ul_add", params)
+        error(&node, "ul_add", &params)
     };
     for (n, value) in [
         (1, json!("a@b@c@fed.example")),
@@ -76,9 +76,9 @@ fn parameters_of_wrong_types_and_values_are_refused() {
         assert!([400, 403, -32602].contains(&code), "{value}: {code} {message}");
     }
     assert_eq!(add(1, json!("a@other.example")).0, 404);
-    assert_eq!(error(&node, "get_statistics", json!([["nothing"]])), (404, "Statistics Not Found".to_owned()));
-    assert_eq!(error(&node, "get_statistics", json!(["usrloc:"])).0, -32602);
-    assert_eq!(call(&node, "get_statistics", json!([["registered_users"]])), json!({ "usrloc:registered_users": 0 }));
+    assert_eq!(error(&node, "get_statistics", &json!([["nothing"]])), (404, "Statistics Not Found".to_owned()));
+    assert_eq!(error(&node, "get_statistics", &json!(["usrloc:"])).0, -32602);
+    assert_eq!(call(&node, "get_statistics", &json!([["registered_users"]])), json!({ "usrloc:registered_users": 0 }));
     node.stop();
 }
 
@@ -105,7 +105,7 @@ fn requests_that_carry_no_text_are_refused() {
     for length in ["-1", "18446744073709551616", "1, 2"] {
         assert_eq!(status(&format!("POST /mi HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{{}}")), Some(400));
     }
-    call(&node, "version", json!([]));
+    call(&node, "version", &json!([]));
     node.stop();
 }
 

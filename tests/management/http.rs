@@ -105,7 +105,7 @@ pub(crate) fn answer(node: &Daemon, text: &[u8]) -> Value {
 }
 
 /// The result of a command.
-pub(crate) fn call(node: &Daemon, method: &str, params: Value) -> Value {
+pub(crate) fn call(node: &Daemon, method: &str, params: &Value) -> Value {
     let call = json!({ "jsonrpc": "2.0", "id": "1", "method": method, "params": params });
     let mut answer = answer(node, call.to_string().as_bytes());
     assert_eq!((&answer["jsonrpc"], &answer["id"]), (&json!("2.0"), &json!("1")), "{answer}");
@@ -114,7 +114,7 @@ pub(crate) fn call(node: &Daemon, method: &str, params: Value) -> Value {
 }
 
 /// The error that a command ends with: code and message.
-pub(crate) fn error(node: &Daemon, method: &str, params: Value) -> (i64, String) {
+pub(crate) fn error(node: &Daemon, method: &str, params: &Value) -> (i64, String) {
     let call = json!({ "jsonrpc": "2.0", "id": "1", "method": method, "params": params });
     let answer = answer(node, call.to_string().as_bytes());
     let error = &answer["error"];

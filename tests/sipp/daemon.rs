@@ -133,7 +133,7 @@ impl Daemon {
         };
         (daemon.udp, daemon.tcp) = (address("udp:"), address("tcp:"));
         let management = ready.split_once("\"management\":\"").and_then(|(_, rest)| rest.split('"').next());
-        daemon.management = management.unwrap_or_default().to_owned();
+        management.unwrap_or_default().clone_into(&mut daemon.management);
         daemon
     }
 
