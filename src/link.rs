@@ -40,7 +40,8 @@ pub(crate) use frame::Versions;
 pub(crate) use greeting::VERSIONS;
 pub(crate) use links::{LinkEvent, Links, NotSent};
 pub(crate) use security::{Security, SecurityError};
-pub(crate) use snapshot::LinkStates;
+pub(crate) use snapshot::{LinkReport, LinkStates};
+pub(crate) use state::State;
 
 use crate::cluster::Topology;
 use crate::config::SipAddress;
@@ -133,7 +134,7 @@ impl LinkThread {
         Ok(Self { states, wishes, thread: Some(thread) })
     }
 
-    pub(crate) fn states(&self) -> &LinkStates {
+    pub(crate) fn states(&self) -> &Arc<LinkStates> {
         &self.states
     }
 

@@ -13,15 +13,15 @@ mod signals;
 mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
-use crate::cluster::{Id, Reloader};
+use crate::cluster::{Id, Reloader, Topology};
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::link::{LinkStates, LinkThread};
 use crate::log::{self, NamedCounts};
-use crate::ops::{self, Ops, Shards, Subjects, Wishes};
+use crate::ops::{self, Cluster, Ops, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
-use crate::replication::{ReplicationStatistics, Standing};
+use crate::replication::Standing;
 use crate::show;
 use membership::Member;
 use replicate::Replication;
@@ -98,6 +98,13 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
         is_durable: config.node.durability.is_some(),
         directory: keeper.map(Keeper::shared_statistics),
         reload: running.reloader.as_ref().map(Reloader::handle),
+        cluster: running.nodes.as_ref().map(|nodes| Cluster {
+            nodes: nodes.clone(),
+            links: running.links.as_ref().map(|links| Arc::clone(links.states())),
+            ownership: running.ownership.as_ref().map(Ownership::commander),
+            replication: running.replication.as_ref().map(Replication::statistics),
+            compare: running.replication.as_ref().map(Replication::comparer),
+        }),
         wishes,
     });
     let ops = Ops::start(&config.node.ops, registry);
@@ -110,8 +117,10 @@ struct Running {
     ownership: Option<Ownership>,
     keeper: Option<Keeper>,
     links: Option<LinkThread>,
-    replication: Option<Arc<ReplicationStatistics>>,
+    replication: Option<Replication>,
     reloader: Option<Reloader>,
+    /// Those of the cluster, where there is one.
+    nodes: Option<tokio::sync::watch::Receiver<Topology>>,
 }
 
 fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Member>) -> Result<Running, Exit> {
@@ -156,26 +165,24 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
         None => Ok(None),
     };
     let links = links.map_err(|error| failed(config, "this node cannot listen at its url for others", &error))?;
-    let reloader = match member {
+    let settled = member.map(|member| {
         // The data directory is there by now.
-        Some(member) => member.settle(
-            shards(),
-            links.as_ref().map(LinkThread::topology_sender),
-            replication.as_ref().map(Replication::backups),
-        ),
-        None => Ok(None),
-    };
-    let reloader = reloader.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
-    let replication = replication.as_ref().map(Replication::statistics);
-    Ok(Running { plane, ownership, keeper, links, replication, reloader })
+        let (links, backups) =
+            (links.as_ref().map(LinkThread::topology_sender), replication.as_ref().map(Replication::backups));
+        member.settle(shards(), links, backups)
+    });
+    let settled = settled.transpose();
+    let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
+    let (reloader, nodes) = settled.unzip();
+    Ok(Running { plane, ownership, keeper, links, replication, reloader: reloader.flatten(), nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
 fn stop(running: Running) {
-    let Running { plane, ownership, keeper, links, replication, reloader } = running;
+    let Running { plane, ownership, keeper, links, replication, reloader, .. } = running;
     drop(reloader);
     if let Some(replication) = replication
-        && !replication.settles_within(HAND_OVER_MAX)
+        && !replication.statistics().settles_within(HAND_OVER_MAX)
     {
         warn!("not every backup has acknowledged everything");
     }
@@ -400,7 +407,7 @@ fn log_reports(running: &Running) {
         log_links(links.states());
     }
     if let Some(replication) = replication {
-        log_replication(&replication.standing());
+        log_replication(&replication.statistics().standing());
     }
     for report in plane.report(REPORT_TIMEOUT) {
         log_report("report", &report);

@@ -3,7 +3,7 @@
 //! # Contract
 //! In: JSON-RPC 2.0 over HTTP ([`http`]) and over a named pipe ([`fifo`]), as OpenSIPS's mi_http and mi_fifo take it. Out:
 //! answers in OpenSIPS's shapes. What a command does is written down where its subject is: [`usrloc`], [`statistics`],
-//! [`clusterer`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
+//! [`clusterer`], [`nathelper`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
 //!
 //! Owned by the node, which starts it last and stops it last, so that it tells how a drain goes on. Nothing on this thread
 //! blocks, and nothing of it stands in the path of a message: shards are asked by commands of bounded work ([`shards`]).
@@ -13,6 +13,7 @@
 //! [`SILENCE_MAX`] is given up.
 
 mod answer;
+mod cluster;
 mod clusterer;
 mod contact;
 mod dispatch;
@@ -22,6 +23,7 @@ mod frames;
 mod http;
 mod impatient;
 mod json_rpc;
+mod nathelper;
 mod node;
 mod parameters;
 mod process;
@@ -30,6 +32,7 @@ mod shards;
 mod statistics;
 mod usrloc;
 
+pub(crate) use cluster::Cluster;
 pub(crate) use parameters::Signature;
 pub(crate) use registry::Registry;
 pub(crate) use shards::Shards;
@@ -72,6 +75,8 @@ pub(crate) struct Subjects {
     pub(crate) directory: Option<Arc<Statistics>>,
     /// Where the nodes of the cluster stand in a database.
     pub(crate) reload: Option<Reload>,
+    /// Of the cluster, where the node is in one.
+    pub(crate) cluster: Option<Cluster>,
     pub(crate) wishes: Wishes,
 }
 
@@ -115,18 +120,26 @@ pub(crate) struct Ops {
 
 /// Every command that a node of this version may have, for who asks one.
 pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
-    let rooms = [process::COMMANDS, usrloc::COMMANDS, statistics::COMMANDS, clusterer::COMMANDS, node::COMMANDS];
+    let rooms = [
+        process::COMMANDS,
+        usrloc::COMMANDS,
+        statistics::COMMANDS,
+        clusterer::COMMANDS,
+        nathelper::COMMANDS,
+        node::COMMANDS,
+    ];
     rooms.into_iter().flatten().copied()
 }
 
 /// A registry with the commands of this room.
 pub(crate) fn registry(subjects: Subjects) -> Registry {
-    let Subjects { shards, registrar, is_durable, directory, reload, wishes } = subjects;
+    let Subjects { shards, registrar, is_durable, directory, reload, cluster, wishes } = subjects;
     let mut registry = Registry::default();
-    usrloc::add(&mut registry, &shards, is_durable);
-    statistics::add(&mut registry, &shards, &registrar, directory.as_ref());
-    clusterer::add(&mut registry, reload);
-    node::add(&mut registry, &shards, directory.as_ref(), &wishes);
+    usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
+    statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
+    clusterer::add(&mut registry, reload, cluster.as_ref());
+    nathelper::add(&mut registry, cluster.as_ref());
+    node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);
     registry
 }
 

@@ -163,6 +163,7 @@ async fn changed<T>(said: &mut Option<watch::Receiver<T>>) {
     }
 }
 
+#[derive(Debug)]
 enum Request {
     Command { is_active: bool, done: oneshot::Sender<Status> },
     Claim(Claim),
@@ -219,19 +220,37 @@ impl Ownership {
         *self.status.borrow()
     }
 
-    /// Somebody wants the node to be active or passive, as by `nh_enable_ping` or a sharing tag. Gives where the node stands
-    /// after that: where the address decides, a command is recorded and changes nothing. `None` while the node stops.
-    #[allow(dead_code, reason = "for the commands of the management interface")]
-    pub(crate) async fn set_active(&self, is_active: bool) -> Option<Status> {
-        let (done, is_done) = oneshot::channel();
-        self.requests.send(Request::Command { is_active, done }).await.ok()?;
-        is_done.await.ok()
+    /// For whoever has commands from people and scripts.
+    pub(crate) fn commander(&self) -> Commander {
+        Commander { requests: self.requests.clone(), status: self.status.clone() }
     }
 
     /// For whoever hears what nodes with the same home say they are, over links on which they are known to be those nodes.
     pub(crate) fn claims(&self) -> impl Fn(Claim) + Send + use<> {
         let requests = self.requests.clone();
         move |claim| _ = requests.try_send(Request::Claim(claim))
+    }
+}
+
+/// Takes commands to the thread, from any other.
+#[derive(Clone, Debug)]
+pub(crate) struct Commander {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Status>,
+}
+
+impl Commander {
+    /// Where the node stands.
+    pub(crate) fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Somebody wants the node to be active or passive, as by `nh_enable_ping` or a sharing tag. Gives where the node stands
+    /// after that: where the address decides, a command is recorded and changes nothing. `None` while the node stops.
+    pub(crate) async fn set_active(&self, is_active: bool) -> Option<Status> {
+        let (done, is_done) = oneshot::channel();
+        self.requests.send(Request::Command { is_active, done }).await.ok()?;
+        is_done.await.ok()
     }
 }
 
@@ -426,7 +445,7 @@ mod tests {
             let (ownership, applied) = start(Mode::Address, "127.0.0.1", &folder);
             assert_eq!(*applied.lock().unwrap(), [role(true, term)]);
             // A command is answered and changes nothing.
-            let status = ownership.set_active(false).await.unwrap();
+            let status = ownership.commander().set_active(false).await.unwrap();
             assert_eq!((status.role, status.commanded), (role(true, term), Some(false)));
             assert!(status.is_kept && status.has_address == Some(true));
             let kept = kept::find(&folder).unwrap().unwrap();
@@ -441,12 +460,12 @@ mod tests {
         let (ownership, applied) = start(Mode::Command, "198.51.100.1", &folder);
         let mut task = ownership.follow();
         assert_eq!(task.role(), role(false, 0));
-        assert_eq!(ownership.set_active(true).await.unwrap().role, role(true, 1));
+        assert_eq!(ownership.commander().set_active(true).await.unwrap().role, role(true, 1));
         assert_eq!(task.changed().await, role(true, 1));
         ownership.claims()(Claim { node: Id::new(2).unwrap(), term: 4, is_active: true });
         assert_eq!(task.changed().await, role(false, 4));
         assert_eq!(ownership.status().split_brains, 1);
-        assert_eq!(ownership.set_active(true).await.unwrap().role, role(true, 5));
+        assert_eq!(ownership.commander().set_active(true).await.unwrap().role, role(true, 5));
         assert_eq!(*applied.lock().unwrap(), [role(false, 0), role(true, 1), role(false, 4), role(true, 5)]);
         drop(ownership);
         let (_again, applied) = start(Mode::Command, "198.51.100.1", &folder);

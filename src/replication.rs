@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// The channel of the links that is this room's.
 const CHANNEL: u8 = 1;
@@ -43,6 +43,9 @@ const REPORTS_PER_ROUND_MAX: usize = 1024;
 /// What shards ring when they have something for this room.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReplicaBell(Arc<Notify>);
+
+/// How often somebody has wanted a comparison now.
+pub(crate) type Comparisons = watch::Receiver<u64>;
 
 impl ReplicaBell {
     /// For the shards.
@@ -67,6 +70,7 @@ pub(crate) struct ReplicationSetup {
     /// Takes what other nodes claim.
     pub(crate) claims: Box<dyn Fn(Claim) + Send>,
     pub(crate) statistics: Arc<ReplicationStatistics>,
+    pub(crate) comparisons: Comparisons,
     pub(crate) is_whole: watch::Sender<bool>,
     /// Whether registrations wait for a backup, which is told where it has to be given up.
     pub(crate) is_sync: bool,
@@ -75,6 +79,7 @@ pub(crate) struct ReplicationSetup {
 /// Lives for as long as the links do.
 pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: mpsc::Receiver<LinkEvent>) {
     let (mut backups, mut role, bell) = (setup.backups.clone(), setup.role.clone(), setup.bell.clone());
+    let mut comparisons = setup.comparisons.clone();
     let mut mover = Mover::new(setup, links);
     mover.set_role(&mut role);
     let mut ticks = interval(Duration::from_millis(Replicator::INTERVAL_MS));
@@ -93,6 +98,10 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
                 mover.tell_standing();
             }
             _ = role.changed() => mover.set_role(&mut role),
+            changed = comparisons.changed() => if changed.is_ok() {
+                let nodes = mover.replicator.compare_now();
+                info!(nodes, "what is held here is compared with what backups hold, as was asked");
+            },
             changed = backups.changed() => if changed.is_ok() {
                 let nodes: Vec<u16> = backups.borrow_and_update().iter().map(|id| id.get()).collect();
                 let now = mover.now();
@@ -262,6 +271,10 @@ impl Mover {
                     bindings, "a comparison with a backup found bindings that were missing here; they are mended"
                 );
             }
+            News::Unreadable(node) => error!(
+                node,
+                "a backup has sent what this release cannot read: bring both to the same release; until then this node lacks it"
+            ),
             News::Lagging(node) => warn!(node, "a backup does not keep up"),
             News::CaughtUp(node) => info!(node, "a backup keeps up again"),
             News::Claim { node, state } => {

@@ -169,3 +169,59 @@ fn with_sync_a_registration_waits_for_a_backup_that_hangs_only_so_long() {
     one.stop();
     two.stop();
 }
+
+/// A command of the management interface of a node, with its parameters; what it answers.
+fn command(host: &Host, words: &[&str]) -> String {
+    let mut ctl = host.command(env!("CARGO_BIN_EXE_sipfed"));
+    let output = ctl.args(["ctl", "--url", "http://127.0.0.1:8888/mi", "--json"]).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().split_whitespace().collect()
+}
+
+#[test]
+fn commands_tell_how_a_pair_stands_and_say_who_is_active() {
+    if !network::is_possible("commands_tell_how_a_pair_stands_and_say_who_is_active") {
+        return;
+    }
+    let network = Network::new();
+    let keys = format!("{SECRET}ownership = \"command\"\n");
+    let pair = Pair::new(&network, [1, 2], network::address(100), &keys, "[ops]\nlisten = \"127.0.0.1:8888\"\n");
+    let (mut one, mut two) = (pair.start(0), pair.start(1));
+    let hosts = pair.members.each_ref().map(|member| member.host.clone());
+    for (node, other) in [(&mut one, 2), (&mut two, 1)] {
+        node.line(WHOLE);
+        wait_for_backup(node, "they are equal", |report| is_equal(report) && report.count("node") == other);
+    }
+    let list = command(&hosts[0], &["clusterer:list"]);
+    assert_eq!(
+        list,
+        "{\"Clusters\":[{\"cluster_id\":1,\"Nodes\":[{\"node_id\":2,\"db_id\":-1,\"url\":\"bin:10.77.0.2\",\"link_state\":\"Up\",\
+         \"state\":\"enabled\",\"next_hop\":\"2\",\"description\":\"none\"}]}]}"
+    );
+    let topology = command(&hosts[1], &["clusterer_list_topology"]);
+    assert!(topology.contains("{\"node_id\":2,\"Neighbours\":[1]}"), "{topology}");
+    let capability = "{\"name\":\"usrloc-contact-repl\",\"state\":\"Ok\",\"enabled\":\"yes\"}";
+    assert!(command(&hosts[1], &["clusterer:list_cap"]).contains(capability));
+    let statistics = command(&hosts[0], &["get_statistics", "replication:", "clusterer:"]);
+    for value in ["\"replication:is_whole\":1", "\"replication:divergence\":0", "\"clusterer:nodes_up\":1"] {
+        assert!(statistics.contains(value), "{statistics}");
+    }
+    // Nobody is active before somebody says so.
+    let tag = |state| format!("[{{\"Tag\":\"home\",\"Cluster\":1,\"State\":\"{state}\"}}]");
+    for host in &hosts {
+        assert_eq!(command(host, &["clusterer_list_shtags"]), tag("backup"));
+        assert_eq!(command(host, &["nh_enable_ping"]), "{\"Status\":0}");
+    }
+    assert_eq!(command(&hosts[0], &["nh_enable_ping", "1"]), "\"OK\"");
+    one.line(ACTIVE);
+    assert_eq!(command(&hosts[0], &["clusterer_list_shtags"]), tag("active"));
+    // The one who says so last is; the other one hears of it.
+    assert_eq!(command(&hosts[1], &["clusterer_shtag_set_active", "home/1"]), "\"OK\"");
+    two.line(ACTIVE);
+    one.line("this node is passive");
+    assert_eq!(command(&hosts[0], &["nh_enable_ping"]), "{\"Status\":0}");
+    assert_eq!(command(&hosts[0], &["ul_cluster_sync"]), "\"OK\"");
+    one.line("what is held here is compared with what backups hold, as was asked");
+    one.stop();
+    two.stop();
+}

@@ -53,6 +53,7 @@ impl Reloader {
         peers: Option<PeersSender>,
         links: Option<TopologySender>,
         backups: Option<watch::Sender<Vec<Id>>>,
+        nodes: watch::Sender<Topology>,
     ) -> io::Result<Self> {
         let (asked, asking) = mpsc::sync_channel::<Option<Tell>>(ASKED_COUNT_MAX);
         let (home, url, had_twin) = (topology.home(), topology.current().url, topology.has_twin());
@@ -87,6 +88,7 @@ impl Reloader {
                         warn!(running, written, "the url of this node has changed: restart it to take it over");
                     }
                 }
+                nodes.send_replace(known.clone());
                 if let Some(backups) = &backups {
                     backups.send_replace(known.backups(known.current()).map(|node| node.id).collect());
                 }

@@ -177,7 +177,7 @@ impl Member {
         peers: Option<PeersSender>,
         links: Option<TopologySender>,
         backups: Option<watch::Sender<Vec<Id>>>,
-    ) -> io::Result<Option<Reloader>> {
+    ) -> io::Result<(Option<Reloader>, watch::Receiver<Topology>)> {
         let Self { provisioning, topology, is_fresh, .. } = self;
         let texts = |homes: &[SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
         info!(
@@ -189,11 +189,14 @@ impl Member {
         if is_fresh {
             provisioning.keep_or_warn(&topology);
         }
-        if provisioning.is_a_table() {
-            Reloader::start(provisioning, topology, peers, links, backups).map(Some)
+        let nodes = watch::Sender::new(topology.clone());
+        let follow = nodes.subscribe();
+        let reloader = if provisioning.is_a_table() {
+            Some(Reloader::start(provisioning, topology, peers, links, backups, nodes)?)
         } else {
-            Ok(None)
-        }
+            None
+        };
+        Ok((reloader, follow))
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Replication {
     backups: watch::Sender<Vec<Id>>,
     is_whole: watch::Sender<bool>,
     statistics: Arc<ReplicationStatistics>,
+    comparisons: watch::Sender<u64>,
 }
 
 impl Replication {
@@ -36,6 +37,7 @@ impl Replication {
             backups: watch::Sender::new(topology.backups(current).map(|node| node.id).collect()),
             is_whole: watch::Sender::new(false),
             statistics: Arc::default(),
+            comparisons: watch::Sender::new(0),
         }))
     }
 
@@ -53,6 +55,12 @@ impl Replication {
     /// For whoever learns of other backups.
     pub(super) fn backups(&self) -> watch::Sender<Vec<Id>> {
         self.backups.clone()
+    }
+
+    /// For whoever wants a comparison now.
+    pub(super) fn comparer(&self) -> Arc<dyn Fn() + Send + Sync> {
+        let comparisons = self.comparisons.clone();
+        Arc::new(move || comparisons.send_modify(|count| *count += 1))
     }
 
     /// How it stands.
@@ -89,6 +97,7 @@ impl Replication {
             role,
             claims: Box::new(ownership.claims()),
             statistics: self.statistics(),
+            comparisons: self.comparisons.subscribe(),
             is_whole: self.is_whole.clone(),
             is_sync: replication.is_sync,
         }))

@@ -2,6 +2,7 @@
 
 use super::Wishes;
 use super::answer::{Answer, Fault};
+use super::cluster::Cluster;
 use super::parameters::Signature;
 use super::registry::Registry;
 use super::shards::Shards;
@@ -25,7 +26,7 @@ static REPORT: Signature = Signature {
     old_name: "report",
     forms: &[&[]],
     list: "",
-    what: "Every counter of every shard, and how far the directory is.",
+    what: "Every counter of every shard, how far the directory is, and how the cluster stands.",
 };
 static RECONCILE: Signature = Signature {
     name: "sipfed:reconcile",
@@ -40,6 +41,7 @@ pub(super) fn add(
     registry: &mut Registry,
     shards: &Shards,
     directory: Option<&Arc<directory::Statistics>>,
+    cluster: Option<&Cluster>,
     wishes: &Wishes,
 ) {
     let (all, wish) = (shards.clone(), wishes.clone());
@@ -60,9 +62,9 @@ pub(super) fn add(
             })))
         }
     });
-    let (all, directory) = (shards.clone(), directory.cloned());
+    let (all, directory, cluster) = (shards.clone(), directory.cloned(), cluster.cloned());
     registry.add(&REPORT, move |_| {
-        let (shards, directory) = (all.clone(), directory.clone());
+        let (shards, directory, cluster) = (all.clone(), directory.clone(), cluster.clone());
         async move {
             let shards: Vec<Value> = shards.reports().await?.iter().map(shard).collect();
             let mut report = json!({ "Shards": shards });
@@ -74,6 +76,9 @@ pub(super) fn add(
                     "lag_ms": lag.oldest.as_millis() as u64,
                     "counters": counts(directory.counts().into_iter()),
                 });
+            }
+            if let Some(cluster) = cluster {
+                report["Cluster"] = cluster.report();
             }
             Ok(Answer::Value(report))
         }

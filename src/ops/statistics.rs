@@ -1,15 +1,17 @@
 //! What is counted, under OpenSIPS's names where it counts the same, and under the node's own.
 //!
-//! Groups: `usrloc` and `registrar` as OpenSIPS has them; `sipfed`, all counters of the shards added up; `directory`, where
-//! there is one. A statistic is named with its group or without; a group is named with a colon behind it.
+//! Groups: `usrloc` and `registrar` as OpenSIPS has them; `sipfed`, all counters of the shards added up; `directory`,
+//! `clusterer` and `replication`, where there is one. A statistic is named with its group or without; a group is named with a colon behind it.
 
 use super::answer::{Answer, Fault};
+use super::cluster::Cluster;
 use super::parameters::Signature;
 use super::registry::Registry;
 use super::shards::Shards;
 use crate::directory;
 use serde_json::{Map, Value};
 use sipfed_proto::Counters;
+use sipfed_proto::replica::session::BackupReport;
 use sipfed_proto::settings::RegistrarSettings;
 use sipfed_shards::ShardReport;
 use std::sync::Arc;
@@ -47,12 +49,21 @@ pub(super) fn add(
     shards: &Shards,
     registrar: &RegistrarSettings,
     directory: Option<&Arc<directory::Statistics>>,
+    cluster: Option<&Cluster>,
 ) {
     let gather = {
-        let (shards, registrar, directory) = (shards.clone(), registrar.clone(), directory.cloned());
+        let (shards, registrar) = (shards.clone(), registrar.clone());
+        let (directory, cluster) = (directory.cloned(), cluster.cloned());
         move || {
-            let (shards, registrar, directory) = (shards.clone(), registrar.clone(), directory.clone());
-            async move { Ok::<_, Fault>(statistics(&shards.reports().await?, &registrar, directory.as_deref())) }
+            let (shards, registrar) = (shards.clone(), registrar.clone());
+            let (directory, cluster) = (directory.clone(), cluster.clone());
+            async move {
+                let mut all = statistics(&shards.reports().await?, &registrar, directory.as_deref());
+                if let Some(cluster) = cluster {
+                    all.extend(of_cluster(&cluster));
+                }
+                Ok::<_, Fault>(all)
+            }
         }
     };
     let all = gather.clone();
@@ -125,6 +136,29 @@ fn statistics(
         all.push(gauge("directory", "pending", lag.pending));
         all.push(gauge("directory", "lag_ms", lag.oldest.as_millis() as u64));
         all.extend(directory.counts().into_iter().map(|(name, value)| count("directory", name, value)));
+    }
+    all
+}
+
+fn of_cluster(cluster: &Cluster) -> Vec<Statistic> {
+    let gauge = |group, name, value: usize| Statistic { group, name, is_incremental: false, value: value as u64 };
+    let (links, up) = (cluster.reports(), cluster.neighbours().len());
+    let mut all = vec![
+        gauge("clusterer", "nodes", links.len()),
+        gauge("clusterer", "nodes_up", up),
+        gauge("clusterer", "nodes_down", links.len() - up),
+        gauge("clusterer", "is_active", cluster.role().is_active.into()),
+    ];
+    if let Some(standing) = cluster.standing() {
+        let sum = |of: fn(&BackupReport) -> usize| standing.backups.iter().map(of).sum();
+        all.extend([
+            gauge("replication", "is_whole", standing.own.is_whole.into()),
+            gauge("replication", "is_backed_up", standing.is_backed_up.into()),
+            gauge("replication", "lag_parts", sum(|backup| backup.lag_parts as usize)),
+            gauge("replication", "lag_bytes", sum(|backup| backup.lag_bytes)),
+            gauge("replication", "divergence", sum(|backup| backup.divergence as usize)),
+            gauge("replication", "leaves_left", sum(|backup| backup.leaves_left)),
+        ]);
     }
     all
 }

@@ -4,6 +4,7 @@
 //! `sip:` before it.
 
 use super::answer::{Answer, Fault};
+use super::cluster::Cluster;
 use super::contact;
 use super::dump::{self, TABLE};
 use super::parameters::{Arguments, Signature};
@@ -13,7 +14,7 @@ use crate::directory_tool;
 use sipfed_proto::{Ended, limits};
 use sipfed_shards::{Command, OwnedBinding};
 
-pub(super) const COMMANDS: &[&Signature] = &[&DUMP, &SHOW_CONTACT, &RM, &RM_CONTACT, &ADD, &FLUSH];
+pub(super) const COMMANDS: &[&Signature] = &[&DUMP, &SHOW_CONTACT, &RM, &RM_CONTACT, &ADD, &FLUSH, &CLUSTER_SYNC];
 
 static DUMP: Signature = Signature {
     name: "usrloc:dump",
@@ -58,8 +59,17 @@ static FLUSH: Signature = Signature {
     what: "Answers when all that was changed before is as durable as it ever will be.",
 };
 
+static CLUSTER_SYNC: Signature = Signature {
+    name: "usrloc:cluster_sync",
+    old_name: "ul_cluster_sync",
+    forms: &[&[]],
+    list: "",
+    what: "Begins to compare what is held here with what backups hold, and to fetch what is missing.",
+};
+
 /// Adds the commands of this file.
-pub(super) fn add(registry: &mut Registry, shards: &Shards, is_durable: bool) {
+pub(super) fn add(registry: &mut Registry, shards: &Shards, is_durable: bool, cluster: Option<&Cluster>) {
+    add_sync(registry, cluster);
     let all = shards.clone();
     registry.add(&DUMP, move |arguments| {
         let shards = all.clone();
@@ -174,4 +184,19 @@ fn binding(arguments: &Arguments) -> Result<OwnedBinding, Fault> {
         Fault::bad_value("methods: write the sum of OpenSIPS's numbers of methods, such as 1 for INVITE; 0 for all")
     })?;
     Ok(OwnedBinding { aor: aor.into_bytes().into(), contact: contact.into_bytes().into(), expires_s, q_milli, methods })
+}
+
+fn add_sync(registry: &mut Registry, cluster: Option<&Cluster>) {
+    let compare = cluster.and_then(|cluster| cluster.compare.clone());
+    registry.add(&CLUSTER_SYNC, move |_| {
+        let compare = compare.clone();
+        async move {
+            let Some(compare) = compare else {
+                let what = "this node has no backup that it is linked with";
+                return Err(Fault::new(400, "Clustering not enabled").with(what));
+            };
+            compare();
+            Ok(Answer::ok())
+        }
+    });
 }

@@ -21,6 +21,7 @@
 //! | 9 | leaf done | shard (1), round (8), leaf (2), bindings (4) |
 //! | 10 | synced | shard (1), round (8) |
 //! | 11 | state | state (9) |
+//! | 12 | compare | |
 //!
 //! A state is: flags (1; bit 0: knows all, bit 1: active), term (8).
 
@@ -132,6 +133,8 @@ pub enum Frame<'a> {
     },
     /// What the sender says of itself has changed.
     State(State),
+    /// The sender wants to compare what it holds with what the receiver does, now.
+    Compare,
 }
 
 /// Bytes that are no frame.
@@ -204,6 +207,7 @@ impl Frame<'_> {
                 out.push(11);
                 write_state(&mut out, *state);
             }
+            Self::Compare => out.push(12),
         }
         out
     }
@@ -247,6 +251,7 @@ impl<'a> Frame<'a> {
             }
             10 => Self::Synced { shard: rest.shard()?, round: rest.long()? },
             11 => Self::State(rest.state()?),
+            12 => Self::Compare,
             _ => return Err(BadFrame("is of a kind that this version does not know")),
         };
         if rest.0.is_empty() { Ok(frame) } else { Err(BadFrame("is longer than its kind")) }
@@ -339,6 +344,7 @@ mod tests {
             Frame::LeafDone { shard: 1, round: 9, leaf: 2, count: 3 },
             Frame::Synced { shard: 1, round: 9 },
             Frame::State(State { is_whole: false, is_active: true, term: 1 }),
+            Frame::Compare,
         ]
     }
 
@@ -369,7 +375,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..13) {
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..14) {
             let bytes = [vec![kind], bytes].concat();
             if let Ok(frame) = Frame::read(&bytes) {
                 // Unused bits of flags are not kept.
@@ -379,7 +385,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_cut_or_longer_is_refused_or_another_frame(at in 0usize..12, end in 0usize..40) {
+        fn what_is_cut_or_longer_is_refused_or_another_frame(at in 0usize..13, end in 0usize..40) {
             let whole = frames().swap_remove(at);
             let bytes = whole.write();
             if let Some(cut) = bytes.get(..end).filter(|cut| cut.len() < bytes.len()) {

@@ -106,6 +106,8 @@ pub enum News {
         /// How many bindings were missing here.
         bindings: u64,
     },
+    /// An entry of a backup cannot be read here, as one of a newer version: what it says is missing until that is mended.
+    Unreadable(u16),
     /// A backup does not acknowledge in time; nobody waits for it until it has caught up.
     Lagging(u16),
     /// It has caught up.
@@ -303,6 +305,12 @@ impl Replicator {
         self.tell_state();
     }
 
+    /// Has what is held here compared with what each backup holds, now; how many backups that are.
+    pub fn compare_now(&mut self) -> usize {
+        let connected = self.backups.iter_mut().filter(|backup| backup.peer.is_some());
+        connected.map(|backup| backup.control.push_back(Frame::Compare.write())).count()
+    }
+
     /// Takes in a frame of a backup; a bad one means that its link is to be closed.
     pub fn receive(&mut self, node: u16, frame: &[u8], now: Now) -> Result<(), BadFrame> {
         let frame = Frame::read(frame)?;
@@ -327,6 +335,12 @@ impl Replicator {
             Frame::Part { shard, sequence, journal } => self.take_part(node, shard, sequence, &journal)?,
             Frame::Digests { shard, round, first, digests, .. } => self.compare(node, shard, round, first, digests)?,
             Frame::Whole { shard, round, journal } => self.take_whole(node, shard, round, &journal)?,
+            Frame::Compare => {
+                for outgoing in &mut backup.outgoing {
+                    outgoing.compare_by(now);
+                }
+                self.look_after_streams(now);
+            }
             Frame::LeafDone { shard, round, count, .. } => self.leaf_done(node, shard, round, count)?,
         }
         self.look_whether_whole(now);

@@ -144,9 +144,12 @@ impl Replicator {
     /// A shard has merged something.
     pub(super) fn merged(&mut self, ticket: u64, is_good: bool) {
         if !is_good {
-            // An entry that cannot be read is one of a newer version; what it says is found missing by the next comparison
-            // and never comes: the node does not come to be synchronized, and says so.
-            self.given.remove(&ticket);
+            // What it says is found missing by every comparison, and never comes.
+            if let Some(Task::Part { node, .. } | Task::Whole { node, .. }) =
+                self.given.remove(&ticket).map(|given| given.task)
+            {
+                self.news.push_back(News::Unreadable(node));
+            }
             return;
         }
         match self.done(ticket) {

@@ -334,6 +334,11 @@ impl Outgoing {
         }
     }
 
+    /// Digests are due at that time, unless they are earlier.
+    pub(super) fn compare_by(&mut self, at: Now) {
+        self.compare_at = self.compare_at.map(|due| due.min(at));
+    }
+
     pub(super) fn is_synced(&self) -> bool {
         self.is_synced
     }
