@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn so_many_commands_wait_and_no_more() {
-        let control = Control::new();
+        let control = Control::new(true);
         let ask = || control.ask(Command::Flush { reply: Reply::new(|_| {}) });
         assert_eq!((0..1000).take_while(|_| ask()).count(), COMMANDS_COUNT_MAX);
         assert!(control.take().is_some() && ask());
