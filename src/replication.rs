@@ -190,6 +190,8 @@ impl Mover {
             self.setup.shards.release(shard, self.replicator.released(shard as u8));
         }
         while let Some(news) = self.replicator.next_news() {
+            // Whoever reads of it in the log may look at once.
+            self.tell_standing();
             self.tell(&news);
         }
         self.tell_whether_alone();

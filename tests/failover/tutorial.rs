@@ -56,6 +56,9 @@ fn four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_lo
     let (alice, bob) = (Phone::with(phones.socket_to(homes[0])), Phone::with(phones.socket_to(homes[1])));
     alice.register(pairs[0].at(), "alice", 600);
     bob.register(pairs[1].at(), "bob", 600);
+    for node in [&mut one, &mut three] {
+        node.wait_for_directory("its row is there", |directory| directory.count("published") == 1);
+    }
     // Each is called from the other point of presence, where only the directory knows of it.
     call(&bob, pairs[1].at(), &alice, "alice");
     call(&alice, pairs[0].at(), &bob, "bob");
