@@ -10,7 +10,16 @@ use std::path::Path;
 /// A directory's lock; released when it is dropped, and by the kernel when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that another thread is just making has it too, until it begins to run its
+    /// program, and would hold the lock for so long.
+    fn drop(&mut self) {
+        // A lock that cannot be given back ends with the last who has the file.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock {
@@ -34,7 +43,7 @@ impl Lock {
         }
         file.set_len(0).map_err(told("write", &path))?;
         writeln!(file, "{}", std::process::id()).map_err(told("write", &path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Locks `directory` against an owner; others may read it as well.
@@ -47,7 +56,7 @@ impl Lock {
             opened => opened.map_err(told("open", &path))?,
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { file }),
             Err(TryLockError::WouldBlock) => Err(in_use(directory)),
             Err(TryLockError::Error(error)) => Err(told("lock", &path)(error)),
         }
@@ -62,4 +71,23 @@ fn in_use(directory: &Path) -> DirectoryError {
         .and_then(|text| text.trim().parse::<u32>().ok())
         .filter(|pid| Path::new("/proc").join(pid.to_string()).exists());
     DirectoryError::InUse { path: directory.to_path_buf(), holder }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_owner_whoever_else_has_the_file() {
+        let directory = std::env::temp_dir().join(format!("sipfed-lock-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        for lock in [Lock::take, Lock::share] {
+            let lock = lock(&directory).unwrap();
+            let elsewhere = lock.file.try_clone().unwrap();
+            drop(lock);
+            drop(Lock::take(&directory).unwrap());
+            drop(elsewhere);
+        }
+        fs::remove_dir_all(directory).unwrap();
+    }
 }
