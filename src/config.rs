@@ -58,6 +58,7 @@ impl Config {
     pub(crate) fn settings(&self) -> Settings {
         let Self { cluster, node } = self;
         Settings {
+            node: node.current_id.map_or(0, crate::cluster::Id::get),
             domains: cluster.domains.clone(),
             own_addresses_are_domains: cluster.own_addresses_are_domains,
             listeners: node.listen.clone(),

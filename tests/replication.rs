@@ -225,3 +225,32 @@ fn commands_tell_how_a_pair_stands_and_say_who_is_active() {
     one.stop();
     two.stop();
 }
+
+#[test]
+fn a_node_that_comes_to_have_backups_takes_its_bindings_along() {
+    let data = folder();
+    let register_one = |node: &Daemon, phone: &Phone| phone.register(node.udp, "alice", 600);
+    let (phone, caller) = (Phone::new("127.0.0.1"), Phone::new("127.0.0.1"));
+    let domain = "[domains]\nnames = [\"fed.example\"]\n";
+    let node = Daemon::start(&Start { file: domain, data: Some(&data), ..Start::default() });
+    register_one(&node, &phone);
+    node.stop();
+    let node = |number| {
+        let url = format!("bin:127.0.0.{number}:5599");
+        format!("[[cluster.node]]\nnode_id = {number}\nurl = \"{url}\"\nsip_addr = \"127.0.0.1:5999\"\nseed = true\n")
+    };
+    let nodes = [node(1), node(2)].concat();
+    let file = format!("{domain}[cluster]\ncurrent_id = 1\n{SECRET}{nodes}");
+    for shards in [2, 1] {
+        let mut node = Daemon::start(&Start { shards, file: &file, data: Some(&data), ..Start::default() });
+        assert_eq!(total(&node.reports(), "contacts"), 1);
+        caller.call(node.udp, "alice");
+        phone.answer(&phone.rings(), 200);
+        assert_eq!(caller.outcome().status(), 200);
+        // It is the same binding for its phone.
+        register_one(&node, &phone);
+        assert_eq!(total(&node.reports(), "contacts"), 1);
+        node.stop();
+    }
+    std::fs::remove_dir_all(data).unwrap();
+}

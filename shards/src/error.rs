@@ -102,13 +102,6 @@ pub enum StartError {
         /// What is wrong, where, and what to do.
         reason: String,
     },
-    /// The data directory was made by a node that had no backup, or one with another secret.
-    #[error(
-        "the data directory was made with another secret than that of this cluster, so that backups could not read what is in \
-         it; correct cluster.secret, or move the directory away: a backup that has the bindings gives them back, and phones \
-         register anew as their registrations run out"
-    )]
-    ForeignSecret,
     /// A shard could not be made for another reason.
     #[error("shard {shard} cannot start ({step}): {reason}")]
     Shard {

@@ -27,6 +27,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const ORDERS_COUNT_MAX: usize = 1024;
 /// Reports of one shard that wait to be taken by the control plane.
 const REPORTS_COUNT_MAX: usize = 4096;
+/// Reports that a shard keeps while their queue is full; further parts are given up. The answers to the orders of one turn
+/// come on top.
+const OWED_COUNT_MAX: usize = 1024;
 /// Replies of one shard that may wait for a backup; one more is dropped, and its phone repeats itself.
 const HELD_COUNT_MAX: usize = 65_536;
 /// Orders that a shard carries out in one turn.
@@ -142,7 +145,7 @@ impl ReplicaPort {
     pub(crate) fn is_idle(&self) -> bool {
         let Queues { orders, reports, .. } = self.queues();
         let is_stuck = reports.is_full();
-        let is_told = is_stuck || self.owed.is_empty() && !self.has_lost;
+        let is_told = is_stuck || self.owed.is_empty();
         let may_leave = self.held.front().is_some_and(|(wanted, _)| *wanted <= self.released());
         is_told && (orders.is_empty() || is_stuck) && !may_leave
     }
@@ -152,9 +155,9 @@ impl ReplicaPort {
         let Self { link, shard, end, owed, .. } = self;
         let Queues { orders, reports, .. } = &link.queues[*shard];
         pay(owed, reports);
-        let (mut has_told, mut bytes) = (false, 0);
+        let (is_stuck, mut bytes) = (!owed.is_empty(), 0);
         for _ in 0..ORDERS_PER_TURN_MAX {
-            if !owed.is_empty() || bytes > REPORTED_BYTES_MAX {
+            if is_stuck || bytes > REPORTED_BYTES_MAX {
                 break;
             }
             let Some(order) = orders.pop() else { break };
@@ -162,36 +165,36 @@ impl ReplicaPort {
                 if let Report::Newer { journal, .. } = &report {
                     bytes += journal.len();
                 }
-                has_told = true;
                 owed.push_back(report);
             });
-            pay(owed, reports);
         }
         machine.mark_foreign();
-        if has_told {
-            link.alarm.wake();
-        }
-        !orders.is_empty() && owed.is_empty()
+        !orders.is_empty() && !is_stuck
     }
 
-    /// Hands over what the turn has written down. To be called before its journal is cleared.
-    pub(crate) fn tell(&mut self, machine: &Shard) {
-        let Self { link, shard, end, owed, has_lost, .. } = self;
-        let reports = &link.queues[*shard].reports;
-        pay(owed, reports);
-        let mut has_told = false;
-        // What is owed goes first, and a gap is told before what follows it.
-        if *has_lost && owed.is_empty() {
-            let lost = Report::Lost { sequence: end.sequence(), stamp: machine.last_stamp() };
-            *has_lost = reports.push(lost).is_err();
-            has_told = !*has_lost;
+    /// Takes what the turn has written down of its own. To be called before its journal is cleared.
+    pub(crate) fn take_parts(&mut self, machine: &Shard) {
+        let Self { end, owed, has_lost, .. } = self;
+        // A gap is told before what follows it.
+        if *has_lost && owed.len() < OWED_COUNT_MAX {
+            owed.push_back(Report::Lost { sequence: end.sequence(), stamp: machine.last_stamp() });
+            *has_lost = false;
         }
         end.tell_parts(machine, |part| {
-            *has_lost = *has_lost || !owed.is_empty() || reports.push(part).is_err();
-            has_told = true;
+            *has_lost |= owed.len() >= OWED_COUNT_MAX;
+            if !*has_lost {
+                owed.push_back(part);
+            }
         });
-        if has_told {
-            link.alarm.wake();
+    }
+
+    /// Hands over what there is to tell, once the log has what the turn has changed: what was merged is reported then.
+    pub(crate) fn tell(&mut self) {
+        let reports = &self.link.queues[self.shard].reports;
+        let before = self.owed.len();
+        pay(&mut self.owed, reports);
+        if self.owed.len() < before {
+            self.link.alarm.wake();
         }
     }
 

@@ -265,13 +265,11 @@ fn open_logs(
 ) -> Result<Opened, StartError> {
     let mut secret = [0; 32];
     sys::fill_random(&mut secret).map_err(|source| StartError::Machine { step: "draw the node's secret", source })?;
-    let secret = wanted.unwrap_or(secret);
-    let Some(options) = persistence else { return Ok(Opened { data: None, logs: Vec::new(), secret }) };
-    let OpenedLogs { directory, logs } = boot::open(options, shards_count, secret, settings, clock, mesh)?;
+    let Some(options) = persistence else {
+        return Ok(Opened { data: None, logs: Vec::new(), secret: wanted.unwrap_or(secret) });
+    };
+    let OpenedLogs { directory, logs } = boot::open(options, shards_count, wanted, secret, settings, clock, mesh)?;
     let secret = *directory.secret();
-    if wanted.is_some_and(|wanted| wanted != secret) {
-        return Err(StartError::ForeignSecret);
-    }
     Ok(Opened { data: Some(directory), logs, secret })
 }
 
@@ -334,6 +332,10 @@ impl Errand {
         let now = self.clock.now();
         let expires_s_max = self.settings.registrar.max_expires_s;
         let mut machine = Shard::new(self.settings, place, self.secret, now);
+        if self.replication.is_some() {
+            // Before anything that comes back can end: it is remembered for backups like anything else.
+            machine.keep_backups();
+        }
         let log = self
             .log
             .map(|(options, log)| boot::restore(&options, &mut machine, log, self.index, expires_s_max, now))

@@ -229,7 +229,7 @@ impl ShardRun {
     fn append(&mut self, now: Now) {
         let Self { machine, log, replication, counters, promised, outbox, .. } = self;
         if let Some(replication) = replication {
-            replication.tell(machine);
+            replication.take_parts(machine);
         }
         let in_log = if let Some(log) = log {
             log.append(now, machine, counters)
@@ -237,6 +237,9 @@ impl ShardRun {
             machine.clear_journal();
             true
         };
+        if let Some(replication) = replication {
+            replication.tell();
+        }
         let kept = Kept { in_log, by_backup: replication.as_ref().is_none_or(ReplicaPort::may_leave) };
         self.kept = kept;
         for promise in promised.drain(..) {

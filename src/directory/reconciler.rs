@@ -304,6 +304,10 @@ impl Reconciler {
             let scan = async || store.scan(Some(&self.shared.home), page.clone(), PAGE_ROWS_COUNT).await;
             let (rows, next) = tried(&self.shared, stint, scan).await?;
             rows_count += rows.len();
+            // What another node of this home has written, whose clock was ahead, must not outlast what is written now.
+            if let Some(written_at_us) = rows.iter().filter_map(|row| row.row.written_at_us).max() {
+                self.shared.stamps.pass(written_at_us);
+            }
             add(&self.shared.statistics.rows_compared, rows.len());
             // The store may have read a whole page to find the few rows of this home.
             pace.pay(PAGE_ROWS_COUNT).await;

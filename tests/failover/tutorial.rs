@@ -4,7 +4,7 @@
 use super::network::{self, Network};
 use super::pair::Pair;
 use super::phone::Phone;
-use super::run::Sipp;
+use super::run::{Running, Sipp};
 use super::{ACTIVE, PATIENCE, is_possible, real, total};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -63,12 +63,7 @@ fn four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_lo
     call(&bob, pairs[1].at(), &alice, "alice");
     call(&alice, pairs[0].at(), &bob, "bob");
 
-    let load = network.host(51);
-    let at = SocketAddr::new(network::address(51), 5070);
-    let fields: Vec<String> = (0..PHONES).map(|phone| format!("load{phone};{at}")).collect();
-    let rate = RATE.to_string();
-    let sipp = Sipp::new("register", pairs[0].at(), at, PHONES).fields(&fields).with(&["-t", "u1", "-r", &rate]);
-    let sipp = sipp.within(&load.within()).start();
+    let sipp = load(&network, pairs[0].at());
     let end = Instant::now() + PATIENCE;
     while total(&one.reports(), "contacts") < PHONES / 3 {
         assert!(Instant::now() < end, "the load does not begin");
@@ -108,6 +103,16 @@ fn four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_lo
     for node in [one, two, three, four] {
         node.stop();
     }
+}
+
+/// Phones that begin to register.
+fn load(network: &Network, node: SocketAddr) -> Running {
+    let host = network.host(51);
+    let at = SocketAddr::new(network::address(51), 5070);
+    let fields: Vec<String> = (0..PHONES).map(|phone| format!("load{phone};{at}")).collect();
+    let rate = RATE.to_string();
+    let sipp = Sipp::new("register", node, at, PHONES).fields(&fields).with(&["-t", "u1", "-r", &rate]);
+    sipp.within(&host.within()).start()
 }
 
 /// A call that is taken.

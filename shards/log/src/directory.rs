@@ -11,6 +11,7 @@
 //! manifest          format, when it was made, current layout, number of shards, checksums
 //! secret            32 bytes, readable by the owner only
 //! layout-3/         the current set of logs
+//!   secret          in place of the one above, where it was changed with a layout
 //!   shard-0/        one log: `database` is RocksDB's, `durable` says what has reached the disk
 //! ```
 //! Files are replaced as a whole: written beside, synced, renamed, folder synced. The number of shards is changed by
@@ -92,7 +93,8 @@ pub struct DataDirectory {
     manifest: Manifest,
     secret: [u8; SECRET_BYTES],
     wanted: u32,
-    begun: Option<u64>,
+    /// The number of the layout, and the secret that goes with it.
+    begun: Option<(u64, [u8; SECRET_BYTES])>,
     /// Released last.
     _lock: Lock,
 }
@@ -152,13 +154,36 @@ impl DataDirectory {
     /// Makes room for a new set of `shards_count` logs beside the current one, in place of one that was begun and not
     /// committed. Nothing of the current layout changes.
     pub fn begin_layout(&mut self, shards_count: u32) -> Result<Layout, DirectoryError> {
+        self.begin_layout_keyed(shards_count, None)
+    }
+
+    /// The same for logs that are keyed with another secret, which is the directory's once the layout is committed.
+    pub fn begin_layout_with(
+        &mut self,
+        shards_count: u32,
+        secret: [u8; SECRET_BYTES],
+    ) -> Result<Layout, DirectoryError> {
+        self.begin_layout_keyed(shards_count, Some(secret))
+    }
+
+    fn begin_layout_keyed(
+        &mut self,
+        shards_count: u32,
+        secret: Option<[u8; SECRET_BYTES]>,
+    ) -> Result<Layout, DirectoryError> {
         check_shards_count(shards_count)?;
         let number = self.manifest.layout + 1;
         let folder = layout_folder(&self.path, number);
         remove_folder(&folder)?;
         make_folder(&folder)?;
+        // One that was changed before stays with the layout that goes on.
+        let is_in_layout = layout_folder(&self.path, self.manifest.layout).join(SECRET_FILE).exists();
+        if let Some(secret) = secret.or(is_in_layout.then_some(self.secret)) {
+            durable_file::stage(&folder, SECRET_FILE, &secret)?;
+            durable_file::publish(&folder, SECRET_FILE)?;
+        }
         sync_folder(&self.path)?;
-        self.begun = Some(number);
+        self.begun = Some((number, secret.unwrap_or(self.secret)));
         Ok(Layout { number, shards_count, folder })
     }
 
@@ -170,12 +195,18 @@ impl DataDirectory {
     /// # Panics
     /// When `layout` is not the one that [`DataDirectory::begin_layout`] returned last.
     pub fn commit_layout(&mut self, layout: &Layout) -> Result<(), DirectoryError> {
-        assert_eq!(self.begun, Some(layout.number), "the layout that was begun last is the one to commit");
-        let manifest = Manifest { layout: layout.number, shards_count: layout.shards_count, ..self.manifest };
+        let begun = self.begun.filter(|begun| begun.0 == layout.number);
+        let (_, secret) = begun.expect("the layout that was begun last is the one to commit");
+        let manifest = Manifest {
+            layout: layout.number,
+            shards_count: layout.shards_count,
+            secret_checksum: crc32c::crc32c(&secret),
+            ..self.manifest
+        };
         sync_folder(&layout.folder)?;
         durable_file::stage(&self.path, Manifest::FILE, manifest.text().as_bytes())?;
         durable_file::publish(&self.path, Manifest::FILE)?;
-        self.manifest = manifest;
+        (self.manifest, self.secret) = (manifest, secret);
         self.begun = None;
         self.remove_leftovers()
     }
@@ -306,7 +337,8 @@ fn create(path: &Path, identity: &Identity) -> Result<(), DirectoryError> {
 }
 
 fn secret_of(path: &Path, manifest: &Manifest) -> Result<[u8; SECRET_BYTES], DirectoryError> {
-    let file = path.join(SECRET_FILE);
+    let in_layout = layout_folder(path, manifest.layout).join(SECRET_FILE);
+    let file = if in_layout.exists() { in_layout } else { path.join(SECRET_FILE) };
     let damaged = |reason: String| DirectoryError::SecretDamaged { path: file.clone(), reason };
     let bytes = match fs::read(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("it is missing".to_owned())),

@@ -18,6 +18,7 @@ pub use crate::location::journal::Position;
 pub use crate::location::{Held, Stamp};
 
 use crate::limits;
+use crate::location::AorKey;
 use crate::location::journal::{self, BadEntry, Journal};
 use crate::shard::Shard;
 use crate::time::Now;
@@ -125,6 +126,23 @@ impl Shard {
     pub fn write_newer(&self, leaf: u16, theirs: &mut [Held], copy: &mut Copy) -> usize {
         theirs.sort_unstable_by_key(|held| held.contact_id);
         self.core.location.write_newer(leaf, theirs, &mut copy.0)
+    }
+}
+
+impl Shard {
+    /// Takes over what is bound at `other`, a machine with another secret: the bindings of this shard get the ids that they
+    /// have with this one's. What is only remembered there is not taken over. To be called before anything is received.
+    pub fn adopt(&mut self, other: &Self, now: Now) {
+        let core = &mut self.core;
+        core.location.stamps.tick(now);
+        for (aor, local, binding) in other.core.location.held(now.unix_s()) {
+            let hash = core.keys.aor(aor);
+            if core.owner_of(hash) == core.place.index {
+                let identity = if binding.instance().is_empty() { binding.uri() } else { binding.instance() };
+                let contact_id = core.keys.contact(hash, identity, binding.reg_id());
+                core.location.adopt(AorKey { hash, aor }, &binding, local, contact_id, &mut core.wheel);
+            }
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use std::net::{IpAddr, SocketAddr};
 /// Everything a shard is configured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// The number of the node among those that share its secret.
+    pub node: u16,
     /// Domains this node is the registrar of, in lower case; an IP address is written without brackets.
     /// The first stands for `tel` URIs.
     pub domains: Vec<String>,
@@ -203,6 +205,7 @@ impl Default for ProxySettings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            node: 0,
             domains: Vec::new(),
             own_addresses_are_domains: true,
             listeners: Vec::new(),

@@ -4,7 +4,9 @@
 //! pinned (see [`sipfed_log`]); each shard reads its own on its own core, all at the same time.
 //!
 //! Where the directory was written by another number of shards, its logs are first written anew for this one: every
-//! new shard reads all old logs and keeps what is its own. The old layout stays whole until the new one is.
+//! new shard reads all old logs and keeps what is its own. The old layout stays whole until the new one is. The same goes
+//! for one that was written with another secret, by a node that had no backups then: hashes and ids become those of the new
+//! one.
 
 use super::{Durability, PersistenceOptions, ShardLog};
 use crate::clock::Clock;
@@ -32,25 +34,34 @@ pub(crate) struct OpenedLogs {
     pub(crate) logs: Vec<Log>,
 }
 
-/// Opens the directory, and the log of every shard. `secret` is that of a directory which is new.
+/// Opens the directory, and the log of every shard. A directory that is new gets the secret that is `wanted`, or `drawn`; in
+/// one with another secret than is wanted everything is written anew.
 pub(crate) fn open(
     options: &PersistenceOptions,
     shards_count: u8,
-    secret: [u8; 32],
+    wanted: Option<[u8; 32]>,
+    drawn: [u8; 32],
     settings: &Arc<Settings>,
     clock: Clock,
     mesh: &Arc<Mesh>,
 ) -> Result<OpenedLogs, StartError> {
     let now_s = u64::from(clock.now().unix_s());
-    let identity = Identity { shards_count: shards_count.into(), secret, now_s };
+    let identity = Identity { shards_count: shards_count.into(), secret: wanted.unwrap_or(drawn), now_s };
     let mut directory = DataDirectory::open(&options.directory, &identity).map_err(not_kept)?;
+    let secret = wanted.unwrap_or(*directory.secret());
+    if secret != *directory.secret() {
+        tracing::info!(
+            "the logs are written with another secret than that of this home; contacts and GRUUs get other ids"
+        );
+        rewrite(options, &mut directory, settings, clock, secret)?;
+    }
     if let Some(resharding) = directory.needs_resharding() {
         tracing::info!(
             from = resharding.stored,
             to = resharding.wanted,
             "the logs are written for another number of shards"
         );
-        rewrite(options, &mut directory, settings, clock)?;
+        rewrite(options, &mut directory, settings, clock, secret)?;
     }
     let layout = directory.layout();
     let mut logs = Vec::with_capacity(shards_count.into());
@@ -154,26 +165,43 @@ fn read_into(machine: &mut Shard, log: &Log, shard: ShardIndex) -> Result<u64, S
     Ok(replayed.entries)
 }
 
-/// Writes the logs of another number of shards anew for those that are wanted.
+/// Writes the logs of another number of shards, or with another secret, anew for what is wanted.
 fn rewrite(
     options: &PersistenceOptions,
     directory: &mut DataDirectory,
     settings: &Arc<Settings>,
     clock: Clock,
+    secret: [u8; 32],
 ) -> Result<(), StartError> {
     let (now, old) = (clock.now(), directory.layout());
     let now_s = u64::from(now.unix_s());
     let wanted = directory.needs_resharding().map_or(old.shards_count, |resharding| resharding.wanted);
-    let new = directory.begin_layout(wanted).map_err(not_kept)?;
+    let old_secret = *directory.secret();
+    let is_keyed_anew = secret != old_secret;
+    let begun =
+        if is_keyed_anew { directory.begin_layout_with(wanted, secret) } else { directory.begin_layout(wanted) };
+    let new = begun.map_err(not_kept)?;
     let old_logs = (0..old.shards_count)
         .map(|shard| open_log(options, &old.shard_folder(shard), now_s, || {}))
         .collect::<Result<Vec<_>, _>>()?;
+    let machine = |shard: u32, count: u32, secret| {
+        let place = Place { index: ShardIndex(shard as u8), count: count as u8 };
+        Shard::new(Arc::clone(settings), place, secret, now)
+    };
+    // Which of them has an AoR is another matter with another secret, so all have to be there.
+    let mut old_machines = Vec::new();
+    for (shard, log) in (0..old.shards_count).zip(&old_logs).filter(|_| is_keyed_anew) {
+        let mut machine = machine(shard, old.shards_count, old_secret);
+        read_into(&mut machine, log, ShardIndex(shard as u8))?;
+        old_machines.push(machine);
+    }
     for shard in 0..new.shards_count {
-        let index = ShardIndex(shard as u8);
-        let place = Place { index, count: new.shards_count as u8 };
-        let mut machine = Shard::new(Arc::clone(settings), place, *directory.secret(), now);
-        for log in &old_logs {
-            read_into(&mut machine, log, index)?;
+        let mut machine = machine(shard, new.shards_count, secret);
+        for old in &old_machines {
+            machine.adopt(old, now);
+        }
+        for log in old_logs.iter().filter(|_| !is_keyed_anew) {
+            read_into(&mut machine, log, ShardIndex(shard as u8))?;
         }
         write_anew(options, &mut machine, &new, shard, now)?;
     }

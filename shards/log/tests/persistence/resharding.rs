@@ -117,6 +117,30 @@ fn a_kill_at_any_moment_leaves_one_layout_whole() {
 }
 
 #[test]
+fn another_secret_comes_with_a_layout_and_stays_with_those_that_follow() {
+    let folder = Place::new();
+    let path = folder.at("node");
+    let mut directory = DataDirectory::open(&path, &identity(1)).unwrap();
+    let old = *directory.secret();
+    let new = old.map(|byte| byte ^ 0x5a);
+    // One that is not committed changes nothing.
+    directory.begin_layout_with(1, new).unwrap();
+    drop(directory);
+    let mut directory = DataDirectory::open(&path, &identity(1)).unwrap();
+    assert_eq!(*directory.secret(), old);
+    let layout = directory.begin_layout_with(1, new).unwrap();
+    directory.commit_layout(&layout).unwrap();
+    assert_eq!(*directory.secret(), new);
+    drop(directory);
+    let mut directory = DataDirectory::open(&path, &identity(2)).unwrap();
+    assert_eq!(*directory.secret(), new);
+    let layout = directory.begin_layout(2).unwrap();
+    directory.commit_layout(&layout).unwrap();
+    drop(directory);
+    assert_eq!(*DataDirectory::open(&path, &identity(2)).unwrap().secret(), new);
+}
+
+#[test]
 fn one_to_two_to_three_to_one_shards_keep_everything() {
     let place = Place::new();
     let path = place.at("node");

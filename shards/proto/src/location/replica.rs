@@ -22,6 +22,7 @@ use super::table::{AorKey, Location, RecordId};
 use crate::counters::Counters;
 use crate::limits;
 use crate::wheel::Wheel;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 /// Seconds after which it is asked again whether a removal must still be remembered.
@@ -249,6 +250,30 @@ impl Location {
         if bind.transport.is_reliable() {
             self.record_mut(id).mark_flow_lost(bind.contact_id);
         }
+    }
+
+    /// What can be called at that time: each binding with its AoR and its local address.
+    pub(crate) fn held(&self, now_s: u32) -> impl Iterator<Item = (&[u8], SocketAddr, Binding<'_>)> {
+        let records = (0..self.records.end()).filter_map(|id| self.records.get(id)).map(|slot| &slot.record);
+        records.flat_map(move |record| {
+            let live = record.bindings().filter(move |binding| binding.is_live(now_s));
+            live.map(|binding| (record.aor(), self.locals.address(binding.local()), binding))
+        })
+    }
+
+    /// Binds what a machine with another secret holds.
+    pub(crate) fn adopt(
+        &mut self,
+        key: AorKey<'_>,
+        binding: &Binding<'_>,
+        local: SocketAddr,
+        contact_id: u64,
+        wheel: &mut Wheel,
+    ) {
+        self.stamps.see(binding.stamp());
+        let found = self.find(key).map(|(id, _)| id);
+        let bind = Bind { contact_id, ..binding.restored(self.locals.number(local)) };
+        self.merge_bind(key, found, &bind, wheel);
     }
 
     /// The leaves of this shard.

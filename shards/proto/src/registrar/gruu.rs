@@ -33,11 +33,12 @@ pub(super) fn is_gruu_param(name: &[u8]) -> bool {
 }
 
 impl TempGruu {
-    /// Appends the user part; `nonce` must not have been used with this key.
-    pub(crate) fn write_user(&self, key: &[u8; 32], nonce: u64, shard: u8, out: &mut Vec<u8>) {
+    /// Appends the user part; `nonce` must not have been used with this key by that shard of that node.
+    pub(crate) fn write_user(&self, key: &[u8; 32], nonce: u64, (node, shard): (u16, u8), out: &mut Vec<u8>) {
         let mut sealed = [0u8; SEALED_BYTES];
         sealed[..8].copy_from_slice(&nonce.to_le_bytes());
         sealed[8] = shard;
+        sealed[9..11].copy_from_slice(&node.to_le_bytes());
         let (head, rest) = sealed.split_at_mut(NONCE_BYTES);
         let (content, tag) = rest.split_at_mut(BOX_BYTES);
         content[..8].copy_from_slice(&self.aor.0.to_le_bytes());
@@ -101,8 +102,8 @@ mod tests {
     fn rfc5627_temporary_gruus_open_only_whole_and_with_our_key() {
         let gruu = TempGruu { aor: AorHash(1), contact_id: 2, first_at_s: 3 };
         let (mut one, mut other) = (Vec::new(), Vec::new());
-        gruu.write_user(&[5; 32], 1, 0, &mut one);
-        gruu.write_user(&[5; 32], 2, 0, &mut other);
+        gruu.write_user(&[5; 32], 1, (1, 0), &mut one);
+        gruu.write_user(&[5; 32], 1, (2, 0), &mut other);
         assert_ne!(one, other, "two of one binding cannot be linked");
         assert_eq!(TempGruu::open(&one, &[5; 32]), Some(gruu));
         assert_eq!(TempGruu::open(&other, &[5; 32]), Some(gruu));

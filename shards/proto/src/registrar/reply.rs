@@ -40,7 +40,7 @@ impl Core {
         let gruus = registered.wants_gruu && self.settings.registrar.gruu;
         let tag = registered.number.map(compose::hexadecimal::<16>);
         let (keys, settings, date) = (&mut self.keys, &self.settings, &mut self.date);
-        let shard = self.place.index.0;
+        let writer = (self.settings.node, self.place.index.0);
         out.push_promise(registered.to, |buffer| {
             let tag = tag.as_ref().map_or(&[][..], <[u8; 16]>::as_slice);
             let message = registered.message;
@@ -53,7 +53,7 @@ impl Core {
                     write_public_gruu(buffer, aor, binding.instance());
                     buffer.extend_from_slice(b";temp-gruu=\"sip:");
                     let nonce = keys.count(now.unix_ms());
-                    gruu.write_user(&keys.gruu, nonce, shard, buffer);
+                    gruu.write_user(&keys.gruu, nonce, writer, buffer);
                     buffer.push(b'@');
                     write_host(buffer, aor);
                     buffer.extend_from_slice(b";gr\"");
