@@ -260,7 +260,7 @@ fn plan_removal_of_all<'a>(record: Option<&Record>, plan: &mut Plan<'a>, now: No
     for binding in record.into_iter().flat_map(Record::bindings).filter(|b| b.is_live(now.unix_s())) {
         let act = match common_order(&binding, &plan.common)? {
             Order::Retransmission => Act::Nothing,
-            Order::Later => removal(binding.contact_id(), &plan.common, now),
+            Order::Later => removal(&binding, &plan.common, now),
         };
         // A record never has more bindings than acts have room for.
         let _ = plan.acts.try_push(act);
@@ -293,13 +293,14 @@ fn common_order<'a>(binding: &Binding<'_>, common: &Common<'_>) -> Result<Order,
     order(binding, common.call_id, common.cseq, common.branch_hash)
 }
 
-fn removal<'a>(contact_id: u64, common: &Common<'a>, now: Now) -> Act<'a> {
-    let cause = Cause::User {
-        cseq: common.cseq,
-        branch_hash: common.branch_hash,
-        until_s: end_of(now, limits::REMOVED_REMEMBERED_S),
-    };
-    Act::Remove(Unbind { contact_id, cause })
+/// A removed binding keeps its Call-ID, so it is remembered with a CSeq of that one: the CSeq of another Call-ID would let
+/// late copies of older requests pass, or refuse newer ones.
+fn removal<'a>(binding: &Binding<'_>, common: &Common<'a>, now: Now) -> Act<'a> {
+    let is_own = binding.call_id() == common.call_id;
+    let (cseq, branch_hash) =
+        if is_own { (common.cseq, common.branch_hash) } else { (binding.cseq(), binding.branch_hash()) };
+    let cause = Cause::User { cseq, branch_hash, until_s: end_of(now, limits::REMOVED_REMEMBERED_S) };
+    Act::Remove(Unbind { contact_id: binding.contact_id(), cause })
 }
 
 /// One binding named twice in one request has no meaning that all would agree on.
@@ -352,7 +353,7 @@ impl<'a> Planner<'_, 'a> {
         }
         if expires_s == 0 {
             let live = existing.filter(|b| !b.flags().removed());
-            return Ok(live.map_or(Act::Nothing, |b| removal(b.contact_id(), common, self.now)));
+            return Ok(live.map_or(Act::Nothing, |b| removal(&b, common, self.now)));
         }
         let contact_id = existing.as_ref().map_or_else(
             || {

@@ -155,3 +155,25 @@ fn a_refresh_that_repeats_a_registration_is_answered_like_any_other() {
         assert_eq!(statuses, ["200", "200", "503", "500", "400", "400"], "{line} {via}");
     }
 }
+
+/// Another phone of the user removes everything; its CSeq says nothing of those of this one.
+#[test]
+fn a_removal_by_another_call_id_leaves_the_order_of_the_first_one_alone() {
+    for other_cseq in [1, 500] {
+        let mut node = Node::new();
+        send(&mut node, &register("a", "<sip:a@h>", 6));
+        let bind = register("a", "<sip:a@h>", 7);
+        send(&mut node, &bind);
+        let remove = with(&register("a", "*", other_cseq), "Call-ID: a-call", "Call-ID: another");
+        let remove = with(&remove, "Content-Length", "Expires: 0\r\nContent-Length");
+        assert_eq!(send(&mut node, &remove).fields("Contact").count(), 0);
+        // What is late does not bring it back.
+        assert_eq!(send(&mut node, &register("a", "<sip:a@h>", 6)).status(), 500);
+        let again = send(&mut node, &bind);
+        assert_eq!((again.status(), again.fields("Contact").count()), (200, 0), "{}", again.text);
+        assert_eq!(send(&mut node, &remove).status(), 200);
+        // What is new does.
+        let reborn = send(&mut node, &register("a", "<sip:a@h>", 8));
+        assert_eq!((reborn.status(), reborn.fields("Contact").count()), (200, 1), "{}", reborn.text);
+    }
+}
