@@ -166,10 +166,14 @@ impl Keys {
         now_ms << 20 | (self.drawn & 0xf_ffff)
     }
 
-    /// A number that nobody can foretell and that this shard has not given before, but by chance.
-    pub(crate) fn draw(&mut self) -> u64 {
+    /// A number that nobody can foretell and that this shard has not given before, but by chance. What it is drawn for
+    /// keeps it apart from those of the shard before a restart, and of other nodes with this secret.
+    pub(crate) fn draw(&mut self, purpose: u64) -> u64 {
         self.drawn += 1;
-        self.branch.hash(&self.drawn.to_le_bytes())
+        let mut hasher = self.branch;
+        hasher.write_u64(self.drawn);
+        hasher.write_u64(purpose);
+        hasher.finish()
     }
 }
 
@@ -181,7 +185,9 @@ mod tests {
     fn shards_agree_on_hashes_and_draw_apart() {
         let (mut a, mut b) = (Keys::new([7; 32], 0), Keys::new([7; 32], 1));
         assert_eq!(a.aor(b"x@y"), b.aor(b"x@y"));
-        assert_ne!(a.draw(), b.draw());
+        assert_ne!(a.draw(5), b.draw(5));
+        assert_ne!(a.draw(5), Keys::new([7; 32], 0).draw(5), "not twice");
+        assert_ne!(Keys::new([7; 32], 0).draw(5), Keys::new([7; 32], 0).draw(6), "for another purpose");
         assert_ne!(a.aor(b"x@y"), Keys::new([8; 32], 0).aor(b"x@y"));
         assert_ne!(a.transaction(&[b"ab", b"c"]), a.transaction(&[b"a", b"bc"]));
         let long = [b'x'; PARTS_BYTES_MAX];

@@ -152,7 +152,8 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) {
-        let client = self.reserve_client(target.to, Some(id), request.method == Method::Invite);
+        let (is_invite, number) = (request.method == Method::Invite, self.number_of(request));
+        let client = self.reserve_client(target.to, Some(id), is_invite, number);
         let Some(context) = self.servers.context_mut(id) else { return };
         context.open.push(Open { client, breadth });
         context.started.push(client);

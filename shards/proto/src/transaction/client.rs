@@ -113,9 +113,16 @@ impl ClientTransactions {
 }
 
 impl Core {
-    /// Takes a slot for a request that is about to be composed: its number stands in the request's branch.
-    pub(crate) fn reserve_client(&mut self, to: Destination, server: Option<u32>, is_invite: bool) -> ClientId {
-        let nonce = self.keys.draw() as u32;
+    /// Takes a slot for a request that is about to be composed: its number stands in the request's branch. `number` is
+    /// that of the request it comes of.
+    pub(crate) fn reserve_client(
+        &mut self,
+        to: Destination,
+        server: Option<u32>,
+        is_invite: bool,
+        number: u64,
+    ) -> ClientId {
+        let nonce = self.keys.draw(number) as u32;
         let state = if is_invite {
             State::Invite(invite_client::State::Calling)
         } else {
@@ -392,7 +399,7 @@ impl Core {
         // §9.1: without a final response 64 * T1 later the branch counts as cancelled.
         t.timer_c_at = Some(now.plus_ms(64 * u64::from(timers.t1_ms)));
         let to = t.to;
-        let cancel = self.reserve_client(to, None, false);
+        let cancel = self.reserve_client(to, None, false, id.nonce.into());
         let mut bytes = std::mem::take(&mut self.scratch.compose);
         bytes.clear();
         if let Some(t) = self.clients.get_mut(id) {

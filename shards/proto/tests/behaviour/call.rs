@@ -259,3 +259,15 @@ fn rfc3261_17_2_3_the_bare_cookie_names_no_transaction() {
     assert_eq!(node.udp(CALLER, &bare("y")).len(), 1, "another call is another transaction");
     assert!(node.udp(CALLER, &bare("x")).is_empty(), "and the same one is a retransmission");
 }
+
+/// Of the node before a restart, or of a backup that had its address: both have its secret.
+#[test]
+fn a_response_to_another_lifes_branch_is_a_stray_one() {
+    let before = node_with_callee().udp(CALLER, &invite("bob")).remove(1);
+    let mut node = node_with_callee();
+    let another = with(&with(&invite("bob"), "z9hG4bK", "z9hG4bKnew"), "caller-call", "another-call");
+    let copy = node.udp(CALLER, &another).remove(1);
+    assert!(node.udp(CALLEE, &respond(&before, 486, "t")).is_empty());
+    assert_eq!(node.shard.counters().dropped_stray_response, 1);
+    assert_eq!(node.udp(CALLEE, &respond(&copy, 180, "t"))[0].status(), 180);
+}
