@@ -12,6 +12,7 @@ mod behaviour {
     mod limit;
     mod node;
     mod ordering;
+    mod pair;
     mod passive;
     mod register;
     mod replica;

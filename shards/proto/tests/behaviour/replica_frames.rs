@@ -1,6 +1,6 @@
 //! What a backup must not send.
 
-use super::replica::{Member, start};
+use super::pair::{Member, start};
 use sipfed_proto::replica::end::Order;
 use sipfed_proto::replica::frame::{Frame, State};
 
