@@ -496,7 +496,7 @@ impl Replicator {
 
     fn tell_state(&mut self) {
         let frame = Frame::State(self.state).write();
-        for backup in self.backups.iter_mut().filter(|backup| backup.peer.is_some()) {
+        for backup in self.backups.iter_mut().filter(|backup| backup.is_linked) {
             backup.control.push_back(frame.clone());
         }
     }

@@ -72,6 +72,18 @@ fn a_seed_goes_on_alone_and_two_that_wait_for_one_another_go_on_together() {
     pair.assert_equal();
 }
 
+/// What a node says of itself at the beginning of a link may be over before the other one has begun as well.
+#[test]
+fn a_change_of_state_while_a_link_begins_is_told() {
+    let mut pair = Pair::new([1, 1]);
+    pair.connect();
+    pair.turn(0);
+    pair.members[0].replicator.set_role(true, 7);
+    pair.settle();
+    let state = pair.members[1].replicator.reports()[0].state;
+    assert_eq!((state.is_active, state.term), (true, 7));
+}
+
 #[test]
 fn a_synchronization_that_breaks_off_goes_on_where_it_was() {
     let mut pair = Pair::new([2, 1]);
