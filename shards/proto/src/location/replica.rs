@@ -78,6 +78,12 @@ pub(super) fn print(contact_id: u64, stamp: Stamp) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
+/// Whether a state of a binding, its stamp and whether it is only remembered, is followed by another one. What has ended
+/// by itself keeps the stamp that it had.
+fn is_overtaken(before: (Stamp, bool), after: (Stamp, bool)) -> bool {
+    before < after
+}
+
 impl Location {
     /// From now on other nodes hold the same bindings; none of them lives longer than `expires_s_max`.
     pub(crate) fn keep_backups(&mut self, expires_s_max: u32, wheel: &mut Wheel) {
@@ -118,6 +124,11 @@ impl Location {
             Some(known) => *known = position,
             None => self.positions.push(position),
         }
+    }
+
+    /// Whether a backup may not have what was written with this stamp.
+    pub(super) fn backups_may_lack(&self, stamp: Stamp) -> bool {
+        self.backups.as_ref().is_some_and(|backups| stamp > backups.has_all_to)
     }
 
     /// Until when something that is removed now has to be remembered, unless all backups come to have it.
@@ -169,7 +180,7 @@ impl Location {
             (Change::Bound { aor, local, binding }, found) => {
                 self.stamps.see(binding.stamp());
                 let (contact_id, before) = (binding.contact_id(), held(self, binding.contact_id()));
-                if before.is_some_and(|(stamp, _)| stamp >= binding.stamp()) {
+                if before.is_some_and(|before| !is_overtaken(before, (binding.stamp(), binding.flags().removed()))) {
                     return;
                 }
                 if let Some(removal) = binding.removal() {
@@ -211,7 +222,7 @@ impl Location {
             }
             (Change::Removed { contact_id, removal }, Some(id)) => {
                 self.stamps.see(removal.stamp);
-                if held(self, contact_id).is_some_and(|(stamp, _)| stamp < removal.stamp) {
+                if held(self, contact_id).is_some_and(|held| is_overtaken(held, (removal.stamp, true))) {
                     self.mark_removed(id, contact_id, &removal, wheel);
                     counters.replica_removals += 1;
                 }
@@ -310,7 +321,10 @@ impl Location {
             for binding in record.bindings() {
                 let at = theirs.binary_search_by_key(&binding.contact_id(), |held| held.contact_id);
                 let is_wanted = match at.map(|at| theirs[at]) {
-                    Ok(held) => held.stamp < binding.stamp(),
+                    Ok(held) => {
+                        let theirs = (held.stamp, held.is_removed);
+                        is_overtaken(theirs, (binding.stamp(), binding.flags().removed()))
+                    }
                     Err(_) => binding.is_live(now_s),
                 };
                 if !is_wanted {

@@ -297,6 +297,12 @@ impl Location {
             self.mark_removed(id, contact_id, &removal, wheel);
             return;
         }
+        // A backup may hold an older state of it that lives longer. The stamp stays: a refresh that is later wins.
+        if was_live && self.backups_may_lack(stamp) {
+            let removal = Removal { until_s: self.remembered_until_s(), ..stamp_removed() };
+            self.mark_removed(id, contact_id, &removal, wheel);
+            return;
+        }
         if unbind.cause != Cause::Expired || was_live && self.backups.is_some() {
             let aor = self.record(id).hash();
             self.journal.gone(aor, contact_id, stamp);

@@ -139,6 +139,30 @@ fn a_removal_is_kept_for_a_backup_that_is_away() {
     assert_eq!(pair.members.each_ref().map(|member| member.shards[0].0.bindings()), [0, 0]);
 }
 
+/// The node that is away had granted more time than the one that took over did later.
+#[test]
+fn what_expired_does_not_come_back_from_a_backup_that_holds_an_older_state_of_it() {
+    let mut pair = Pair::connected([1, 1]);
+    pair.members[0].ask(&bind(1, 1, 1, 600), pair.now);
+    pair.settle();
+    pair.cut();
+    pair.pass(1000);
+    pair.members[1].ask(&bind(1, 1, 2, 60), pair.now);
+    pair.pass(70_000);
+    assert_eq!(pair.members[1].bindings(pair.now), 0);
+    let logs = pair.members[1].logs.clone();
+    pair.members[1] = Member::restarted(2, &logs, 99, pair.now, |_| {});
+    pair.connect();
+    pair.settle();
+    pair.compare();
+    assert_eq!(pair.members.each_ref().map(|member| member.bindings(pair.now)), [0, 0]);
+    pair.assert_equal();
+    for _ in 0..6 {
+        pair.compare();
+    }
+    assert_eq!(pair.members.each_ref().map(|member| member.shards[0].0.bindings()), [0, 0]);
+}
+
 #[test]
 fn what_expires_expires_everywhere_and_is_no_difference() {
     let mut pair = Pair::connected([1, 2]);
