@@ -330,7 +330,10 @@ impl Replicator {
             Frame::Resume(positions) => self.resume(node, &positions, now),
             Frame::Taken { shard, sequence } => self.acknowledged(node, shard, sequence, now)?,
             Frame::Held { shard, round, leaf, held } => self.give_newer(node, shard, round, leaf, held)?,
-            Frame::Synced { shard, round } => self.outgoing_mut(node, shard)?.synced(round),
+            Frame::Synced { shard, round } => {
+                self.outgoing_mut(node, shard)?.synced(round);
+                self.release();
+            }
             Frame::Start { shard, sequence } => self.start_anew(node, shard, sequence)?,
             Frame::Part { shard, sequence, journal } => self.take_part(node, shard, sequence, &journal)?,
             Frame::Digests { shard, round, first, digests, .. } => self.compare(node, shard, round, first, digests)?,

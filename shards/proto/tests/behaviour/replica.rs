@@ -241,6 +241,21 @@ fn a_reply_has_to_wait_for_backups_that_keep_up_and_for_no_others() {
     assert_eq!(released(&pair), u64::MAX);
 }
 
+/// It takes a refresh of a binding that it does not have yet, and has nothing of it.
+#[test]
+fn a_backup_that_is_being_told_all_is_not_one_that_has_what_it_acknowledges() {
+    let mut pair = Pair::new([1, 1]);
+    pair.members[0].ask(&bind(1, 1, 1, 600), pair.now);
+    pair.connect();
+    while !pair.members[1].is_whole() {
+        assert!(!pair.members[0].replicator.is_backed_up());
+        assert_eq!(pair.members[0].replicator.released(0), u64::MAX);
+        assert!(pair.carry(1), "it never comes to know all");
+    }
+    pair.settle();
+    assert!(pair.members[0].replicator.is_backed_up());
+}
+
 #[test]
 fn parts_that_could_not_be_handed_over_are_found_by_a_comparison() {
     let mut pair = Pair::connected([1, 1]);

@@ -320,8 +320,9 @@ impl Replicator {
 }
 
 impl Backup {
+    /// Whether it has what it acknowledges: a refresh of a binding that it has not been told yet leaves nothing there.
     fn keeps_up(&self) -> bool {
-        self.peer.is_some() && !self.is_lagging && self.outgoing.iter().all(|outgoing| outgoing.sent.is_some())
+        self.has_all() && !self.is_lagging
     }
 }
 
