@@ -1,0 +1,324 @@
+//! One node: its shards, its logs, its replicator, and a model of what the daemon puts around them.
+//!
+//! In: datagrams, frames, answers of the store, who owns the address, time. Out: what leaves, as [`Sent`]. The data plane
+//! ([`Node::turn`]) and the control plane ([`Node::control`]) take their steps apart from one another, as in the daemon:
+//! between them are bounded queues.
+
+use crate::draw::mix;
+use crate::journal_log::Logs;
+use crate::keeper::{Keeper, Wish};
+use crate::seat::{Leaving, Seat, Turn};
+use crate::store::Asked;
+use sipfed_proto::replica::frame::BadFrame;
+use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
+use sipfed_proto::view::BindingView;
+use sipfed_proto::{Now, Settings, Source};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// When the simulation begins, in milliseconds since the Unix epoch.
+const BEGINNING_MS: u64 = 1_700_000_000_000;
+/// Datagrams that wait for a turn; the kernel drops one more.
+const INBOX_COUNT_MAX: usize = 400;
+/// Orders that may wait for one shard, as in the daemon.
+pub(crate) const ORDERS_COUNT_MAX: usize = 1024;
+
+/// What does not change from life to life.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) home: usize,
+    /// Its number in the cluster.
+    pub(crate) number: u16,
+    /// The number of the other node with its home.
+    pub(crate) twin: Option<u16>,
+    pub(crate) secret: [u8; 32],
+    /// How far its clock is ahead of the slowest.
+    pub(crate) skew_ms: u64,
+    pub(crate) is_seed: bool,
+    pub(crate) is_sync: bool,
+    pub(crate) kept_bytes: usize,
+    pub(crate) reports_count_max: usize,
+}
+
+/// Something that leaves a node or happens there.
+#[derive(Debug)]
+pub(crate) enum Sent {
+    Datagram(Leaving),
+    Frame(Vec<u8>),
+    Ask { id: u64, asked: Asked },
+    News(News),
+    Bad(BadFrame),
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub(crate) struct Life {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) replicator: Replicator,
+    pub(crate) keeper: Keeper,
+    inbox: VecDeque<(Source, Vec<u8>)>,
+    /// Frames that have come and have not been read.
+    pub(crate) frames: VecDeque<Vec<u8>>,
+    pub(crate) is_active: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) identity: Identity,
+    settings: Arc<Settings>,
+    logs: Logs,
+    pub(crate) life: Option<Life>,
+    /// How many lives it has had.
+    pub(crate) lives_count: u64,
+    /// How many disks it has had.
+    pub(crate) disks_count: u64,
+    pub(crate) paused_until: u64,
+    /// When its next turn is.
+    pub(crate) turn_at: Option<u64>,
+    pub(crate) is_control_due: bool,
+    pub(crate) forgets_to_log: bool,
+}
+
+impl Node {
+    pub(crate) fn new(identity: Identity, settings: Settings) -> Self {
+        Self {
+            identity,
+            settings: Arc::new(settings),
+            logs: Logs::default(),
+            life: None,
+            lives_count: 0,
+            disks_count: 0,
+            paused_until: 0,
+            turn_at: None,
+            is_control_due: false,
+            forgets_to_log: false,
+        }
+    }
+
+    /// What time it is here.
+    pub(crate) fn now(&self, at: u64) -> Now {
+        Now::from_unix_ms(BEGINNING_MS + at + self.identity.skew_ms)
+    }
+
+    /// Starts with what its logs have; gives whether they could be read.
+    pub(crate) fn start(&mut self, shards_count: u8, is_active: bool, at: u64) -> Result<(), String> {
+        let now = self.now(at);
+        let identity = &self.identity;
+        let machines = self.logs.start(&self.settings, shards_count, identity.secret, now);
+        let machines = machines.map_err(|bad| format!("its log cannot be read: byte {} {}", bad.at, bad.what))?;
+        self.lives_count += 1;
+        let settings = ReplicaSettings {
+            node: identity.number,
+            history: mix(u64::from(identity.number) << 32 | self.lives_count),
+            shards: shards_count,
+            is_seed: identity.is_seed,
+            kept_bytes: identity.kept_bytes,
+            ..ReplicaSettings::default()
+        };
+        let twins: Vec<u16> = identity.twin.into_iter().collect();
+        let mut replicator = Replicator::new(settings, &twins, now);
+        replicator.set_role(is_active, self.lives_count);
+        let mut keeper = Keeper::new(usize::from(shards_count));
+        keeper.set_active(is_active, at);
+        self.life = Some(Life {
+            seats: machines.into_iter().map(Seat::new).collect(),
+            replicator,
+            keeper,
+            inbox: VecDeque::new(),
+            frames: VecDeque::new(),
+            is_active,
+        });
+        Ok(())
+    }
+
+    /// Its disk is replaced by an empty one. It does not run.
+    pub(crate) fn lose_disk(&mut self) {
+        self.logs = Logs::default();
+        self.disks_count += 1;
+    }
+
+    pub(crate) fn shards_count(&self) -> usize {
+        self.life.as_ref().map_or(0, |life| life.seats.len())
+    }
+
+    /// A datagram has come; whether there was room for it.
+    pub(crate) fn receive(&mut self, source: Source, bytes: Vec<u8>) -> bool {
+        let Some(life) = &mut self.life else { return false };
+        if life.inbox.len() >= INBOX_COUNT_MAX {
+            return false;
+        }
+        life.inbox.push_back((source, bytes));
+        true
+    }
+
+    /// It has come to own its address, or does no more.
+    pub(crate) fn set_active(&mut self, is_active: bool, at: u64) {
+        let lives_count = self.lives_count;
+        if let Some(life) = &mut self.life
+            && life.is_active != is_active
+        {
+            life.is_active = is_active;
+            life.replicator.set_role(is_active, lives_count);
+            life.keeper.set_active(is_active, at);
+        }
+    }
+
+    /// A turn of every shard. Where it dies within, the shards from `torn_at` on do not get as far as their logs.
+    pub(crate) fn turn(&mut self, at: u64, torn_at: Option<usize>) -> Vec<Sent> {
+        let (now, expires_s_max) = (self.now(at), self.settings.registrar.max_expires_s);
+        let Self { life, logs, identity, forgets_to_log, .. } = self;
+        let Some(life) = life else { return Vec::new() };
+        let count = life.seats.len();
+        let mut received: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+        for (source, bytes) in life.inbox.drain(..) {
+            // The kernel chooses a socket by the sender.
+            received[mix(u64::from(source.remote.port())) as usize % count].push((source, bytes));
+        }
+        let mut sent = Vec::new();
+        for (index, received) in received.into_iter().enumerate() {
+            if torn_at.is_some_and(|torn| index > torn) {
+                break;
+            }
+            let turn = Turn {
+                now,
+                is_active: life.is_active,
+                is_sync: identity.is_sync,
+                expires_s_max,
+                reports_count_max: identity.reports_count_max,
+                is_torn: torn_at == Some(index),
+                forgets_to_log: *forgets_to_log,
+            };
+            let (leaving, letters) = life.seats[index].turn(received, &turn, &mut logs.0[index]);
+            sent.extend(leaving.into_iter().map(Sent::Datagram));
+            for letter in letters {
+                life.seats[letter.owner].letters.push_back(letter);
+            }
+        }
+        sent
+    }
+
+    /// When a turn is owed next.
+    pub(crate) fn next_turn(&self, at: u64) -> Option<u64> {
+        let life = self.life.as_ref()?;
+        if !life.inbox.is_empty() || life.seats.iter().any(|seat| !seat.is_idle()) {
+            return Some(at + 1);
+        }
+        let here = BEGINNING_MS + self.identity.skew_ms;
+        let deadline = life.seats.iter().filter_map(|seat| seat.machine.next_deadline()).min()?;
+        Some(deadline.unix_ms().saturating_sub(here).max(at + 1))
+    }
+
+    /// A step of the control plane; `room` is what the link to the twin takes, `None` where it is down.
+    pub(crate) fn control(&mut self, at: u64, room: Option<usize>) -> Vec<Sent> {
+        let (now, twin) = (self.now(at), self.identity.twin);
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let mut sent = Vec::new();
+        life.take_reports(now);
+        if let Some(twin) = twin {
+            while !life.replicator.is_congested()
+                && let Some(frame) = life.frames.pop_front()
+            {
+                if let Err(bad) = life.replicator.receive(twin, &frame, now) {
+                    sent.push(Sent::Bad(bad));
+                    life.frames.clear();
+                }
+            }
+        }
+        life.replicator.handle_timeout(now);
+        life.give_orders();
+        if let (Some(twin), Some(room)) = (twin, room) {
+            let mut bytes = 0;
+            while bytes < room
+                && let Some(frame) = life.replicator.next_frame(twin)
+            {
+                bytes += frame.len();
+                sent.push(Sent::Frame(frame));
+            }
+        }
+        sent.extend(std::iter::from_fn(|| life.replicator.next_news()).map(Sent::News));
+        let mut wishes = life.look_after_directory(at);
+        let is_whole = life.replicator.state().is_whole;
+        wishes.extend(life.keeper.poll(is_whole, at, now.unix_ms() * 1000));
+        sent.extend(life.grant(wishes));
+        sent
+    }
+
+    /// The store has said something to a request of this life.
+    pub(crate) fn answered(
+        &mut self,
+        id: u64,
+        said: crate::store::Said,
+        home_name: impl Fn(usize) -> String,
+        at: u64,
+    ) -> Vec<Sent> {
+        let Some(life) = &mut self.life else { return Vec::new() };
+        let wishes = life.keeper.answered(id, said, home_name, at);
+        life.grant(wishes)
+    }
+
+    /// The digests of all leaves.
+    pub(crate) fn digests(&self) -> Vec<u64> {
+        let seats = self.life.iter().flat_map(|life| &life.seats);
+        seats.flat_map(|seat| seat.machine.digests()).collect()
+    }
+
+    /// The bindings that can be called now.
+    pub(crate) fn live(&self, at: u64) -> impl Iterator<Item = BindingView<'_>> {
+        let now = self.now(at);
+        let seats = self.life.iter().flat_map(|life| &life.seats);
+        seats.flat_map(move |seat| seat.machine.live_bindings(now))
+    }
+
+    /// Generations of each log at most.
+    pub(crate) fn generations_count(&self) -> usize {
+        self.logs.0.iter().map(crate::journal_log::ShardLog::generations_count).max().unwrap_or(0)
+    }
+}
+
+impl Life {
+    fn take_reports(&mut self, now: Now) {
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            while let Some(report) = seat.reports.pop_front() {
+                self.replicator.handle_report(index as u8, report, now);
+            }
+        }
+    }
+
+    fn give_orders(&mut self) {
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            while seat.orders.len() < ORDERS_COUNT_MAX
+                && let Some(order) = self.replicator.next_order(index as u8)
+            {
+                seat.orders.push_back(order);
+            }
+            seat.released = self.replicator.released(index as u8);
+        }
+    }
+
+    fn look_after_directory(&mut self, at: u64) -> Vec<Wish> {
+        let mut wishes = Vec::new();
+        for (index, seat) in self.seats.iter_mut().enumerate() {
+            seat.changes.drain(..).for_each(|change| self.keeper.note(&change));
+            for question in seat.questions.drain(..) {
+                wishes.push(self.keeper.ask(index, &question, at));
+            }
+            for _ in 0..std::mem::take(&mut seat.done_count) {
+                self.keeper.done();
+            }
+        }
+        wishes
+    }
+
+    /// Hands orders to the shards; the rest goes to the store.
+    fn grant(&mut self, wishes: Vec<Wish>) -> Vec<Sent> {
+        let mut sent = Vec::new();
+        for wish in wishes {
+            match wish {
+                Wish::Ask { id, asked } => sent.push(Sent::Ask { id, asked }),
+                Wish::Order { shard, order } => self.seats[shard].directory_orders.push_back(order),
+            }
+        }
+        sent
+    }
+}

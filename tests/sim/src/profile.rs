@@ -1,0 +1,153 @@
+//! What kinds of trouble a run has.
+
+use crate::draw::Draw;
+
+/// A kind of run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Nothing goes wrong.
+    Calm,
+    /// Datagrams are lost, doubled and overtaken by others.
+    Lossy,
+    /// Places do not reach one another, in one direction or in both, and links are cut.
+    Partitions,
+    /// Nodes die, some in the middle of a turn or with their disk, and come back; addresses move.
+    Crashes,
+    /// Both nodes of a home have its address for a while, or none has.
+    SplitBrain,
+    /// One node after the other is started again with another number of shards.
+    Rolling,
+    /// The store fails, is away, slow, or answers with what was.
+    Store,
+    /// All of it, and nodes that pause.
+    Everything,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Calm,
+        Self::Lossy,
+        Self::Partitions,
+        Self::Crashes,
+        Self::SplitBrain,
+        Self::Rolling,
+        Self::Store,
+        Self::Everything,
+    ];
+
+    /// That of a seed.
+    pub fn of(seed: u64) -> Self {
+        *Draw::new(seed ^ 0x0070_726f_6669_6c65).one(&Self::ALL)
+    }
+
+    /// As it is written on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Lossy => "lossy",
+            Self::Partitions => "partitions",
+            Self::Crashes => "crashes",
+            Self::SplitBrain => "split-brain",
+            Self::Rolling => "rolling",
+            Self::Store => "store",
+            Self::Everything => "everything",
+        }
+    }
+
+    fn has(self, other: Self) -> bool {
+        self == other || self == Self::Everything
+    }
+}
+
+/// One kind of fault, and how often it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Two places do not reach one another.
+    Block,
+    /// The link of a pair is cut.
+    Cut,
+    /// A node dies; its address moves, or waits for it.
+    Crash,
+    /// An address moves to the other node.
+    Move,
+    /// Both have it, or none.
+    Split,
+    /// A node is started again with another number of shards.
+    Reshard,
+    /// A node does nothing for some seconds.
+    Pause,
+    /// The store is in trouble.
+    Store,
+}
+
+/// What a run is made of: drawn once from its seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) homes_count: usize,
+    /// By home, whether it has a backup.
+    pub(crate) has_backup: Vec<bool>,
+    pub(crate) users_count: usize,
+    pub(crate) phones_count: usize,
+    pub(crate) is_sync: bool,
+    /// Whether nodes mark their requests with a secret.
+    pub(crate) is_marked: bool,
+    pub(crate) skew_ms_max: u64,
+    /// Of a thousand datagrams.
+    pub(crate) lost_per_mille: u64,
+    pub(crate) doubled_per_mille: u64,
+    pub(crate) delay_ms_max: u64,
+    /// Bytes that a link between two nodes takes at a time.
+    pub(crate) link_room_bytes: usize,
+    /// Bytes of parts that a node keeps.
+    pub(crate) kept_bytes: usize,
+    /// Reports of a shard that may wait.
+    pub(crate) reports_count_max: usize,
+    /// How long things go wrong.
+    pub(crate) trouble_ms: u64,
+    /// Mean time between two faults.
+    pub(crate) fault_interval_ms: u64,
+    pub(crate) troubles: Vec<Trouble>,
+    /// Whether the run goes on until everything has expired.
+    pub(crate) goes_to_the_end: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, profile: Profile) -> Self {
+        let draw = &mut Draw::new(seed ^ 0x706c_616e);
+        let homes_count = draw.between(2, 4) as usize;
+        let is_bad = profile.has(Profile::Lossy);
+        let mut troubles = Vec::new();
+        for (of, list) in [
+            (Profile::Partitions, &[Trouble::Block, Trouble::Cut][..]),
+            (Profile::Crashes, &[Trouble::Crash, Trouble::Crash, Trouble::Move]),
+            (Profile::SplitBrain, &[Trouble::Split, Trouble::Move, Trouble::Cut]),
+            (Profile::Rolling, &[Trouble::Reshard]),
+            (Profile::Store, &[Trouble::Store, Trouble::Store, Trouble::Move]),
+            (Profile::Everything, &[Trouble::Pause]),
+        ] {
+            if profile.has(of) {
+                troubles.extend_from_slice(list);
+            }
+        }
+        Self {
+            homes_count,
+            has_backup: (0..homes_count).map(|home| home == 0 || draw.happens(600)).collect(),
+            users_count: draw.between(3, 8) as usize,
+            phones_count: draw.between(6, 16) as usize,
+            is_sync: draw.happens(500),
+            is_marked: draw.happens(500),
+            skew_ms_max: if profile == Profile::Calm { 0 } else { *draw.one(&[0, 300, 3000]) },
+            lost_per_mille: if is_bad { draw.between(20, 150) } else { 0 },
+            doubled_per_mille: if is_bad { draw.between(20, 150) } else { 0 },
+            delay_ms_max: if is_bad { draw.between(20, 1200) } else { 15 },
+            link_room_bytes: *draw.one(&[4 << 10, 40 << 10, 256 << 10]),
+            kept_bytes: *draw.one(&[600, 20_000, 16 << 20]),
+            reports_count_max: *draw.one(&[6, 64, 4096]),
+            trouble_ms: draw.between(90, 200) * 1000,
+            fault_interval_ms: draw.between(3, 20) * 1000,
+            troubles,
+            goes_to_the_end: draw.happens(250),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One shard of a node with the ends of its queues: the turn of the daemon's `shards/src/turn.rs` around the real machine.
+//!
+//! In: datagrams, orders of the replicator and of the keeper, time. Out: datagrams that leave, reports, changes and
+//! questions. A turn appends its journal to the log before its promises leave; where the node is to promise only what a
+//! backup has, they wait for their part to be released.
+
+use crate::journal_log::ShardLog;
+use crate::keeper::Order as DirectoryOrder;
+use sipfed_proto::directory::{Answer, Change, Pass, Question, Walk};
+use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
+use sipfed_proto::{Destination, Glance, Now, Outbox, Shard, Source, Verdict};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::num::NonZeroU8;
+
+/// Orders that a shard carries out in one turn.
+const ORDERS_PER_TURN_MAX: usize = 64;
+/// Bytes that a turn's orders may have brought before no more of them is carried out.
+const REPORTED_BYTES_MAX: usize = 256 << 10;
+/// Records that one step of a walk looks at.
+const WALK_COUNT: u32 = 7;
+
+/// A message that a shard has been handed by another one.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) owner: usize,
+    glance: Glance,
+    source: Source,
+    bytes: Vec<u8>,
+}
+
+/// A datagram that leaves the node.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(crate) to: SocketAddr,
+    pub(crate) from: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it is promised that a backup has what it says.
+    pub(crate) is_backed: bool,
+}
+
+/// What a turn is taken with.
+#[allow(clippy::struct_excessive_bools, reason = "they have nothing to do with each other")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) now: Now,
+    pub(crate) is_active: bool,
+    pub(crate) is_sync: bool,
+    pub(crate) expires_s_max: u32,
+    pub(crate) reports_count_max: usize,
+    /// The node dies before the turn is written down.
+    pub(crate) is_torn: bool,
+    /// A defect that is planted for a test of the checkers: nothing is written down.
+    pub(crate) forgets_to_log: bool,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) machine: Shard,
+    end: ReplicaEnd,
+    pub(crate) orders: VecDeque<Order>,
+    pub(crate) reports: VecDeque<Report>,
+    owed: VecDeque<Report>,
+    has_lost: bool,
+    /// The last part that no reply has to wait for.
+    pub(crate) released: u64,
+    held: VecDeque<(u64, SocketAddr, SocketAddr, Vec<u8>)>,
+    pub(crate) letters: VecDeque<Letter>,
+    pub(crate) directory_orders: VecDeque<DirectoryOrder>,
+    walk: Option<(Pass, u32)>,
+    /// Tasks of the keeper that are done.
+    pub(crate) done_count: usize,
+    pub(crate) changes: VecDeque<Change>,
+    pub(crate) questions: VecDeque<Question>,
+}
+
+impl Seat {
+    pub(crate) fn new(mut machine: Shard) -> Self {
+        machine.keep_homes();
+        Self {
+            machine,
+            end: ReplicaEnd::new(),
+            orders: VecDeque::new(),
+            reports: VecDeque::new(),
+            owed: VecDeque::new(),
+            has_lost: false,
+            released: u64::MAX,
+            held: VecDeque::new(),
+            letters: VecDeque::new(),
+            directory_orders: VecDeque::new(),
+            walk: None,
+            done_count: 0,
+            changes: VecDeque::new(),
+            questions: VecDeque::new(),
+        }
+    }
+
+    /// Replies that wait for a backup.
+    pub(crate) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether there is nothing to do before the next deadline.
+    pub(crate) fn is_idle(&self) -> bool {
+        let may_leave = self.held.front().is_some_and(|held| held.0 <= self.released);
+        let has_orders = !self.orders.is_empty() || !self.directory_orders.is_empty();
+        self.letters.is_empty() && !has_orders && self.walk.is_none() && !may_leave
+    }
+
+    /// Takes a turn over these datagrams; gives what leaves, and what belongs to other shards.
+    pub(crate) fn turn(
+        &mut self,
+        received: Vec<(Source, Vec<u8>)>,
+        turn: &Turn,
+        log: &mut ShardLog,
+    ) -> (Vec<Leaving>, Vec<Letter>) {
+        let (now, mut out, mut steered) = (turn.now, Outbox::new(), Vec::new());
+        log.look_after_generations(turn.expires_s_max, &mut self.machine, now);
+        self.obey(turn);
+        self.machine.set_active(turn.is_active);
+        for (source, bytes) in received {
+            let glance = self.machine.glance(&bytes);
+            match self.machine.receive_glanced(&bytes, glance, &source, now, &mut out) {
+                Verdict::Handled => {}
+                Verdict::Belongs(owner) => {
+                    steered.push(Letter { owner: usize::from(owner.0), glance, source, bytes });
+                }
+            }
+        }
+        while let Some(Letter { glance, source, bytes, .. }) = self.letters.pop_front() {
+            self.machine.handle_steered(&bytes, glance, &source, now, &mut out);
+        }
+        self.obey_directory(now, &mut out);
+        self.machine.handle_timeout(now, &mut out);
+        self.tell_parts(turn.reports_count_max);
+        if turn.is_torn {
+            return (Vec::new(), Vec::new());
+        }
+        if !turn.forgets_to_log {
+            log.append(self.machine.journal());
+        }
+        self.machine.clear_journal();
+        let leaving = self.send(turn.is_sync, &out);
+        self.tell_directory();
+        (leaving, steered)
+    }
+
+    fn pay(&mut self, count_max: usize) {
+        while self.reports.len() < count_max
+            && let Some(report) = self.owed.pop_front()
+        {
+            self.reports.push_back(report);
+        }
+    }
+
+    fn obey(&mut self, turn: &Turn) {
+        self.pay(turn.reports_count_max);
+        let mut bytes = 0;
+        for _ in 0..ORDERS_PER_TURN_MAX {
+            if !self.owed.is_empty() || bytes > REPORTED_BYTES_MAX {
+                break;
+            }
+            let Some(order) = self.orders.pop_front() else { break };
+            let Self { end, machine, owed, .. } = self;
+            end.obey(order, machine, turn.now, |report| {
+                if let Report::Newer { journal, .. } = &report {
+                    bytes += journal.len();
+                }
+                owed.push_back(report);
+            });
+            self.pay(turn.reports_count_max);
+        }
+        self.machine.mark_foreign();
+    }
+
+    fn tell_parts(&mut self, count_max: usize) {
+        self.pay(count_max);
+        if self.has_lost && self.owed.is_empty() && self.reports.len() < count_max {
+            let lost = Report::Lost { sequence: self.end.sequence(), stamp: self.machine.last_stamp() };
+            self.reports.push_back(lost);
+            self.has_lost = false;
+        }
+        let Self { end, machine, owed, reports, has_lost, .. } = self;
+        end.tell_parts(machine, |part| {
+            if *has_lost || !owed.is_empty() || reports.len() >= count_max {
+                *has_lost = true;
+            } else {
+                reports.push_back(part);
+            }
+        });
+    }
+
+    fn obey_directory(&mut self, now: Now, out: &mut Outbox) {
+        while let Some(order) = self.directory_orders.pop_front() {
+            match order {
+                DirectoryOrder::Answer { id, homes } => {
+                    let answer = homes.as_deref().map_or(Answer::Unknown, Answer::Homes);
+                    self.machine.handle_answer(id, answer, now, out);
+                }
+                DirectoryOrder::Compare { pass, aors } => {
+                    self.machine.compare(aors.iter().map(String::as_bytes), pass_of(pass));
+                    self.done_count += 1;
+                }
+                DirectoryOrder::Walk { pass } => self.walk = Some((pass_of(pass), 0)),
+            }
+        }
+        if let Some((pass, from)) = self.walk.take() {
+            match self.machine.walk(Walk::Unseen(pass), from, WALK_COUNT) {
+                Some(from) => self.walk = Some((pass, from)),
+                None => self.done_count += 1,
+            }
+        }
+    }
+
+    fn tell_directory(&mut self) {
+        self.changes.extend(std::iter::from_fn(|| self.machine.next_change()));
+        self.questions.extend(std::iter::from_fn(|| self.machine.next_question()));
+    }
+
+    fn send(&mut self, is_sync: bool, out: &Outbox) -> Vec<Leaving> {
+        let (mut leaving, wanted) = (Vec::new(), self.end.sequence());
+        let is_waited_for = is_sync && self.end.has_backups();
+        let is_backed = |released: u64| is_waited_for && released != u64::MAX;
+        for (transmit, bytes) in out.iter() {
+            // There is no other transport here.
+            let Destination::Udp { remote: to, local: from } = transmit.to else { continue };
+            let bytes = bytes.to_vec();
+            if transmit.is_promise && is_waited_for && wanted > self.released {
+                self.held.push_back((wanted, to, from, bytes));
+            } else {
+                let is_backed = transmit.is_promise && is_backed(self.released);
+                leaving.push(Leaving { to, from, bytes, is_backed });
+            }
+        }
+        let released = self.released;
+        while let Some((_, to, from, bytes)) = self.held.pop_front_if(|held| held.0 <= released) {
+            leaving.push(Leaving { to, from, bytes, is_backed: is_backed(released) });
+        }
+        leaving
+    }
+}
+
+fn pass_of(pass: u8) -> Pass {
+    Pass(NonZeroU8::new(pass).unwrap_or(NonZeroU8::MIN))
+}

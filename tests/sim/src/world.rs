@@ -1,0 +1,469 @@
+//! A whole federation in virtual time: everything that happens is an event of one agenda.
+//!
+//! - `network`: datagrams, and the links between the nodes of a home.
+//! - `phones`: what phones and callers do, and what comes back to them.
+//! - `trouble`: what goes wrong, and how it is put right again.
+//! - `watch`: what has to hold at any time; `ends`: what has to hold once all is well again.
+
+mod ends;
+mod network;
+mod phones;
+mod trouble;
+mod watch;
+
+use crate::agenda::Agenda;
+use crate::call::Call;
+use crate::draw::Draw;
+use crate::history::History;
+use crate::ledger::{Contact, Ledger};
+use crate::link::Link;
+use crate::node::{Identity, Node, Sent};
+use crate::phone::Phone;
+use crate::profile::{Plan, Trouble};
+use crate::sip::DOMAIN;
+use crate::store::{Asked, Mood, Said, Store};
+use sipfed_proto::replica::session::{News, Replicator};
+use sipfed_proto::settings::{DirectorySettings, RegistrarSettings};
+use sipfed_proto::{Listener, Settings, Transport};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Seconds that a binding may live.
+pub(crate) const EXPIRES_S_MAX: u32 = 300;
+
+/// A defect of the world, planted so that a test sees a checker find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// None.
+    None,
+    /// Links lose some journals and all digests, and nobody notices.
+    FramesVanish,
+    /// What nodes have answered is not in their logs.
+    LogsForget,
+    /// Keepers withdraw no row.
+    RowsStay,
+    /// Passive nodes publish.
+    PassivePublish,
+    /// Requests between homes arrive as if phones had sent them, and without their mark.
+    PeersUnknown,
+}
+
+/// Where something is, as far as reaching one another goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Node(usize),
+    Outside,
+}
+
+/// Who has sent a datagram.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    place: Place,
+    disk: u64,
+    is_backed: bool,
+    /// Which of two holders of an address it reaches.
+    side: usize,
+}
+
+#[derive(Debug)]
+enum Event {
+    Datagram {
+        to: SocketAddr,
+        from: SocketAddr,
+        origin: Origin,
+        bytes: Vec<u8>,
+    },
+    Turn(usize),
+    Control(usize),
+    Tick(usize),
+    Frame {
+        link: usize,
+        to: usize,
+        epoch: u64,
+        bytes: Vec<u8>,
+    },
+    LinkLook(usize),
+    Cut(usize),
+    LinkGone {
+        link: usize,
+        side: usize,
+        epoch: u64,
+    },
+    StoreArrives {
+        node: usize,
+        life: u64,
+        id: u64,
+        asked: Asked,
+    },
+    StoreAnswers {
+        node: usize,
+        life: u64,
+        id: u64,
+        said: Said,
+    },
+    Role(usize),
+    PhoneActs(usize),
+    PhoneAgain {
+        phone: usize,
+        number: usize,
+    },
+    PhoneAnswers {
+        phone: usize,
+        call_id: String,
+        branch: String,
+    },
+    CallAgain(usize),
+    Probe,
+    NewCall,
+    Trouble,
+    /// Both directions, or one.
+    Unblock(Place, Place),
+    Start {
+        node: usize,
+        shards: u8,
+    },
+    Hold {
+        home: usize,
+        nodes: Vec<usize>,
+    },
+    StoreWell,
+    Watch,
+}
+
+#[derive(Debug)]
+struct Home {
+    addr: SocketAddr,
+    nodes: Vec<usize>,
+    /// Those that have its address.
+    holders: Vec<usize>,
+}
+
+/// A fetch of a user's bindings at a home.
+#[derive(Debug)]
+struct Probe {
+    home: usize,
+    user: usize,
+    sent_at: u64,
+}
+
+/// See the module's documentation. Times are milliseconds since the beginning.
+#[derive(Debug)]
+pub(crate) struct World {
+    now: u64,
+    agenda: Agenda<Event>,
+    draw: Draw,
+    pub(crate) plan: Plan,
+    defect: Defect,
+    homes: Vec<Home>,
+    nodes: Vec<Node>,
+    links: Vec<Link>,
+    store: Store,
+    phones: Vec<Phone>,
+    calls: Vec<Call>,
+    probes: Vec<Probe>,
+    ledger: Ledger,
+    blocked: BTreeSet<(Place, Place)>,
+    /// By node: when it had its address last.
+    held_until: Vec<u64>,
+    /// When the bindings end that were there once all was well, by the clocks of their nodes.
+    ends_s: Vec<u32>,
+    is_quiet: bool,
+    is_over: bool,
+    pub(crate) history: History,
+    pub(crate) violations: Vec<String>,
+    pub(crate) facts: Facts,
+}
+
+/// What a run has come to, so that a test can tell an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Contacts that had to be found, and were looked for.
+    pub found: u64,
+    /// Contacts that must not be found, and were looked for.
+    pub absent: u64,
+    /// Calls whose branches were counted.
+    pub calls: u64,
+    /// Of their branches, those between homes.
+    pub crossings: u64,
+    /// Times that a node came to know all from another one.
+    pub whole: u64,
+    /// Faults.
+    pub troubles: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, plan: Plan, defect: Defect, is_told: bool) -> Self {
+        let mut draw = Draw::new(seed);
+        let homes_count = plan.homes_count;
+        let home_addr = |home: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, home as u8 + 1), 5060));
+        let (mut homes, mut nodes, mut links) = (Vec::new(), Vec::new(), Vec::new());
+        for home in 0..homes_count {
+            let first = nodes.len();
+            let count = 1 + usize::from(plan.has_backup[home]);
+            for index in 0..count {
+                let number = (first + index) as u16 + 1;
+                let twin = (count == 2).then(|| (first + 1 - index) as u16 + 1);
+                let identity = Identity {
+                    home,
+                    number,
+                    twin,
+                    secret: [home as u8 + 1; 32],
+                    skew_ms: draw.between(0, plan.skew_ms_max),
+                    is_seed: index == 0,
+                    is_sync: plan.is_sync,
+                    kept_bytes: plan.kept_bytes,
+                    reports_count_max: plan.reports_count_max,
+                };
+                let peers = (0..homes_count).filter(|other| *other != home).map(|other| home_name(home_addr(other)));
+                nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect)));
+            }
+            if count == 2 {
+                links.push(Link::new([first, first + 1]));
+            }
+            homes.push(Home { addr: home_addr(home), nodes: (first..first + count).collect(), holders: vec![first] });
+        }
+        let phones = (0..plan.phones_count)
+            .map(|number| Phone::new(number, draw.below(plan.users_count), draw.below(homes_count)))
+            .collect();
+        let pauses = plan.troubles.contains(&Trouble::Pause);
+        let settle_ms = 2 * plan.delay_ms_max + 200 + if pauses { 7000 } else { 0 };
+        let ledger =
+            Ledger::new(homes.iter().map(|home: &Home| home.nodes.clone()).collect(), settle_ms, plan.skew_ms_max);
+        let held_until = vec![0; nodes.len()];
+        let store = Store::new(draw.fork());
+        Self {
+            now: 0,
+            agenda: Agenda::new(),
+            draw,
+            plan,
+            defect,
+            homes,
+            nodes,
+            links,
+            store,
+            phones,
+            calls: Vec::new(),
+            probes: Vec::new(),
+            ledger,
+            blocked: BTreeSet::new(),
+            held_until,
+            ends_s: Vec::new(),
+            is_quiet: false,
+            is_over: false,
+            history: History::new(is_told),
+            violations: Vec::new(),
+            facts: Facts::default(),
+        }
+    }
+
+    /// Starts all nodes and everything that goes by itself.
+    pub(crate) fn begin(&mut self) {
+        for home in 0..self.homes.len() {
+            let holders = self.homes[home].holders.clone();
+            self.ledger.held_by(home, holders, 0);
+            for node in self.homes[home].nodes.clone() {
+                let shards = self.draw.between(1, 4) as u8;
+                self.start(node, shards);
+                self.agenda.put(0, Event::Tick(node));
+            }
+        }
+        for link in 0..self.links.len() {
+            self.agenda.put(1, Event::LinkLook(link));
+        }
+        for phone in 0..self.phones.len() {
+            let at = self.draw.between(0, 8000);
+            self.agenda.put(at, Event::PhoneActs(phone));
+        }
+        for (at, event) in [(6000, Event::Probe), (5000, Event::NewCall), (9000, Event::Trouble), (500, Event::Watch)] {
+            self.agenda.put(at, event);
+        }
+    }
+
+    /// Lets time pass, or ends at the first violation.
+    pub(crate) fn pass(&mut self, ms: u64) {
+        let until = self.now + ms;
+        while self.violations.is_empty()
+            && let Some((at, event)) = self.agenda.take(until)
+        {
+            self.now = self.now.max(at);
+            self.handle(event);
+        }
+        self.now = until;
+    }
+
+    fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        self.history.note(self.now, what);
+    }
+
+    /// Something has happened that must not.
+    fn violated(&mut self, what: String) {
+        self.note(format_args!("VIOLATION {what}"));
+        self.violations.push(what);
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Datagram { to, from, origin, bytes } => self.arrive(to, from, origin, bytes),
+            Event::Turn(node) => self.turn(node),
+            Event::Control(node) => self.control(node),
+            Event::Tick(node) => {
+                self.control_soon(node, 0);
+                self.agenda.put(self.now + 2 * Replicator::INTERVAL_MS, Event::Tick(node));
+            }
+            Event::Frame { link, to, epoch, bytes } => self.frame_arrives(link, to, epoch, bytes),
+            Event::LinkLook(link) => self.look_after_link(link),
+            Event::Cut(link) => self.cut(link, 0),
+            Event::LinkGone { link, side, epoch } => self.link_gone(link, side, epoch),
+            Event::StoreArrives { node, life, id, asked } => self.ask_store(node, life, id, &asked),
+            Event::StoreAnswers { node, life, id, said } => self.store_answers(node, life, id, said),
+            Event::Role(node) => self.learn_role(node),
+            Event::PhoneActs(phone) => self.phone_acts(phone),
+            Event::PhoneAgain { phone, number } => self.register_again(phone, number),
+            Event::PhoneAnswers { phone, call_id, branch } => self.phone_answers(phone, &call_id, &branch),
+            Event::CallAgain(call) => self.call_again(call),
+            Event::Probe => self.probe_sometimes(),
+            Event::NewCall => self.call_sometimes(),
+            Event::Trouble => self.make_trouble(),
+            Event::Unblock(from, to) => self.unblock(from, to),
+            Event::Start { node, shards } => self.start(node, shards),
+            Event::Hold { home, nodes } => self.hold(home, nodes),
+            Event::StoreWell => self.store.set_mood(Mood::Good),
+            Event::Watch => self.watch(),
+        }
+    }
+
+    fn is_running(&self, node: usize) -> bool {
+        self.nodes[node].life.is_some()
+    }
+
+    fn turn_soon(&mut self, node: usize, at: u64) {
+        if self.nodes[node].turn_at.is_none_or(|before| at < before) {
+            self.nodes[node].turn_at = Some(at);
+            self.agenda.put(at, Event::Turn(node));
+        }
+    }
+
+    fn control_soon(&mut self, node: usize, ms: u64) {
+        if !self.nodes[node].is_control_due {
+            self.nodes[node].is_control_due = true;
+            self.agenda.put(self.now + ms, Event::Control(node));
+        }
+    }
+
+    fn turn(&mut self, node: usize) {
+        if self.nodes[node].turn_at != Some(self.now) {
+            // It was taken earlier.
+            return;
+        }
+        let paused_until = self.nodes[node].paused_until;
+        self.nodes[node].turn_at = None;
+        if paused_until > self.now {
+            return self.turn_soon(node, paused_until);
+        }
+        let sent = self.nodes[node].turn(self.now, None);
+        self.take(node, sent);
+        self.turn_where_due(node);
+        self.control_soon(node, 1);
+    }
+
+    /// The next turn, unless one is to come anyway; it is looked for after every step of the control plane too.
+    fn turn_where_due(&mut self, node: usize) {
+        if let Some(at) = self.nodes[node].next_turn(self.now)
+            && at <= self.now + 2 * Replicator::INTERVAL_MS
+        {
+            self.turn_soon(node, at);
+        }
+    }
+
+    fn control(&mut self, node: usize) {
+        let paused_until = self.nodes[node].paused_until;
+        if paused_until > self.now {
+            return self.agenda.put(paused_until, Event::Control(node));
+        }
+        self.nodes[node].is_control_due = false;
+        let room = self.room_of(node);
+        let sent = self.nodes[node].control(self.now, room);
+        self.take(node, sent);
+        self.turn_where_due(node);
+    }
+
+    /// Does what a node wants done.
+    fn take(&mut self, node: usize, sent: Vec<Sent>) {
+        for sent in sent {
+            match sent {
+                Sent::Datagram(leaving) => {
+                    let disk = self.nodes[node].disks_count;
+                    let origin =
+                        Origin { place: Place::Node(node), disk, is_backed: leaving.is_backed, side: node % 2 };
+                    self.send(leaving.to, leaving.from, origin, &leaving.bytes);
+                }
+                Sent::Frame(bytes) => self.send_frame(node, bytes),
+                Sent::Ask { id, asked } => {
+                    let life = self.nodes[node].lives_count;
+                    let at = self.now + self.store.takes_ms();
+                    if matches!(asked, Asked::Write { .. }) {
+                        self.check_publisher(node);
+                    }
+                    self.agenda.put(at, Event::StoreArrives { node, life, id, asked });
+                }
+                Sent::News(news) => {
+                    self.note(format_args!("n{node} {news:?}"));
+                    if let News::Whole(Some(_)) = news {
+                        self.check_whole(node);
+                    }
+                }
+                Sent::Bad(bad) => self.violated(format!("frames: n{node} was sent a frame that {}", bad.0)),
+            }
+        }
+    }
+
+    fn ask_store(&mut self, node: usize, life: u64, id: u64, asked: &Asked) {
+        let home = self.nodes[node].identity.home;
+        let Some(said) = self.store.carry_out(home, asked) else { return };
+        self.note(format_args!("store {asked:?} of n{node}: {said:?}"));
+        let at = self.now + self.store.takes_ms();
+        self.agenda.put(at, Event::StoreAnswers { node, life, id, said });
+    }
+
+    fn store_answers(&mut self, node: usize, life: u64, id: u64, said: Said) {
+        if self.nodes[node].lives_count != life || !self.is_running(node) {
+            return;
+        }
+        let names: Vec<String> = self.homes.iter().map(|home| home_name(home.addr)).collect();
+        let sent = self.nodes[node].answered(id, said, |home| names[home].clone(), self.now);
+        self.take(node, sent);
+        self.turn_where_due(node);
+    }
+
+    /// The contacts of a user at a home, whether they are bound or not.
+    fn contacts_of(&self, user: usize, home: usize) -> Vec<Contact> {
+        let of_user = self.phones.iter().filter(|phone| phone.user == user);
+        of_user.map(|phone| Contact { home, phone: phone.number }).collect()
+    }
+}
+
+/// A home as it is published.
+fn home_name(addr: SocketAddr) -> String {
+    addr.ip().to_string()
+}
+
+fn settings(home: SocketAddr, peers: Vec<String>, plan: &Plan, defect: Defect) -> Settings {
+    let is_known = defect != Defect::PeersUnknown;
+    Settings {
+        domains: vec![DOMAIN.to_owned()],
+        listeners: vec![Listener { transport: Transport::Udp, addr: home }],
+        own_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), home.ip()],
+        registrar: RegistrarSettings {
+            min_expires_s: 10,
+            max_expires_s: EXPIRES_S_MAX,
+            ..RegistrarSettings::default()
+        },
+        directory: Some(DirectorySettings {
+            home: home_name(home),
+            peers: if is_known { peers } else { Vec::new() },
+            secret: (plan.is_marked && is_known).then(|| "a secret of all nodes".to_owned()),
+            ..DirectorySettings::default()
+        }),
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,124 @@
+//! What has to hold at any time.
+
+use super::{Defect, Event, World};
+use crate::ledger::Contact;
+use crate::node::ORDERS_COUNT_MAX;
+use crate::phone::contact_name;
+use std::collections::BTreeSet;
+
+/// Milliseconds within which a node learns that it lost its address.
+const NOTICE_MS: u64 = 100;
+/// Bytes by which what a backup lacks may exceed what is kept for it: one part.
+const PART_BYTES_MAX: usize = 300_000;
+
+impl World {
+    /// A node has answered whether a contact is bound.
+    pub(super) fn check_contact(&mut self, contact: Contact, node: usize, as_of: u64, is_found: bool) {
+        if is_found && self.ledger.must_not_be_found(contact, node, as_of) {
+            let what = format!("removed: n{node} finds {}: {}", contact_name(contact), self.ledger.tell(contact));
+            self.violated(what);
+        } else if !is_found && self.ledger.has_to_be_found(contact, node, as_of, self.now) {
+            let what =
+                format!("acknowledged: n{node} does not find {}: {}", contact_name(contact), self.ledger.tell(contact));
+            self.violated(what);
+        } else if is_found {
+            self.facts.found += u64::from(self.ledger.has_to_be_found(contact, node, as_of, self.now));
+        } else {
+            self.facts.absent += u64::from(self.ledger.must_not_be_found(contact, node, as_of));
+        }
+    }
+
+    /// A node writes to the store.
+    pub(super) fn check_publisher(&mut self, node: usize) {
+        let home = &self.homes[self.nodes[node].identity.home];
+        if !home.holders.contains(&node) && self.now > self.held_until[node] + NOTICE_MS {
+            self.violated(format!("publishes: n{node} writes to the store and is not the active one of its home"));
+        }
+    }
+
+    /// A node says that it was told all by its twin.
+    pub(super) fn check_whole(&mut self, node: usize) {
+        self.facts.whole += 1;
+        let Some(link) = self.links.iter().find(|link| link.nodes.contains(&node)) else { return };
+        let other = 1 - link.side_of(node);
+        let Some(life) = &self.nodes[node].life else { return };
+        let held: BTreeSet<u64> = life
+            .seats
+            .iter()
+            .flat_map(|seat| seat.machine.leaves().flat_map(|leaf| seat.machine.list(leaf)).map(|held| held.contact_id))
+            .collect();
+        let soon_s = self.nodes[node].now(self.now + 2 * self.plan.skew_ms_max + 3000).unix_s();
+        let still: BTreeSet<(Vec<u8>, u64)> = self.nodes[link.nodes[other]]
+            .live(self.now)
+            .filter(|binding| binding.expires_at_s > soon_s)
+            .map(|binding| (binding.aor.to_vec(), binding.contact_id))
+            .collect();
+        let is_missing = |of: &&(Vec<u8>, u64)| still.contains(of) && !held.contains(&of.1);
+        let missing = link.held_at_start[other].iter().find(is_missing);
+        if let Some((aor, _)) = missing {
+            let aor = String::from_utf8_lossy(aor).into_owned();
+            self.violated(format!("whole: n{node} says that it knows all and lacks a binding of {aor}"));
+        }
+    }
+
+    /// Looks at queues and memory, and at whether twins hold the same.
+    pub(super) fn watch(&mut self) {
+        if !self.is_over {
+            self.agenda.put(self.now + 500, Event::Watch);
+        }
+        for home in 0..self.homes.len() {
+            if let [a, b] = self.homes[home].nodes[..]
+                && self.is_running(a)
+                && self.is_running(b)
+                && self.nodes[a].digests() == self.nodes[b].digests()
+            {
+                self.ledger.are_equal(home, self.now);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            if let Some(what) = self.excess_of(node) {
+                self.violated(format!("limits: n{node} has {what}"));
+            }
+        }
+    }
+
+    fn excess_of(&self, index: usize) -> Option<String> {
+        let node = &self.nodes[index];
+        let life = node.life.as_ref()?;
+        let contacts = self.phones.len();
+        for seat in &life.seats {
+            let bounds = [
+                ("bindings", seat.machine.bindings(), contacts),
+                ("orders that wait", seat.orders.len(), ORDERS_COUNT_MAX),
+                ("replies that wait", seat.held_count(), 2000),
+                ("changes that wait", seat.machine.changes_count() + seat.changes.len(), 2 * self.plan.users_count),
+                ("transactions", seat.machine.held_transactions(), 20_000),
+            ];
+            if let Some((what, count, _)) = bounds.iter().find(|(_, count, most)| count > most) {
+                return Some(format!("{count} {what}"));
+            }
+        }
+        for report in life.replicator.reports() {
+            if report.lag_bytes > self.plan.kept_bytes.max(1) * life.seats.len() + PART_BYTES_MAX {
+                return Some(format!("{} bytes that a backup lacks", report.lag_bytes));
+            }
+        }
+        let waiting = life.keeper.waiting_count();
+        if waiting > self.plan.users_count {
+            return Some(format!("{waiting} rows that wait to be written"));
+        }
+        // Those of a second, which is when they are given up.
+        if life.keeper.questions_count() > 500 {
+            return Some(format!("{} open questions", life.keeper.questions_count()));
+        }
+        (node.generations_count() > 4).then(|| format!("{} generations of its log", node.generations_count()))
+    }
+
+    pub(super) fn plant(&mut self, node: usize) {
+        self.nodes[node].forgets_to_log = self.defect == Defect::LogsForget;
+        if let Some(life) = &mut self.nodes[node].life {
+            life.keeper.forgets_to_withdraw = self.defect == Defect::RowsStay;
+            life.keeper.publishes_always = self.defect == Defect::PassivePublish;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The checkers can fail: each finds a defect that is planted in the world around the code under test.
+
+use sipfed_sim::{Defect, Profile, run_with};
+
+/// Runs seeds until one violates `invariant`.
+#[track_caller]
+fn assert_found(defect: Defect, profile: Profile, invariant: &str) {
+    let mut found = Vec::new();
+    for seed in 0..12 {
+        found.extend(run_with(seed, Some(profile), defect, false).violations);
+        if found.iter().any(|what| what.starts_with(invariant)) {
+            return;
+        }
+    }
+    panic!("{defect:?} is not found as a violation of {invariant}: {found:?}");
+}
+
+#[test]
+fn twins_that_never_hear_of_some_changes_are_found_to_differ() {
+    assert_found(Defect::FramesVanish, Profile::Calm, "twins:");
+}
+
+#[test]
+fn bindings_that_a_restart_forgets_are_missed() {
+    assert_found(Defect::LogsForget, Profile::Crashes, "acknowledged:");
+}
+
+#[test]
+fn rows_that_stay_are_found() {
+    assert_found(Defect::RowsStay, Profile::Calm, "store:");
+}
+
+#[test]
+fn a_passive_node_that_publishes_is_found() {
+    assert_found(Defect::PassivePublish, Profile::Calm, "publishes:");
+}
+
+#[test]
+fn calls_that_go_round_are_found() {
+    assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
+}
