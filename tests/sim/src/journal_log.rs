@@ -67,12 +67,14 @@ impl ShardLog {
 pub(crate) struct Logs(pub(crate) Vec<ShardLog>);
 
 impl Logs {
-    /// Starts `count` shards with what is kept, which is written anew where other shards wrote it.
+    /// Starts `count` shards with what is kept, which is written anew where other shards wrote it. With backups, what comes
+    /// back is remembered for them from the first moment on.
     pub(crate) fn start(
         &mut self,
         settings: &Arc<Settings>,
         count: u8,
         secret: [u8; 32],
+        has_backups: bool,
         now: Now,
     ) -> Result<Vec<Shard>, BadEntry> {
         let shard = |index| Shard::new(Arc::clone(settings), Place { index: ShardIndex(index), count }, secret, now);
@@ -98,6 +100,9 @@ impl Logs {
         }
         let started = self.0.iter_mut().enumerate().map(|(index, log)| {
             let mut machine = shard(index as u8);
+            if has_backups {
+                machine.keep_backups();
+            }
             log.read_into(&mut machine)?;
             let mut out = Outbox::new();
             while machine.next_deadline().is_some_and(|deadline| deadline <= now) {

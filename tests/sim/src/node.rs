@@ -105,7 +105,7 @@ impl Node {
     pub(crate) fn start(&mut self, shards_count: u8, is_active: bool, at: u64) -> Result<(), String> {
         let now = self.now(at);
         let identity = &self.identity;
-        let machines = self.logs.start(&self.settings, shards_count, identity.secret, now);
+        let machines = self.logs.start(&self.settings, shards_count, identity.secret, identity.twin.is_some(), now);
         let machines = machines.map_err(|bad| format!("its log cannot be read: byte {} {}", bad.at, bad.what))?;
         self.lives_count += 1;
         let settings = ReplicaSettings {
