@@ -357,5 +357,5 @@ fn a_registration_is_promised_once_a_backup_has_it() {
     // Another node with the same secret takes it over.
     link.put(0, Order::Merge { ticket: 1, position: None, journal }).unwrap();
     link.ring(0);
-    assert_eq!(next(), Report::Merged { ticket: 1, is_good: true });
+    assert_eq!(next(), Report::Merged { ticket: 1, is_good: true, gaps: 0 });
 }

@@ -85,6 +85,8 @@ pub enum Report {
         ticket: u64,
         /// Whether they were entries.
         is_good: bool,
+        /// Refreshes among them whose binding is another one here, or none.
+        gaps: u64,
     },
     /// The digests of its leaves, in their order.
     Digests {
@@ -155,11 +157,13 @@ impl ReplicaEnd {
             }
             Order::TellPositions => report(Report::Positions(machine.positions().to_vec())),
             Order::Merge { ticket, position, journal } => {
+                let before = machine.counters().replica_gaps;
                 let is_good = machine.merge(&journal, now).is_ok();
+                let gaps = machine.counters().replica_gaps - before;
                 if let Some(position) = position.filter(|_| is_good) {
                     machine.taken(position);
                 }
-                report(Report::Merged { ticket, is_good });
+                report(Report::Merged { ticket, is_good, gaps });
             }
             Order::Digests { ticket } => {
                 let digests = machine.digests().collect();

@@ -165,6 +165,7 @@ struct Given {
 }
 
 /// Another node with the same home.
+#[allow(clippy::struct_excessive_bools, reason = "they are marks that have nothing to do with each other")]
 #[derive(Debug, Default)]
 struct Backup {
     node: u16,
@@ -182,6 +183,8 @@ struct Backup {
     /// Bindings that it lacks.
     bulk: VecDeque<Vec<u8>>,
     is_lagging: bool,
+    /// A comparison was asked for, and has not begun yet.
+    is_asked_to_compare: bool,
     was_synchronized: bool,
     divergence: u64,
     mended: u64,
@@ -294,6 +297,7 @@ impl Replicator {
         backup.control.clear();
         backup.bulk.clear();
         backup.is_lagging = false;
+        backup.is_asked_to_compare = false;
         backup.was_synchronized = false;
         self.release();
     }
@@ -395,7 +399,7 @@ impl Replicator {
                 self.release();
             }
             Report::Lost { sequence, stamp } => self.lost(shard, sequence, stamp),
-            Report::Merged { ticket, is_good } => self.merged(ticket, is_good),
+            Report::Merged { ticket, is_good, gaps } => self.merged(ticket, is_good, gaps > 0),
             Report::Digests { ticket, sequence, stamp, digests } => {
                 self.digests_told(shard, ticket, (sequence, stamp), digests);
             }

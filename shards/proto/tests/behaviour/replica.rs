@@ -279,6 +279,24 @@ fn parts_that_could_not_be_handed_over_are_found_by_a_comparison() {
     assert_eq!(pair.members[1].bindings(pair.now), 1);
 }
 
+#[test]
+fn a_refresh_of_what_is_not_there_is_compared_at_once() {
+    let mut pair = Pair::connected([1, 1]);
+    pair.members[0].ask(&bind(1, 1, 1, 600), pair.now);
+    pair.settle();
+    // Both are active for a while without hearing of each other.
+    pair.cut();
+    pair.now = pair.now.plus_ms(1000);
+    pair.members[1].ask(&bind(1, 1, 2, 600), pair.now);
+    pair.connect();
+    // The first one refreshes what it has before it hears of the other's.
+    pair.now = pair.now.plus_ms(1000);
+    pair.members[0].ask(&bind(1, 1, 3, 600), pair.now);
+    pair.settle();
+    pair.assert_equal();
+    assert_eq!(pair.members[1].shards[0].0.counters().replica_gaps, 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Register { at: usize, user: usize, contact: usize, expires_s: u32 },

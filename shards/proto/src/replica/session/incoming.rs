@@ -141,8 +141,11 @@ impl Replicator {
         Ok(pieces)
     }
 
-    /// A shard has merged something.
-    pub(super) fn merged(&mut self, ticket: u64, is_good: bool) {
+    /// A shard has merged something. Where that meant nothing without bindings that are not here, they are asked for at once.
+    pub(super) fn merged(&mut self, ticket: u64, is_good: bool, has_gaps: bool) {
+        if has_gaps {
+            self.ask_for_comparison(ticket);
+        }
         if !is_good {
             // What it says is found missing by every comparison, and never comes.
             if let Some(Task::Part { node, .. } | Task::Whole { node, .. }) =
@@ -180,6 +183,18 @@ impl Replicator {
         }
     }
 
+    /// Has a backup compare, unless a comparison with it is under way.
+    fn ask_for_comparison(&mut self, ticket: u64) {
+        let Some(Task::Part { node, .. }) = self.given.get(&ticket).map(|given| &given.task) else { return };
+        let node = *node;
+        let Some(backup) = self.backup_mut(node) else { return };
+        let is_comparing = |incoming: &Incoming| !matches!(incoming.comparison, Comparison::None);
+        if !backup.is_asked_to_compare && !backup.incoming.iter().any(is_comparing) {
+            backup.is_asked_to_compare = true;
+            backup.control.push_back(Frame::Compare.write());
+        }
+    }
+
     /// Digests of a backup's shard have come: those of this node are asked for, as they are after the same part.
     pub(super) fn compare(
         &mut self,
@@ -199,6 +214,10 @@ impl Replicator {
         }
         let last = first + (theirs.len() - 1) as u16;
         let ours = vec![0; theirs.len()];
+        if let Some(backup) = self.backup_mut(node) {
+            backup.is_asked_to_compare = false;
+        }
+        let incoming = self.incoming_mut(node, shard)?;
         incoming.comparison = Comparison::Asking { first, theirs, ours };
         incoming.round = round;
         incoming.missing = 0;
