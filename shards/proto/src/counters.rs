@@ -76,6 +76,8 @@ counters! {
     Work retransmissions_sent;
     /// Client transactions that timed out.
     Work branches_timed_out;
+    /// Responses to what another node of the same home has sent, passed on since the home has moved.
+    Work responses_for_twins;
     /// Bindings written down whole for the log: new ones, and each once a generation.
     Work journal_bindings;
     /// Bytes of these.

@@ -16,6 +16,7 @@
 //! - [`forward`]: validation, the copies that go on (§16.3, §16.6) and ACK.
 //! - [`context`]: the response context and the best response (§16.7).
 //! - [`elsewhere`]: the other homes of an AoR, as the directory says them.
+//! - [`twin`]: responses to what another node with this home has sent.
 //! - [`outcome`]: what branches come to; CANCEL (§16.10); timers.
 
 mod allowed;
@@ -27,6 +28,7 @@ mod next_hop;
 mod outcome;
 mod route;
 mod target;
+mod twin;
 
 pub(crate) use context::Context;
 pub(crate) use domain::Domains;

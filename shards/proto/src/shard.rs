@@ -416,17 +416,20 @@ impl Core {
                 Ok(request) => self.handle_request(&request, now, out),
                 Err(rejection) => self.reject_message(message, method, source, &rejection, out),
             },
-            None => self.handle_response(message, now, out),
+            None => self.handle_response(message, source, now, out),
         }
     }
 
-    fn handle_response(&mut self, response: &Message<'_>, now: Now, out: &mut Outbox) {
+    fn handle_response(&mut self, response: &Message<'_>, source: &Source, now: Now, out: &mut Outbox) {
         let Some(response) = Response::parse(*response) else {
             self.counters.dropped_malformed_response += 1;
             return;
         };
         match response.via.branch().and_then(proxy::branch_shard) {
-            Some((shard, id)) if shard == self.place.index => self.client_response(id, &response, now, out),
+            Some((shard, id)) if shard == self.place.index && self.clients.get(id).is_some() => {
+                self.client_response(id, &response, now, out);
+            }
+            Some(_) if self.pass_on_for_twin(&response, source, out) => {}
             // RFC 6026 §8.9: no stray response is forwarded; what has no branch of ours is one.
             _ => self.counters.dropped_stray_response += 1,
         }

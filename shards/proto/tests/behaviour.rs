@@ -19,5 +19,6 @@ mod behaviour {
     mod replica_frames;
     mod steering;
     mod stream;
+    mod twin;
     mod view;
 }

@@ -96,6 +96,11 @@ impl Location {
         self.backups = None;
     }
 
+    /// Whether other nodes hold the same bindings.
+    pub(crate) fn has_backups(&self) -> bool {
+        self.backups.is_some()
+    }
+
     fn digest_anew(&mut self, wheel: &mut Wheel) {
         self.leaves.iter_mut().for_each(|leaf| leaf.digest = 0);
         for id in 0..self.records.end() {

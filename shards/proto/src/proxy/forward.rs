@@ -155,9 +155,12 @@ impl Core {
         let (is_invite, number) = (request.method == Method::Invite, self.number_of(request));
         let client = self.reserve_client(target.to, Some(id), is_invite, number);
         let Some(context) = self.servers.context_mut(id) else { return };
+        let is_alone = context.started.is_empty() && context.targets.is_empty() && context.elsewhere.is_none();
+        // Homes come several at a time.
+        let is_only = is_alone && !target.is_home;
         context.open.push(Open { client, breadth });
         context.started.push(client);
-        let branch = Branch { client: Some(client), stateless: 0, loop_hash: context.loop_hash };
+        let branch = Branch { client: Some(client), stateless: 0, loop_hash: context.loop_hash, is_only };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
@@ -219,7 +222,7 @@ impl Core {
         via.clear();
         record_route.clear();
         routes.clear();
-        self.write_via(&target.to, local, branch, &mut via);
+        self.write_via(request, &target.to, local, branch, &mut via);
         if target.is_home {
             self.write_mark(request, &mut via);
         }
@@ -269,7 +272,7 @@ impl Core {
             return;
         };
         let stateless = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
-        let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request) };
+        let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request), is_only: true };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         let breadth = breadth(request).unwrap_or(1);

@@ -1,7 +1,8 @@
 //! What a URI means as an address, and what we call ourselves towards it.
 
 use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
-use crate::request::SIP_PORT;
+use super::twin::SIGNATURE_DIGITS;
+use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
 use sipfed_sip::compose::{self, hexadecimal};
@@ -12,6 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 const BRANCH_HEAD: &[u8] = b"z9hG4bK.";
 /// Digits of shard, slot and nonce.
 const CLIENT_DIGITS: usize = 2 + 8 + 8;
+/// Bytes behind [`BRANCH_HEAD`]: those, a point and the digits of the loop hash.
+const UNSIGNED_LEN: usize = CLIENT_DIGITS + 1 + 8;
 
 /// Whether a phone may make us send there: a unicast address.
 pub(crate) fn may_send_to(ip: IpAddr) -> bool {
@@ -157,13 +160,21 @@ impl Core {
         }
     }
 
-    /// Appends our Via line.
-    pub(super) fn write_via(&self, to: &Destination, local: SocketAddr, branch: &Branch, out: &mut Vec<u8>) {
+    /// Appends our Via line of a branch of `request`.
+    pub(super) fn write_via(
+        &self,
+        request: &Request<'_>,
+        to: &Destination,
+        local: SocketAddr,
+        branch: &Branch,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"Via: SIP/2.0/");
         out.extend_from_slice(to.transport().via_token().as_bytes());
         out.push(b' ');
         self.write_sent_by(local, out);
         out.extend_from_slice(b";branch=");
+        let begin = out.len();
         out.extend_from_slice(BRANCH_HEAD);
         let (head, number) = match branch.client {
             Some(id) => (self.place.index.0, u64::from(id.slot) << 32 | u64::from(id.nonce)),
@@ -173,6 +184,12 @@ impl Core {
         out.extend_from_slice(&hexadecimal::<16>(number));
         out.push(b'.');
         out.extend_from_slice(&hexadecimal::<8>(u64::from(branch.loop_hash)));
+        if branch.client.is_some()
+            && let Some(signature) = self.signature(request, &out[begin..], branch.is_only)
+        {
+            out.push(b'.');
+            out.extend_from_slice(&hexadecimal::<SIGNATURE_DIGITS>(signature));
+        }
         out.extend_from_slice(b"\r\n");
     }
 
@@ -204,6 +221,8 @@ pub(super) struct Branch {
     /// Stands for the transaction where there is none: equal for a retransmission (§16.11).
     pub(super) stateless: u64,
     pub(super) loop_hash: u32,
+    /// Whether the request has no other branch.
+    pub(super) is_only: bool,
 }
 
 /// Whether a Via of ours has the same loop hash (RFC 3261 §16.3 step 4, RFC 5393 §4.2).
@@ -213,13 +232,21 @@ pub(super) fn has_loop_hash(via: &Via<'_>, loop_hash: u32) -> bool {
 
 /// Shard, slot and nonce as one number, and the loop hash.
 fn split_branch(branch: &[u8]) -> Option<(u128, u32)> {
+    let branch = split_signature(branch).map_or(branch, |(unsigned, _)| unsigned);
     let rest = branch.strip_prefix(BRANCH_HEAD)?;
-    if rest.len() != CLIENT_DIGITS + 9 || rest[CLIENT_DIGITS] != b'.' {
+    if rest.len() != UNSIGNED_LEN || rest[CLIENT_DIGITS] != b'.' {
         return None;
     }
     let client = read_hex(&rest[..2])?;
     let id = read_hex(&rest[2..CLIENT_DIGITS])?;
     Some((u128::from(client) << 64 | u128::from(id), read_hex(&rest[CLIENT_DIGITS + 1..])? as u32))
+}
+
+/// A branch without its signature, and that.
+pub(super) fn split_signature(branch: &[u8]) -> Option<(&[u8], u64)> {
+    let (unsigned, signature) = branch.split_at_checked(BRANCH_HEAD.len() + UNSIGNED_LEN)?;
+    let digits = signature.strip_prefix(b".").filter(|digits| digits.len() == SIGNATURE_DIGITS)?;
+    Some((unsigned, read_hex(digits)?))
 }
 
 /// The shard and client transaction that a branch of ours names.

@@ -92,7 +92,7 @@ impl ClientTransactions {
         self.slots.len()
     }
 
-    fn get(&self, id: ClientId) -> Option<&ClientTransaction> {
+    pub(crate) fn get(&self, id: ClientId) -> Option<&ClientTransaction> {
         self.slots.get(id.slot).filter(|t| t.nonce == id.nonce)
     }
 
