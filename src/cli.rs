@@ -61,8 +61,9 @@ Examples:
   sipfed serve --listen 'udp:[::]:5060' --listen udp:0.0.0.0:5060 --log-format json
 
 Signals:
-  TERM, INT  drain and stop: new requests are answered 503, open transactions are waited for
-             (at most stop.drain_s seconds); a second one ends the node at once
+  TERM, INT  hand over, drain and stop: an active node with backups first leaves its home to one of them
+             (at most stop.hand_over_s seconds); then new requests are answered 503, and open transactions
+             are waited for (at most stop.drain_s seconds); a second one ends the node at once
   USR1       log one line for each shard with all of its counters, one for the directory, and one for
              each link to another node
   USR2       compare what the directory says of this node with what is so, and mend it

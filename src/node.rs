@@ -1,9 +1,10 @@
 //! A running node: owns everything, starts it in order and stops it in reverse.
 //!
 //! Start: configuration, logs, checks of the host, signals, data plane, links to other nodes. Then it sleeps until a signal comes or
-//! the counters are due to be looked at. Stop: the data plane drains, the links end, and it is stopped and reports for the
-//! last time.
+//! the counters are due to be looked at. Stop: a home that others can take is handed over, the data plane drains, the links
+//! end, and it is stopped and reports for the last time.
 
+mod handover;
 mod hints;
 mod host;
 mod membership;
@@ -23,6 +24,7 @@ use crate::ops::{self, Cluster, Ops, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::replication::Standing;
 use crate::show;
+use handover::Handover;
 use membership::Member;
 use replicate::Replication;
 use signals::{Signal, Signals};
@@ -41,7 +43,9 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a change may wait for the directory before that is told with each look.
 const LAG_MAX: Duration = Duration::from_secs(30);
 /// How long a stopping node waits for its backups to acknowledge what they were sent.
-const HAND_OVER_MAX: Duration = Duration::from_secs(1);
+const SETTLE_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked whether the file of the last stop may go.
+const UNMARK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a draining node asks what is still open.
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 
@@ -67,14 +71,15 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
-    let running = start(&config, arguments.salvage, cores, member)?;
+    let mut running = start(&config, arguments.salvage, cores, member)?;
     let ops = manage(&config, &running, &signals)?;
     let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
     announce(&config, &running.plane, place.as_deref(), started, hints);
     notify::send("READY=1");
-    let signal = watch_over(&running, &signals);
+    let signal = watch_over(&mut running, &signals);
     notify::send("STOPPING=1");
     info!(signal, "stopping");
+    hand_over(&mut running, &signals);
     drain(&running.plane, &signals, Duration::from_secs(config.node.drain_s.into()));
     stop(running);
     // Last, so that who asked for the end sees it.
@@ -115,6 +120,7 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
 struct Running {
     plane: DataPlane,
     ownership: Option<Ownership>,
+    handover: Option<Handover>,
     keeper: Option<Keeper>,
     links: Option<LinkThread>,
     replication: Option<Replication>,
@@ -143,6 +149,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     .map_err(|error| failed(config, "the data plane did not start", &error))?;
 
     let ownership = follow_address(config, member.as_ref(), &plane)?;
+    let handover = member.as_ref().and_then(|member| member.handover(config));
     let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
     let twins = match (&member, &replication) {
         (_, Some(_)) => Twins::Replicated,
@@ -174,7 +181,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.transpose();
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
-    Ok(Running { plane, ownership, keeper, links, replication, reloader: reloader.flatten(), nodes })
+    Ok(Running { plane, ownership, handover, keeper, links, replication, reloader: reloader.flatten(), nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
@@ -182,7 +189,7 @@ fn stop(running: Running) {
     let Running { plane, ownership, keeper, links, replication, reloader, .. } = running;
     drop(reloader);
     if let Some(replication) = replication
-        && !replication.statistics().settles_within(HAND_OVER_MAX)
+        && !replication.statistics().settles_within(SETTLE_MAX)
     {
         warn!("not every backup has acknowledged everything");
     }
@@ -314,12 +321,18 @@ fn announce(config: &Config, plane: &DataPlane, management: Option<&str>, starte
 }
 
 /// Until a signal asks to stop: logs reports when asked to, and a warning when refusals or drops rose.
-fn watch_over(running: &Running, signals: &Signals) -> &'static str {
-    let Running { plane, keeper, reloader, .. } = running;
+fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
     let mut watch = Watch::default();
     let mut look_at = Instant::now() + WATCH_INTERVAL;
     loop {
-        match signals.next(look_at.saturating_duration_since(Instant::now())) {
+        let mut wait = look_at.saturating_duration_since(Instant::now());
+        if let Some(handover) = running.handover.as_mut().filter(|handover| handover.is_marked()) {
+            let replication = running.replication.as_ref().map(Replication::statistics);
+            handover.unmark_once_whole(replication.as_deref());
+            wait = wait.min(UNMARK_INTERVAL);
+        }
+        let Running { plane, keeper, reloader, .. } = &*running;
+        match signals.next(wait) {
             Some(Signal::Stop(name)) => return name,
             Some(Signal::Report) => log_reports(running),
             Some(Signal::Reconcile) => {
@@ -334,6 +347,7 @@ fn watch_over(running: &Running, signals: &Signals) -> &'static str {
                     info!("there is nothing to read again: the nodes of the cluster are in no database");
                 }
             }
+            None if Instant::now() < look_at => {}
             None => {
                 let reports = plane.report(REPORT_TIMEOUT);
                 if let Some(rose) = watch.look(&reports) {
@@ -352,6 +366,18 @@ fn watch_over(running: &Running, signals: &Signals) -> &'static str {
                 look_at = Instant::now() + WATCH_INTERVAL;
             }
         }
+    }
+}
+
+/// Leaves the home of the node to a backup, where there is one that can take it.
+fn hand_over(running: &mut Running, signals: &Signals) {
+    let Some(mut handover) = running.handover.take() else { return };
+    if let (Some(ownership), Some(replication)) = (&running.ownership, &running.replication) {
+        handover.run(ownership, &replication.statistics(), |wait| {
+            if signals.next(wait) == Some(Signal::Report) {
+                log_reports(running);
+            }
+        });
     }
 }
 

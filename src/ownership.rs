@@ -225,6 +225,13 @@ impl Ownership {
         Commander { requests: self.requests.clone(), status: self.status.clone() }
     }
 
+    /// The same for a thread that may wait.
+    pub(crate) fn set_active_and_wait(&self, is_active: bool) -> Option<Status> {
+        let (done, is_done) = oneshot::channel();
+        self.requests.blocking_send(Request::Command { is_active, done }).ok()?;
+        is_done.blocking_recv().ok()
+    }
+
     /// For whoever hears what nodes with the same home say they are, over links on which they are known to be those nodes.
     pub(crate) fn claims(&self) -> impl Fn(Claim) + Send + use<> {
         let requests = self.requests.clone();

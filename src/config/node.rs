@@ -60,6 +60,8 @@ pub(crate) struct NodeConfig {
     pub(crate) drain_s: u32,
     /// The management interface.
     pub(crate) ops: OpsConfig,
+    /// Seconds that a backup may take to take the home over from a node that stops.
+    pub(crate) hand_over_s: u32,
 }
 
 /// The form of log lines.
@@ -145,6 +147,7 @@ impl Default for NodeConfig {
             log_level: LogLevel::Info,
             drain_s: 5,
             ops: OpsConfig::default(),
+            hand_over_s: 5,
         }
     }
 }
@@ -504,6 +507,19 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
             unit: Unit::Seconds,
             get: |config| Some(config.drain_s.into()),
             set: |config, value| config.drain_s = value as u32,
+        },
+    },
+    Key {
+        section: "stop",
+        name: "hand_over_s",
+        what: "How long a stopping node that is the active one of its home goes on serving until a backup has taken over, before it \
+               drains; 0 for not at all. It waits only while a backup has all of its bindings.",
+        kind: Kind::Number {
+            min: 0,
+            max: 600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.hand_over_s.into()),
+            set: |config, value| config.hand_over_s = value as u32,
         },
     },
 ];

@@ -1,6 +1,7 @@
 //! How a node becomes one of its cluster: at its start it reads who the nodes are, and takes home and peers from there; once
 //! it runs, it is linked with them.
 
+use super::handover::Handover;
 use super::replicate::Replication;
 use crate::cli::Exit;
 use crate::cluster::{Fault, Id, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
@@ -86,6 +87,12 @@ impl Member {
             mode: node.ownership,
             directory: node.data_directory.clone().unwrap_or_else(data_directory::usual),
         })
+    }
+
+    /// How this node leaves its home to another one when it stops, where there are others.
+    pub(super) fn handover(&self, config: &Config) -> Option<Handover> {
+        let OwnershipOptions { mode, directory, .. } = self.ownership(config)?;
+        Some(Handover::new(mode, Duration::from_secs(config.node.hand_over_s.into()), &directory))
     }
 
     /// Whether what is sent to a home that moves between nodes would be heard.

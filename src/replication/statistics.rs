@@ -23,7 +23,7 @@ pub(crate) struct Standing {
 }
 
 impl ReplicationStatistics {
-    pub(super) fn set(&self, standing: Standing) {
+    pub(crate) fn set(&self, standing: Standing) {
         *self.lock() = standing;
         self.written.notify_all();
     }

@@ -1,7 +1,7 @@
 //! What a URI means as an address, and what we call ourselves towards it.
 
-use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 use super::twin::SIGNATURE_DIGITS;
+use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
