@@ -24,6 +24,8 @@ mod run;
 mod tool;
 #[path = "failover/tutorial.rs"]
 mod tutorial;
+#[path = "failover/upgrade.rs"]
+mod upgrade;
 
 use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Start, folder, total};
 use network::{Network, microsecond};

@@ -152,7 +152,7 @@ mod tests {
     use sipfed_proto::replica::frame::State;
     use sipfed_proto::replica::session::BackupReport;
 
-    const FOREVER: Duration = Duration::from_secs(600);
+    const FOREVER: Duration = Duration::from_mins(10);
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("sipfed-handover-{}-{name}", std::process::id()));

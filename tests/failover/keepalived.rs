@@ -26,13 +26,18 @@ pub(crate) struct Start<'a> {
     pub(crate) priority: u8,
     /// A file with the number of the process without which the host is not to have the address.
     pub(crate) pid_file: &'a Path,
+    /// A file by which the node asks for the address to be given up.
+    pub(crate) draining_file: &'a Path,
+    /// Whether it leaves the address where it is although it has the greater priority.
+    pub(crate) stays: bool,
 }
 
 impl Keepalived {
     /// Starts it; it tells others that it is there ten times a second, before all else that the machine has to do, and looks
     /// at the process every second.
     pub(crate) fn start(start: &Start<'_>) -> Self {
-        let Start { host, address, router_id, priority, pid_file } = start;
+        let Start { host, address, router_id, priority, pid_file, draining_file, stays } = start;
+        let nopreempt = if *stays { " nopreempt\n" } else { "" };
         let folder = folder();
         let (configuration, check) = (folder.join("keepalived.conf"), folder.join("check"));
         fs::write(&check, format!("#!/bin/sh\nkill -0 \"$(cat {})\"\n", pid_file.display())).unwrap();
@@ -40,9 +45,12 @@ impl Keepalived {
         let text = format!(
             "global_defs {{\n vrrp_version 3\n vrrp_rt_priority 50\n script_user root\n}}\n\
              vrrp_script node {{\n script \"{}\"\n interval 1\n fall 1\n rise 1\n weight -60\n}}\n\
-             vrrp_instance home {{\n state BACKUP\n interface eth0\n virtual_router_id {router_id}\n priority {priority}\n \
-             advert_int 0.1\n virtual_ipaddress {{\n  {address}/24\n }}\n track_script {{\n  node\n }}\n}}\n",
-            check.display()
+             vrrp_track_file draining {{\n file {}\n weight 0\n}}\n\
+             vrrp_instance home {{\n state BACKUP\n{nopreempt} interface eth0\n virtual_router_id {router_id}\n priority {priority}\n \
+             advert_int 0.1\n virtual_ipaddress {{\n  {address}/24\n }}\n track_script {{\n  node\n }}\n \
+             track_file {{\n  draining\n }}\n}}\n",
+            check.display(),
+            draining_file.display()
         );
         fs::write(&configuration, text).unwrap();
         let log = fs::File::create(folder.join("log")).unwrap();

@@ -75,12 +75,23 @@ impl Pair {
 
     /// Starts the keepalived beside a node; of two, the first node has the address while it lives.
     pub(crate) fn keepalived(&self, member: usize) -> Keepalived {
+        self.start_keepalived(member, false)
+    }
+
+    /// The same, where the node that has the address keeps it when the other one comes back.
+    pub(crate) fn keepalived_that_stays(&self, member: usize) -> Keepalived {
+        self.start_keepalived(member, true)
+    }
+
+    fn start_keepalived(&self, member: usize, stays: bool) -> Keepalived {
         Keepalived::start(&keepalived::Start {
             host: &self.members[member].host,
             address: self.home,
             router_id: self.members[0].number,
             priority: if member == 0 { 150 } else { 100 },
             pid_file: &self.pid_file(member),
+            draining_file: &self.members[member].folder.join("data/draining"),
+            stays,
         })
     }
 }

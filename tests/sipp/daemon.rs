@@ -233,6 +233,14 @@ impl Daemon {
         self.child.wait().unwrap().code()
     }
 
+    /// Waits for the end of a daemon that was told to stop; gives what its shards report last.
+    #[allow(dead_code, reason = "not every test that plays with a daemon watches it stop")]
+    pub(crate) fn last_reports(&mut self) -> Vec<Report> {
+        let reports = (0..self.shards).map(|_| Report(self.line("stopped"))).collect();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        reports
+    }
+
     /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
     pub(crate) fn stop(self) {
         let log = self.end();

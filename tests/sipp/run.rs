@@ -80,7 +80,7 @@ impl Sipp {
     pub(crate) fn listen(self) -> Running {
         let mut running = self.start();
         let end = Instant::now() + PATIENCE;
-        while !is_taken(running.sipp.at) {
+        while !is_taken(running.child.id(), running.sipp.at) {
             let has_ended = running.child.try_wait().unwrap().is_some();
             assert!(!has_ended && Instant::now() < end, "{}", running.sipp.tell("does not listen"));
             std::thread::sleep(LOOK_INTERVAL);
@@ -142,12 +142,13 @@ impl Drop for Running {
     }
 }
 
-/// Whether somebody receives at `address`, over whatever transport.
-fn is_taken(address: SocketAddr) -> bool {
+/// Whether somebody receives at `address` where that process is, over whatever transport.
+fn is_taken(pid: u32, address: SocketAddr) -> bool {
     let SocketAddr::V4(v4) = address else { panic!("{address} is not IPv4") };
     // The kernel shows an address as it lies in memory.
     let ip = u32::from_ne_bytes(v4.ip().octets());
     let local = format!(": {ip:08X}:{:04X} ", v4.port());
-    let shows = |table: &str| std::fs::read_to_string(table).unwrap().lines().any(|line| line.contains(&local));
-    shows("/proc/net/udp") || shows("/proc/net/tcp")
+    // There is none once it has ended.
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    ["udp", "tcp"].iter().any(|name| table(name).lines().any(|line| line.contains(&local)))
 }
