@@ -39,6 +39,8 @@ enum Scenario {
     Durability(#[command(flatten)] DurabilityArgs),
     /// How fast a killed daemon comes back with all bindings.
     Boot(#[command(flatten)] BootArgs),
+    /// What hot backup costs: CPU per REGISTER, response times, and an empty backup that is given everything.
+    Replication(#[command(flatten)] ReplicationArgs),
     /// What the global directory costs: publishing, lookups, and a store that does not answer.
     Directory(#[command(flatten)] DirectoryArgs),
     /// Every scenario that takes seconds, beside its targets; with --smoke every scenario.
@@ -100,10 +102,21 @@ impl ServerArgs {
         durability: &str,
         settings: impl FnOnce(SocketAddr) -> String,
     ) -> Result<Server, Error> {
+        self.start_backup(durability, &[], settings)
+    }
+
+    /// The same with further arguments, for a daemon that stands beside another one.
+    pub(crate) fn start_backup(
+        &self,
+        durability: &str,
+        further: &[&str],
+        settings: impl FnOnce(SocketAddr) -> String,
+    ) -> Result<Server, Error> {
         if self.target.is_some() {
             return Err(Error::Options("this scenario starts its daemons itself: leave --target out"));
         }
-        self.start(&["--log-format", "json", "--durability", durability], settings)
+        let usual = ["--log-format", "json", "--durability", durability];
+        self.start(&[&usual, further].concat(), settings)
     }
 
     fn start(&self, arguments: &[&str], settings: impl FnOnce(SocketAddr) -> String) -> Result<Server, Error> {
@@ -329,6 +342,35 @@ pub(crate) struct DirectoryArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct ReplicationArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// What is measured; may be given again [default: everything].
+    #[arg(long = "part", value_enum)]
+    pub(crate) parts: Vec<scenario::replication::Part>,
+    /// Addresses of record of one phase of what it costs.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub(crate) aors: u32,
+    /// Requests a second of the open loop of what it costs.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rate: u32,
+    /// Requests a second at which response times are looked at.
+    #[arg(long, value_name = "N", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) modest_rate: u32,
+    /// Bindings that an empty backup is given.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(64..=10_000_000))]
+    pub(crate) bindings: u32,
+    /// Outstanding requests of the closed loop.
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) window: u32,
+    /// Rounds; within each, what is compared takes turns.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
 struct AllArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -368,6 +410,7 @@ impl Cli {
             Scenario::Durability(args) => (vec![scenario::durability::run(&args)?], args.server.json),
             Scenario::Boot(args) => (vec![scenario::boot::run(&args)?], args.server.json),
             Scenario::Directory(args) => (vec![scenario::directory::run(&args)?], args.server.json),
+            Scenario::Replication(args) => (vec![scenario::replication::run(&args)?], args.server.json),
             Scenario::All(args) => (args.run()?, args.server.json),
             Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
         };
@@ -424,7 +467,11 @@ impl AllArgs {
             let args = DurabilityArgs { server: server.clone(), phone, aors, rate, window, rounds };
             reports.push(scenario::durability::run(&args)?);
             let (bindings, refreshes, end) = (self.bindings, 1, End::Kill);
-            reports.push(scenario::boot::run(&BootArgs { server, phone, bindings, refreshes, end, rounds })?);
+            let boot = BootArgs { server: server.clone(), phone, bindings, refreshes, end, rounds };
+            reports.push(scenario::boot::run(&boot)?);
+            let (parts, modest_rate) = (Vec::new(), 5000);
+            let args = ReplicationArgs { server, phone, parts, aors, rate, modest_rate, bindings, window, rounds };
+            reports.push(scenario::replication::run(&args)?);
         }
         Ok(reports)
     }

@@ -41,6 +41,11 @@ impl Latencies {
         self.histogram.saturating_record(answered_ns.saturating_sub(intended_ns).max(1));
     }
 
+    /// Counts those of another one as well.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.histogram.add(&other.histogram).expect("both have the same bounds");
+    }
+
     /// How many were counted.
     pub(crate) fn count(&self) -> u64 {
         self.histogram.len()

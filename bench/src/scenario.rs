@@ -9,6 +9,7 @@ pub(crate) mod machine;
 mod machine_call;
 pub(crate) mod memory;
 pub(crate) mod register;
+pub(crate) mod replication;
 
 /// Number of the first subscriber of each scenario, far enough apart that one attached server can be measured
 /// by all of them in turn.
@@ -28,6 +29,8 @@ pub(crate) enum Range {
     Boot,
     /// [`directory`].
     Directory,
+    /// [`replication`].
+    Replication,
 }
 
 impl Range {
@@ -39,6 +42,7 @@ impl Range {
             Self::Memory => 400_000_000,
             Self::Call => 600_000_000,
             Self::Durability => 700_000_000,
+            Self::Replication => 800_000_000,
             Self::Boot => 900_000_000,
             Self::Directory => 950_000_000,
         }

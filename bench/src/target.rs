@@ -49,5 +49,11 @@ pub(crate) const BOOT_RESIDENT_RATIO: Option<Target> = Some(Target::AtMost(1.5))
 pub(crate) const PUBLISHING_LAG_MS: Option<Target> = Some(Target::AtMost(100.0));
 /// Rows that the daemon writes into Cassandra in a second, as a multiple of what the bare driver writes one by one.
 pub(crate) const PUBLISHING_RAW_RATIO: Option<Target> = Some(Target::AtLeast(0.8));
+/// CPU per REGISTER of a node with a backup that follows in its own time, as a multiple of the same without one.
+pub(crate) const REPLICATION_RATIO: Option<Target> = Some(Target::AtMost(1.25));
+/// Bindings that one core gives to an empty backup in a second.
+pub(crate) const SYNC_BINDINGS_PER_S: Option<Target> = Some(Target::AtLeast(500_000.0));
+/// 99 of 100 REGISTERs while a backup is given all bindings, as a multiple of the same while it is not.
+pub(crate) const SYNC_P99_RATIO: Option<Target> = Some(Target::AtMost(2.0));
 /// 99 of 100 REGISTERs while the store is frozen, as a multiple of the same while it answers.
 pub(crate) const FROZEN_P99_RATIO: Option<Target> = Some(Target::AtMost(1.1));

@@ -1,4 +1,4 @@
-//! What a daemon that logs JSON says of itself: that it is ready, and what its shards have written.
+//! What a daemon that logs JSON says of itself: that it is ready, what its shards have written, and how its backup stands.
 
 use super::Server;
 use crate::error::{Doing, Error};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long a daemon may take to report.
 const REPORT_S_MAX: u64 = 10;
+/// How long what it is to say may take.
+const LINE_S_MAX: u64 = 120;
 const REPORT_POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What the logs of all shards have taken since the daemon was started.
@@ -19,6 +21,20 @@ pub(crate) struct LogTotals {
     pub(crate) entries: u64,
     /// Bytes in the write-ahead log, framing included, as the daemon reckons them.
     pub(crate) bytes: u64,
+}
+
+/// How a daemon's backup stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BackupState {
+    /// Both hold what the other one does.
+    pub(crate) is_equal: bool,
+    /// Changes that it has not acknowledged.
+    pub(crate) lag_parts: u64,
+}
+
+fn backup_state(line: &Value) -> BackupState {
+    let is_equal = ["is_connected", "has_all", "is_synchronized"].iter().all(|name| line[*name] == true);
+    BackupState { is_equal, lag_parts: line["lag_parts"].as_u64().unwrap_or_default() }
 }
 
 impl Sub for LogTotals {
@@ -31,7 +47,7 @@ impl Sub for LogTotals {
 
 impl Server {
     /// Bytes that the daemon has logged so far: what to give to [`Self::log_since`].
-    pub(super) fn log_bytes(&self) -> Result<u64, Error> {
+    pub(crate) fn log_bytes(&self) -> Result<u64, Error> {
         Ok(self.launch()?.log.metadata().doing("reading the size of the daemon's log")?.len())
     }
 
@@ -53,8 +69,30 @@ impl Server {
         Ok(self.reports(shards)?.iter().filter_map(|report| report["open_transactions"].as_u64()).sum())
     }
 
+    /// How the daemon's one backup stands, by its own account; `None` for one that has none.
+    pub(crate) fn backup(&self, shards: usize) -> Result<Option<BackupState>, Error> {
+        Ok(self.told(shards)?.iter().find(|line| line["message"] == "backup").map(backup_state))
+    }
+
+    /// Waits until the daemon has logged that message, after its first `from` bytes.
+    pub(crate) fn wait_for(&self, message: &str, from: u64) -> Result<(), Error> {
+        let started = Instant::now();
+        while !self.log_since(from)?.iter().any(|line| line["message"] == message) {
+            if started.elapsed() > Duration::from_secs(LINE_S_MAX) {
+                return Err(Error::Silent { server: self.address, waited_s: LINE_S_MAX, log: self.log_tail() });
+            }
+            std::thread::sleep(REPORT_POLL_INTERVAL);
+        }
+        Ok(())
+    }
+
     /// Asks the daemon for a report: a line for each shard.
     fn reports(&self, shards: usize) -> Result<Vec<Value>, Error> {
+        Ok(self.told(shards)?.into_iter().filter(|line| line["message"] == "report").collect())
+    }
+
+    /// Asks the daemon how it is: all lines up to those of its shards, which come last.
+    fn told(&self, shards: usize) -> Result<Vec<Value>, Error> {
         let log_bytes = self.log_bytes()?;
         let asked = Instant::now();
         for &pid in &self.pids {
@@ -62,9 +100,8 @@ impl Server {
         }
         while asked.elapsed() < Duration::from_secs(REPORT_S_MAX) {
             let lines = self.log_since(log_bytes)?;
-            let reports: Vec<Value> = lines.into_iter().filter(|line| line["message"] == "report").collect();
-            if reports.len() >= shards {
-                return Ok(reports);
+            if lines.iter().filter(|line| line["message"] == "report").count() >= shards {
+                return Ok(lines);
             }
             std::thread::sleep(REPORT_POLL_INTERVAL);
         }
@@ -110,6 +147,16 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(totals(&lines), LogTotals { entries: 5, bytes: 290 });
         assert_eq!(totals(&[serde_json::json!({"message": "report", "shard": 0})]), LogTotals::default());
+    }
+
+    #[test]
+    fn a_backup_is_equal_once_both_hold_the_same() {
+        let mut line = serde_json::json!({
+            "message": "backup", "is_connected": true, "has_all": true, "is_synchronized": true, "lag_parts": 3
+        });
+        assert_eq!(backup_state(&line), BackupState { is_equal: true, lag_parts: 3 });
+        line["has_all"] = false.into();
+        assert!(!backup_state(&line).is_equal);
     }
 
     #[test]
