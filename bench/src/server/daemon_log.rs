@@ -47,7 +47,7 @@ impl Sub for LogTotals {
 
 impl Server {
     /// Bytes that the daemon has logged so far: what to give to [`Self::log_since`].
-    pub(crate) fn log_bytes(&self) -> Result<u64, Error> {
+    pub(super) fn log_bytes(&self) -> Result<u64, Error> {
         Ok(self.launch()?.log.metadata().doing("reading the size of the daemon's log")?.len())
     }
 
@@ -74,16 +74,18 @@ impl Server {
         Ok(self.told(shards)?.iter().find(|line| line["message"] == "backup").map(backup_state))
     }
 
-    /// Waits until the daemon has logged that message, after its first `from` bytes.
-    pub(crate) fn wait_for(&self, message: &str, from: u64) -> Result<(), Error> {
+    /// Waits until the daemon has logged that message; gives the time of day at which it first did.
+    pub(crate) fn wait_for(&self, message: &str) -> Result<Duration, Error> {
         let started = Instant::now();
-        while !self.log_since(from)?.iter().any(|line| line["message"] == message) {
+        loop {
+            if let Some(line) = self.log_since(0)?.iter().find(|line| line["message"] == message) {
+                return time_of_day(line).ok_or(Error::Options("a line of the daemon's log has no time"));
+            }
             if started.elapsed() > Duration::from_secs(LINE_S_MAX) {
                 return Err(Error::Silent { server: self.address, waited_s: LINE_S_MAX, log: self.log_tail() });
             }
             std::thread::sleep(REPORT_POLL_INTERVAL);
         }
-        Ok(())
     }
 
     /// Asks the daemon for a report: a line for each shard.
@@ -125,6 +127,16 @@ pub(super) fn lines(text: &[u8]) -> Vec<Value> {
     text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }
 
+/// From midnight to a line, which begins with a date and a time such as `2026-01-31T23:59:59.000001Z`.
+fn time_of_day(line: &Value) -> Option<Duration> {
+    let (_, time) = line["time"].as_str()?.split_once('T')?;
+    let (seconds, fraction) = time.trim_end_matches('Z').split_once('.')?;
+    let parts: Vec<u64> = seconds.split(':').filter_map(|part| part.parse().ok()).collect();
+    let [hours, minutes, seconds] = parts[..] else { return None };
+    let micros = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
+    Some(Duration::from_secs((hours * 60 + minutes) * 60 + seconds) + Duration::from_micros(micros))
+}
+
 fn totals(reports: &[Value]) -> LogTotals {
     let sum = |field: &str| reports.iter().filter_map(|report| report[field].as_u64()).sum();
     LogTotals { entries: sum("log_entries"), bytes: sum("log_bytes") }
@@ -157,6 +169,13 @@ mod tests {
         assert_eq!(backup_state(&line), BackupState { is_equal: true, lag_parts: 3 });
         line["has_all"] = false.into();
         assert!(!backup_state(&line).is_equal);
+    }
+
+    #[test]
+    fn the_time_of_a_line_is_read() {
+        let line = serde_json::json!({"time": "2026-01-31T01:02:03.000450Z"});
+        assert_eq!(time_of_day(&line), Some(Duration::from_micros(3_723_000_450)));
+        assert_eq!(time_of_day(&serde_json::json!({"time": "soon"})), None);
     }
 
     #[test]

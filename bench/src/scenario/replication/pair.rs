@@ -82,7 +82,7 @@ impl Pair {
         let links = [free_address()?, free_address()?];
         let server = args.server.start_configured("process", |home| settings(domain(args), way, 1, home, links))?;
         if way != Way::Alone {
-            server.wait_for("this node knows all bindings of its home", 0)?;
+            server.wait_for("this node knows all bindings of its home")?;
         }
         Ok(Self {
             sockets: Sockets::connect(server.address(), args.server.client_sockets)?,
@@ -99,20 +99,18 @@ impl Pair {
     pub(super) fn start_whole(args: &ReplicationArgs, way: Way) -> Result<Self, Error> {
         let mut pair = Self::start(args, way)?;
         if way != Way::Alone {
-            pair.backup = Some(pair.starter()(args)?);
+            pair.backup = Some(pair.start_backup(args)?);
             pair.settle()?;
         }
         Ok(pair)
     }
 
-    /// What starts a backup, also on another thread.
-    pub(super) fn starter(&self) -> impl Fn(&ReplicationArgs) -> Result<Server, Error> + Send + use<> {
-        let (way, home, links) = (self.way, self.server.address(), self.links);
-        move |args| {
-            // It has to hear its home; which port of it does not matter here.
-            let further = ["--listen", "udp:127.0.0.1:0"];
-            args.server.start_backup("process", &further, |_| settings(domain(args), way, 2, home, links))
-        }
+    /// Starts an empty backup.
+    pub(super) fn start_backup(&self, args: &ReplicationArgs) -> Result<Server, Error> {
+        // It has to hear its home; which port of it does not matter here.
+        let further = ["--listen", "udp:127.0.0.1:0"];
+        let home = self.server.address();
+        args.server.start_backup("process", &further, |_| settings(domain(args), self.way, 2, home, self.links))
     }
 
     /// Waits until the backup holds, and has acknowledged, everything. One without a backup is asked as often.

@@ -1,7 +1,7 @@
 //! An empty backup beside a node that is full: how fast it is given everything, and what REGISTERs notice.
 //!
-//! REGISTERs come at a modest rate, in stretches of half a second: as many before the backup starts as fall between the
-//! moment in which the link is up and that in which the backup has everything.
+//! REGISTERs come at a modest rate, in stretches of half a second: some before the backup starts, and as many as begin before
+//! it has everything.
 
 use super::pair::{Pair, Way, domain};
 use super::{Part, first_of};
@@ -17,20 +17,12 @@ use crate::register_message::CSEQ_FIRST;
 use crate::report::{Figure, Report, cores_count};
 use crate::server::Server;
 use crate::target;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-const STARTING: u8 = 0;
-const SYNCHRONIZING: u8 = 1;
-const OVER: u8 = 2;
 /// Stretches of one round while the backup is not there.
 const IDLE_STRETCHES: u32 = 6;
-
-/// A backup that has everything.
-struct Synchronized {
-    backup: Server,
-    took: Duration,
-}
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What the rounds came to.
 #[derive(Default)]
@@ -68,20 +60,19 @@ pub(super) fn run(args: &ReplicationArgs, report: &mut Report, troubles: &mut Tr
             plan.cseq += 1;
             idle.add(&pair.measure(plan, troubles)?.outcome.latencies);
         }
-        let (donor_before_ns, start, state) = (pair.server.cpu_ns()?, pair.starter(), AtomicU8::new(STARTING));
-        let mut busy = Latencies::new();
-        let (loaded, synchronized) = std::thread::scope(|scope| {
-            let receiver = scope.spawn(|| {
-                let done = synchronize(&start, args, &state);
-                state.store(OVER, Ordering::Relaxed);
-                done
+        let donor_before_ns = pair.server.cpu_ns()?;
+        let backup = pair.start_backup(args)?;
+        let (is_over, mut busy) = (AtomicBool::new(false), Latencies::new());
+        let (loaded, took) = std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let took = synchronized(&backup);
+                is_over.store(true, Ordering::Relaxed);
+                took
             });
-            (load(&mut pair, &mut plan, &state, &mut busy, troubles), receiver.join())
+            (load(&mut pair, &mut plan, &is_over, &mut busy, troubles), watcher.join())
         });
         loaded?;
-        let synchronized =
-            synchronized.map_err(|_| std::io::Error::other("it panicked")).doing("starting a backup")??;
-        let Synchronized { backup, took } = synchronized;
+        let took = took.map_err(|_| std::io::Error::other("it panicked")).doing("watching a backup")??;
         series.took_s.push(took.as_secs_f64());
         series.donor_s.push((pair.server.cpu_ns()? - donor_before_ns) as f64 / 1e9);
         series.receiver_s.push(backup.cpu_ns()? as f64 / 1e9);
@@ -95,36 +86,28 @@ pub(super) fn run(args: &ReplicationArgs, report: &mut Report, troubles: &mut Tr
     Ok(())
 }
 
-/// Starts an empty backup, and waits until it has everything.
-fn synchronize(
-    start: &(impl Fn(&ReplicationArgs) -> Result<Server, Error> + Send),
-    args: &ReplicationArgs,
-    state: &AtomicU8,
-) -> Result<Synchronized, Error> {
-    let backup = start(args)?;
-    backup.wait_for("the link to a node is up", 0)?;
-    let linked = Instant::now();
-    state.store(SYNCHRONIZING, Ordering::Relaxed);
-    backup.wait_for("this node knows all bindings of its home", 0)?;
-    Ok(Synchronized { backup, took: linked.elapsed() })
+/// Waits until a backup has everything; how long that took from the moment in which the link was up.
+fn synchronized(backup: &Server) -> Result<Duration, Error> {
+    let linked = backup.wait_for("the link to a node is up")?;
+    let whole = backup.wait_for("this node knows all bindings of its home")?;
+    Ok(whole.checked_sub(linked).unwrap_or_else(|| whole + DAY - linked))
 }
 
 /// Refreshes at a rate while the backup is given everything.
 fn load(
     pair: &mut Pair,
     plan: &mut Plan,
-    state: &AtomicU8,
+    is_over: &AtomicBool,
     latencies: &mut Latencies,
     troubles: &mut Troubles,
 ) -> Result<(), Error> {
-    while state.load(Ordering::Relaxed) == STARTING {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    while state.load(Ordering::Relaxed) == SYNCHRONIZING {
+    loop {
         plan.cseq += 1;
         latencies.add(&pair.measure(*plan, troubles)?.outcome.latencies);
+        if is_over.load(Ordering::Relaxed) {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 fn report_series(report: &mut Report, series: &Series, count: f64, pace: &str, shards: usize) {
