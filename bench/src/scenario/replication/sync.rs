@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// Stretches of one round while the backup is not there.
 const IDLE_STRETCHES: u32 = 6;
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// What the rounds came to.
 #[derive(Default)]
@@ -90,7 +90,7 @@ pub(super) fn run(args: &ReplicationArgs, report: &mut Report, troubles: &mut Tr
 fn synchronized(backup: &Server) -> Result<Duration, Error> {
     let linked = backup.wait_for("the link to a node is up")?;
     let whole = backup.wait_for("this node knows all bindings of its home")?;
-    Ok(whole.checked_sub(linked).unwrap_or_else(|| whole + DAY - linked))
+    Ok(whole.checked_sub(linked).unwrap_or_else(|| (whole + DAY).saturating_sub(linked)))
 }
 
 /// Refreshes at a rate while the backup is given everything.
