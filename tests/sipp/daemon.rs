@@ -140,8 +140,10 @@ impl Daemon {
     /// The next log line with this message.
     pub(crate) fn line(&mut self, message: &str) -> String {
         let wanted = format!("\"message\":\"{message}\"");
+        // In all, since a node that goes on may say other things for ever.
+        let end = Instant::now() + PATIENCE;
         loop {
-            let Ok(line) = self.log.recv_timeout(PATIENCE) else {
+            let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) else {
                 panic!("the log has no further `{message}`:\n{}", self.seen.join("\n"));
             };
             self.seen.push(line.clone());
