@@ -18,10 +18,12 @@ use crate::report::{Figure, Report, cores_count};
 use crate::server::Server;
 use crate::target;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Stretches of one round while the backup is not there.
 const IDLE_STRETCHES: u32 = 6;
+/// How long the log of a backup may be behind.
+const LOG_PATIENCE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// What the rounds came to.
@@ -79,7 +81,7 @@ pub(super) fn run(args: &ReplicationArgs, report: &mut Report, troubles: &mut Tr
         series.idle_p99.push(idle.quantiles().p99);
         series.busy_p99.push(busy.quantiles().p99);
         series.requests.push(busy.count() as f64);
-        series.checked += fetch::check_sample(backup.address(), domain(args), &pair.sockets, first, count)?;
+        series.checked += check(&backup, args, &pair, count)?;
     }
     report.set("bindings, sync", u64::from(count));
     report_series(report, &series, f64::from(count), &pace_name(plan.pace), args.server.shards());
@@ -106,6 +108,21 @@ fn load(
         latencies.add(&pair.measure(*plan, troubles)?.outcome.latencies);
         if is_over.load(Ordering::Relaxed) {
             return Ok(());
+        }
+    }
+}
+
+/// Looks after a sample of what the backup was given. It answers nobody while its log is behind.
+fn check(backup: &Server, args: &ReplicationArgs, pair: &Pair, count: u32) -> Result<u32, Error> {
+    let asked = Instant::now();
+    loop {
+        match fetch::check_sample(backup.address(), domain(args), &pair.sockets, first_of(Part::Sync), count) {
+            Err(Error::WrongAnswer { answer, .. })
+                if answer.starts_with("SIP/2.0 503 ") && asked.elapsed() < LOG_PATIENCE =>
+            {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            checked => return checked,
         }
     }
 }
