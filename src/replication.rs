@@ -98,17 +98,24 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
                 mover.tell_standing();
             }
             _ = role.changed() => mover.set_role(&mut role),
-            changed = comparisons.changed() => if changed.is_ok() {
+            () = changed(&mut comparisons) => {
                 let nodes = mover.replicator.compare_now();
                 info!(nodes, "what is held here is compared with what backups hold, as was asked");
-            },
-            changed = backups.changed() => if changed.is_ok() {
+            }
+            () = changed(&mut backups) => {
                 let nodes: Vec<u16> = backups.borrow_and_update().iter().map(|id| id.get()).collect();
                 let now = mover.now();
                 mover.replicator.set_backups(&nodes, now);
-            },
+            }
         }
         mover.go_on();
+    }
+}
+
+/// Until something else is said, which is never where nobody can: the nodes of a file are read once.
+async fn changed<T>(said: &mut watch::Receiver<T>) {
+    if said.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -308,6 +315,25 @@ impl Mover {
             (false, true) => info!("registrations are promised once a backup has them"),
             (true, false) => warn!("no backup keeps up: this node alone has what is registered from now on"),
             (false, false) => info!("a backup keeps up"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn backups_that_nobody_can_change_are_no_reason_to_wake() {
+        let (say, mut backups) = watch::channel(Vec::new());
+        say.send(vec![Id::ONE]).unwrap();
+        changed(&mut backups).await;
+        backups.mark_unchanged();
+        drop(say);
+        tokio::select! {
+            biased;
+            () = changed(&mut backups) => panic!("they have not changed"),
+            () = std::future::ready(()) => {}
         }
     }
 }
