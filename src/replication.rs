@@ -32,11 +32,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{error, info, warn};
 
 /// The channel of the links that is this room's.
 const CHANNEL: u8 = 1;
+/// How long what shards have written down is gathered where nobody waits for it.
+const GATHER: Duration = Duration::from_millis(2);
 /// Reports of one shard that are taken before the others have their turn.
 const REPORTS_PER_ROUND_MAX: usize = 1024;
 
@@ -91,7 +93,10 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
                 Some(event) => mover.take(event),
                 None => return,
             },
-            () = bell.0.notified() => {}
+            () = bell.0.notified() => if mover.may_gather() {
+                // What a wake-up costs is shared by what shards write down meanwhile.
+                sleep(GATHER).await;
+            },
             _ = ticks.tick() => {
                 let now = mover.now();
                 mover.replicator.handle_timeout(now);
@@ -150,6 +155,11 @@ impl Mover {
             is_alone: true,
             setup,
         }
+    }
+
+    /// Whether nobody waits for what shards have to say: no reply to a phone, and no backup that asks for the next bindings.
+    fn may_gather(&self) -> bool {
+        !self.setup.is_sync && !self.replicator.is_mending()
     }
 
     /// The time for the replicator, which measures only.

@@ -5,7 +5,7 @@ use super::network::{self, Network};
 use super::pair::Pair;
 use super::phone::Phone;
 use super::run::{Running, Sipp};
-use super::{ACTIVE, LOOK_INTERVAL, PATIENCE, is_possible, ownership, real, total};
+use super::{ACTIVE, Daemon, LOOK_INTERVAL, PATIENCE, is_possible, ownership, real, total};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -97,12 +97,7 @@ fn four_nodes_of_the_tutorial_lose_nothing_when_an_active_one_is_killed_under_lo
     // The killed one comes back, and keepalived gives it the address again.
     let mut one = pairs[0].start(0);
     one.line("this node knows all bindings of its home");
-    // It may have been given the address before that.
-    let end = Instant::now() + PATIENCE;
-    while !ownership(&mut one).contains("\"is_active\":true") {
-        assert!(Instant::now() < end, "it is not given the address again");
-        std::thread::sleep(LOOK_INTERVAL);
-    }
+    wait_until_active(&mut one);
     assert_eq!(total(&one.reports(), "contacts"), PHONES + 2);
     call(&bob, pairs[1].at(), &alice, "alice");
     for node in [one, two, three, four] {
@@ -118,6 +113,15 @@ fn load(network: &Network, node: SocketAddr) -> Running {
     let rate = RATE.to_string();
     let sipp = Sipp::new("register", node, at, PHONES).fields(&fields).with(&["-t", "u1", "-r", &rate]);
     sipp.within(&host.within()).start()
+}
+
+/// Waits until a node is active, which it may have been before.
+fn wait_until_active(node: &mut Daemon) {
+    let end = Instant::now() + PATIENCE;
+    while !ownership(node).contains("\"is_active\":true") {
+        assert!(Instant::now() < end, "it is not given the address");
+        std::thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 /// A call that is taken.

@@ -443,6 +443,12 @@ impl Replicator {
         self.orders.iter().any(|orders| orders.len() > ORDERS_COUNT_MAX)
     }
 
+    /// Whether whole bindings are under way, in either direction, so that each answer brings the next question.
+    pub fn is_mending(&self) -> bool {
+        let is_one = |backup: &Backup| backup.incoming.iter().any(Incoming::is_mending) || !backup.bulk.is_empty();
+        self.backups.iter().any(is_one) || self.given.values().any(|given| matches!(given.task, Task::Newer { .. }))
+    }
+
     /// What this node says of itself.
     pub fn state(&self) -> State {
         self.state

@@ -76,6 +76,10 @@ impl Incoming {
         self.is_synced
     }
 
+    pub(super) fn is_mending(&self) -> bool {
+        !matches!(self.comparison, Comparison::None)
+    }
+
     pub(super) fn leaves_left(&self) -> usize {
         match &self.comparison {
             Comparison::Mending { left, asked } => left.len() + asked,
