@@ -65,7 +65,7 @@ pub(crate) struct Role {
 
 impl Role {
     /// That of a node without twins.
-    const ALONE: Self = Self { is_active: true, term: 0 };
+    pub(crate) const ALONE: Self = Self { is_active: true, term: 0 };
     /// That of a node that does not know yet.
     const UNKNOWN: Self = Self { is_active: false, term: 0 };
 }
@@ -225,7 +225,7 @@ impl Ownership {
         Commander { requests: self.requests.clone(), status: self.status.clone() }
     }
 
-    /// The same for a thread that may wait.
+    /// As [`Commander::set_active`], for a thread that may wait.
     pub(crate) fn set_active_and_wait(&self, is_active: bool) -> Option<Status> {
         let (done, is_done) = oneshot::channel();
         self.requests.blocking_send(Request::Command { is_active, done }).ok()?;

@@ -114,13 +114,7 @@ impl DirectoryLink {
     }
 
     fn take<T>(&self, shard: usize, queue: &ArrayQueue<T>) -> Option<T> {
-        let was_full = queue.is_full();
-        let taken = queue.pop();
-        if was_full {
-            // The shard may have more than there was room for.
-            self.ring(shard);
-        }
-        taken
+        self.mesh.take_from(ShardIndex(shard as u8), queue)
     }
 
     /// Gives a shard an order; gives it back when there is no room. The shard does not notice before it is rung.

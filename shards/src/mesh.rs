@@ -207,6 +207,17 @@ impl Mesh {
     pub(crate) fn bell(&self, shard: ShardIndex) -> &Doorbell {
         &self.bells[usize::from(shard.0)]
     }
+
+    /// The next of a queue that `shard` fills for another thread. Where the queue was full the shard is rung, since it may
+    /// have more than there was room for.
+    pub(crate) fn take_from<T>(&self, shard: ShardIndex, queue: &ArrayQueue<T>) -> Option<T> {
+        let was_full = queue.is_full();
+        let taken = queue.pop();
+        if was_full {
+            self.bell(shard).ring();
+        }
+        taken
+    }
 }
 
 /// One shard's end of the mesh.

@@ -88,14 +88,7 @@ impl ReplicaLink {
 
     /// The next report of a shard.
     pub fn take_report(&self, shard: usize) -> Option<Report> {
-        let reports = &self.queues[shard].reports;
-        let was_full = reports.is_full();
-        let taken = reports.pop();
-        if was_full {
-            // The shard may owe more than there was room for.
-            self.ring(shard);
-        }
-        taken
+        self.mesh.take_from(ShardIndex(shard as u8), &self.queues[shard].reports)
     }
 
     /// Gives a shard an order; gives it back when there is no room. The shard does not notice before it is rung.

@@ -34,7 +34,7 @@ impl Cluster {
 
     /// What this node is for its home.
     pub(super) fn role(&self) -> Role {
-        self.ownership.as_ref().map_or(Role { is_active: true, term: 0 }, |ownership| ownership.status().role)
+        self.ownership.as_ref().map_or(Role::ALONE, |ownership| ownership.status().role)
     }
 
     pub(super) fn standing(&self) -> Option<Standing> {

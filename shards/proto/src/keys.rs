@@ -37,8 +37,14 @@ impl AorHash {
     /// another.
     #[inline]
     pub(crate) fn shard(self, count: u8) -> u8 {
-        ((usize::from(self.leaf()) * usize::from(count)) >> limits::LEAVES_BITS) as u8
+        shard_of(self.leaf(), count)
     }
+}
+
+/// The shard, of `count`, that owns a leaf.
+#[inline]
+pub(crate) fn shard_of(leaf: u16, count: u8) -> u8 {
+    ((usize::from(leaf) * usize::from(count)) >> limits::LEAVES_BITS) as u8
 }
 
 /// The leaves that a shard owns, of `count`.

@@ -17,7 +17,7 @@ pub mod session;
 pub use crate::location::journal::Position;
 pub use crate::location::{Held, Stamp};
 
-use crate::limits;
+use crate::keys;
 use crate::location::AorKey;
 use crate::location::journal::{self, BadEntry, Journal};
 use crate::shard::Shard;
@@ -31,9 +31,7 @@ pub struct Copy(Journal);
 impl Copy {
     /// Without an entry.
     pub fn new() -> Self {
-        let mut journal = Journal::default();
-        journal.keep(0);
-        Self(journal)
+        Self(Journal::apart())
     }
 
     /// The entries.
@@ -148,6 +146,5 @@ impl Shard {
 
 /// Gives each entry of a journal to `part` with the shard that owns its AoR, of `count`. What entries say is not looked at.
 pub fn part<'a>(journal: &'a [u8], count: u8, mut part: impl FnMut(u8, &'a [u8])) -> Result<(), BadEntry> {
-    let owner = |leaf: u16| ((usize::from(leaf) * usize::from(count)) >> limits::LEAVES_BITS) as u8;
-    journal::part(journal, |leaf, entry| part(owner(leaf), entry))
+    journal::part(journal, |leaf, entry| part(keys::shard_of(leaf, count), entry))
 }

@@ -129,6 +129,11 @@ pub struct BadEntry {
 }
 
 impl Journal {
+    /// One that belongs to no shard's log: what is copied out of a location is packed into it.
+    pub(crate) fn apart() -> Self {
+        Self { is_kept: true, ..Self::default() }
+    }
+
     /// From now on changes are written down; a new generation begins.
     pub(crate) fn keep(&mut self, now_s: u32) {
         self.is_kept = true;

@@ -22,9 +22,7 @@ pub struct Page(Journal);
 
 impl Page {
     pub(crate) fn new() -> Self {
-        let mut journal = Journal::default();
-        journal.keep(0);
-        Self(journal)
+        Self(Journal::apart())
     }
 
     /// The bindings.

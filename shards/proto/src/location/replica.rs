@@ -268,15 +268,6 @@ impl Location {
         }
     }
 
-    /// What can be called at that time: each binding with its AoR and its local address.
-    pub(crate) fn held(&self, now_s: u32) -> impl Iterator<Item = (&[u8], SocketAddr, Binding<'_>)> {
-        let records = (0..self.records.end()).filter_map(|id| self.records.get(id)).map(|slot| &slot.record);
-        records.flat_map(move |record| {
-            let live = record.bindings().filter(move |binding| binding.is_live(now_s));
-            live.map(|binding| (record.aor(), self.locals.address(binding.local()), binding))
-        })
-    }
-
     /// Binds what a machine with another secret holds.
     pub(crate) fn adopt(
         &mut self,

@@ -18,6 +18,7 @@ use crate::view::BindingView;
 use crate::wheel::{Due, TimerId, Wheel};
 use hashbrown::{HashMap, HashTable};
 use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
 
 /// The number of a record within its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -368,9 +369,14 @@ impl Location {
 
     /// The bindings that can be called, in the order of their records.
     pub(crate) fn live(&self, now_s: u32) -> impl Iterator<Item = BindingView<'_>> {
+        self.held(now_s).map(|(aor, local, binding)| BindingView::new(aor, &binding, local))
+    }
+
+    /// The same, each with its AoR and its local address.
+    pub(crate) fn held(&self, now_s: u32) -> impl Iterator<Item = (&[u8], SocketAddr, Binding<'_>)> {
         self.records().flat_map(move |record| {
             let live = record.bindings().filter(move |binding| binding.is_live(now_s));
-            live.map(|binding| BindingView::new(record.aor(), &binding, self.locals.address(binding.local())))
+            live.map(|binding| (record.aor(), self.locals.address(binding.local()), binding))
         })
     }
 

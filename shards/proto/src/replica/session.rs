@@ -30,7 +30,7 @@ mod incoming;
 mod outgoing;
 
 use super::frame::{BadFrame, Frame, State};
-use crate::limits;
+use crate::keys;
 use crate::replica::end::{Order, Report};
 use crate::time::Now;
 use incoming::{Incoming, Resumption};
@@ -170,8 +170,8 @@ struct Given {
 struct Backup {
     node: u16,
     is_linked: bool,
-    /// Of its present link, once it has begun.
-    peer: Option<Peer>,
+    /// What it says of itself on its present link, once that has begun.
+    peer: Option<State>,
     /// By shard of this node.
     outgoing: Vec<Outgoing>,
     /// By shard of the backup, kept from link to link.
@@ -188,11 +188,6 @@ struct Backup {
     was_synchronized: bool,
     divergence: u64,
     mended: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Peer {
-    state: State,
 }
 
 impl Backup {
@@ -328,7 +323,7 @@ impl Replicator {
             }
             _ if backup.peer.is_none() => return Err(BadFrame("comes before the beginning")),
             Frame::State(state) => {
-                backup.peer = Some(Peer { state });
+                backup.peer = Some(state);
                 self.news.push_back(News::Claim { node, state });
             }
             Frame::Resume(positions) => self.resume(node, &positions, now),
@@ -358,7 +353,7 @@ impl Replicator {
     fn begin(&mut self, node: u16, history: u64, shards: u8, state: State) {
         let resumption = &self.resumption;
         let Some(backup) = self.backups.iter_mut().find(|backup| backup.node == node) else { return };
-        backup.peer = Some(Peer { state });
+        backup.peer = Some(state);
         if backup.history != history || backup.incoming.len() != usize::from(shards) {
             backup.history = history;
             backup.incoming = (0..shards).map(|shard| resumption.incoming(node, shard, history)).collect();
@@ -462,7 +457,7 @@ impl Replicator {
             BackupReport {
                 node: backup.node,
                 is_connected: backup.peer.is_some(),
-                state: backup.peer.map_or(State::default(), |peer| peer.state),
+                state: backup.peer.unwrap_or_default(),
                 lag_parts,
                 lag_bytes,
                 has_all: backup.has_all(),
@@ -480,7 +475,7 @@ impl Replicator {
             return;
         }
         let is_done = |backup: &&Backup| backup.is_synchronized();
-        let knows_all = |backup: &&Backup| backup.peer.is_some_and(|peer| peer.state.is_whole);
+        let knows_all = |backup: &&Backup| backup.peer.is_some_and(|state| state.is_whole);
         let source = self.backups.iter().filter(is_done).find(knows_all).map(|backup| backup.node);
         if self.backups.is_empty() || source.is_some() {
             return self.become_whole(source);
@@ -554,6 +549,6 @@ impl Replicator {
 
     /// The shard of this node that a leaf belongs to.
     fn owner(&self, leaf: u16) -> u8 {
-        ((usize::from(leaf) * self.streams.len()) >> limits::LEAVES_BITS) as u8
+        keys::shard_of(leaf, self.streams.len() as u8)
     }
 }

@@ -192,8 +192,7 @@ impl Replicator {
         let Some(Task::Part { node, .. }) = self.given.get(&ticket).map(|given| &given.task) else { return };
         let node = *node;
         let Some(backup) = self.backup_mut(node) else { return };
-        let is_comparing = |incoming: &Incoming| !matches!(incoming.comparison, Comparison::None);
-        if !backup.is_asked_to_compare && !backup.incoming.iter().any(is_comparing) {
+        if !backup.is_asked_to_compare && !backup.incoming.iter().any(Incoming::is_mending) {
             backup.is_asked_to_compare = true;
             backup.control.push_back(Frame::Compare.write());
         }
@@ -210,7 +209,7 @@ impl Replicator {
     ) -> Result<(), BadFrame> {
         let incoming = self.incoming_mut(node, shard)?;
         // What is still being mended is compared again with the next digests.
-        if !matches!(incoming.comparison, Comparison::None) {
+        if incoming.is_mending() {
             return Ok(());
         }
         if theirs.is_empty() {
