@@ -87,8 +87,11 @@ fn is_overtaken(before: (Stamp, bool), after: (Stamp, bool)) -> bool {
 impl Location {
     /// From now on other nodes hold the same bindings; none of them lives longer than `expires_s_max`.
     pub(crate) fn keep_backups(&mut self, expires_s_max: u32, wheel: &mut Wheel) {
-        self.backups = Some(Backups { expires_s_max, has_all_to: Stamp::ZERO });
-        self.digest_anew(wheel);
+        let backups = Backups { expires_s_max, has_all_to: Stamp::ZERO };
+        // Where there have been backups all along, digests are up to date.
+        if self.backups.replace(backups).is_none() {
+            self.digest_anew(wheel);
+        }
     }
 
     /// There are no such nodes any more.

@@ -391,7 +391,6 @@ impl Replicator {
             }
             Report::Part { sequence, stamp, journal } => {
                 self.streams[usize::from(shard)].push(sequence, stamp, journal);
-                self.release();
             }
             Report::Lost { sequence, stamp } => self.lost(shard, sequence, stamp),
             Report::Merged { ticket, is_good, gaps } => self.merged(ticket, is_good, gaps > 0),

@@ -1,7 +1,7 @@
 //! Nodes that back each other up: they come to hold the same, whatever happens between them.
 
 use super::node::{NODE, and, register};
-use super::pair::{Member, Pair, bind, reshard, start};
+use super::pair::{Member, Pair, bind, empty_shard, reshard, start};
 use proptest::prelude::*;
 use sipfed_proto::replica::end::Report;
 use sipfed_proto::replica::session::{News, ReplicaSettings};
@@ -213,6 +213,30 @@ fn a_restarted_backup_asks_for_what_it_missed() {
     pair.settle();
     pair.assert_equal();
     assert!(pair.members[0].news.iter().any(is_restart));
+}
+
+#[test]
+fn what_comes_back_from_a_log_is_in_the_digests_as_it_comes() {
+    let mut pair = Pair::connected([2, 2]);
+    for user in 0..32 {
+        pair.members[0].ask(&bind(user, 0, 1, 600), pair.now);
+        // A refresh, or an end.
+        pair.members[0].ask(&bind(user, 0, 2, if user % 2 == 0 { 600 } else { 0 }), pair.now);
+    }
+    for (index, log) in pair.members[0].logs.iter().enumerate() {
+        let mut asks_before = empty_shard(index as u8, 2, pair.now);
+        asks_before.keep_backups();
+        asks_before.restore(log).unwrap();
+        let mut asks_after = empty_shard(index as u8, 2, pair.now);
+        asks_after.restore(log).unwrap();
+        asks_after.keep_backups();
+        let digests: Vec<u64> = asks_after.digests().collect();
+        assert!(digests.iter().any(|digest| *digest != 0));
+        assert!(asks_before.digests().eq(digests.iter().copied()));
+        // To be asked again changes nothing.
+        asks_before.keep_backups();
+        assert!(asks_before.digests().eq(digests));
+    }
 }
 
 #[test]
