@@ -10,6 +10,7 @@ mod forms;
 mod key;
 mod links;
 mod member;
+mod nat;
 mod node;
 mod ops;
 mod problem;
@@ -30,6 +31,11 @@ pub(crate) use spelling::nearest;
 use crate::cluster::{Fault, Topology};
 use sipfed_proto::Settings;
 use sipfed_proto::settings::{DirectorySettings, ProxySettings, RegistrarSettings};
+
+/// Every key that has to be equal on all nodes of a cluster, by room.
+const CLUSTER_KEYS: [&[key::Key<ClusterConfig>]; 3] = [cluster::KEYS, links::KEYS, nat::KEYS];
+/// Every key that is a node's own.
+const NODE_KEYS: [&[key::Key<NodeConfig>]; 3] = [node::KEYS, links::OWN_KEYS, ops::KEYS];
 
 /// A valid configuration.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +84,7 @@ impl Config {
                 transactions_per_shard_max: node.transactions_per_shard_max,
                 retry_after_s: cluster.retry_after_s,
             },
+            nat: cluster.nat.settings(),
             timers: cluster.timers,
             directory: self.directory_settings(),
         }
@@ -184,11 +191,8 @@ mod tests {
                 }
             }
         }
-        check(cluster::KEYS);
-        check(links::KEYS);
-        check(node::KEYS);
-        check(links::OWN_KEYS);
-        check(ops::KEYS);
+        CLUSTER_KEYS.into_iter().for_each(check);
+        NODE_KEYS.into_iter().for_each(check);
     }
 
     #[test]
@@ -200,11 +204,8 @@ mod tests {
                 assert!(Config::parse(&text).is_ok(), "{text}");
             }
         }
-        check(cluster::KEYS);
-        check(links::KEYS);
-        check(node::KEYS);
-        check(links::OWN_KEYS);
-        check(ops::KEYS);
+        CLUSTER_KEYS.into_iter().for_each(check);
+        NODE_KEYS.into_iter().for_each(check);
     }
 
     #[test]

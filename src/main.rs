@@ -19,6 +19,7 @@ mod log_tool;
 mod node;
 mod ops;
 mod ownership;
+mod pings;
 mod replication;
 mod show;
 mod stdout;

@@ -22,6 +22,7 @@ use crate::link::{LinkStates, LinkThread};
 use crate::log::{self, NamedCounts};
 use crate::ops::{self, Cluster, Ops, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
+use crate::pings::PingSwitch;
 use crate::replication::Standing;
 use crate::show;
 use handover::Handover;
@@ -102,6 +103,7 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
         registrar: config.settings().registrar,
         is_durable: config.node.durability.is_some(),
         directory: keeper.map(Keeper::shared_statistics),
+        pings: running.pings.clone(),
         reload: running.reloader.as_ref().map(Reloader::handle),
         cluster: running.nodes.as_ref().map(|nodes| Cluster {
             nodes: nodes.clone(),
@@ -119,6 +121,7 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
 /// What runs, in the order in which it was started.
 struct Running {
     plane: DataPlane,
+    pings: PingSwitch,
     ownership: Option<Ownership>,
     handover: Option<Handover>,
     keeper: Option<Keeper>,
@@ -148,6 +151,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     })
     .map_err(|error| failed(config, "the data plane did not start", &error))?;
 
+    let pings = PingSwitch::new(plane.activity(), persistence(config, salvage).map(|options| options.directory));
     let ownership = follow_address(config, member.as_ref(), &plane)?;
     let handover = member.as_ref().and_then(|member| member.handover(config));
     let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
@@ -181,7 +185,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.transpose();
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
-    Ok(Running { plane, ownership, handover, keeper, links, replication, reloader: reloader.flatten(), nodes })
+    Ok(Running { plane, pings, ownership, handover, keeper, links, replication, reloader: reloader.flatten(), nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.

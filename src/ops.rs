@@ -40,6 +40,7 @@ pub(crate) use shards::Shards;
 use crate::cluster::Reload;
 use crate::config::OpsConfig;
 use crate::directory::Statistics;
+use crate::pings::PingSwitch;
 use sipfed_proto::settings::RegistrarSettings;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,6 +74,8 @@ pub(crate) struct Subjects {
     pub(crate) is_durable: bool,
     /// Of the directory, where there is one.
     pub(crate) directory: Option<Arc<Statistics>>,
+    /// Whether phones are pinged.
+    pub(crate) pings: PingSwitch,
     /// Where the nodes of the cluster stand in a database.
     pub(crate) reload: Option<Reload>,
     /// Of the cluster, where the node is in one.
@@ -133,12 +136,12 @@ pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
 
 /// A registry with the commands of this room.
 pub(crate) fn registry(subjects: Subjects) -> Registry {
-    let Subjects { shards, registrar, is_durable, directory, reload, cluster, wishes } = subjects;
+    let Subjects { shards, registrar, is_durable, directory, pings, reload, cluster, wishes } = subjects;
     let mut registry = Registry::default();
     usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
     statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
     clusterer::add(&mut registry, reload, cluster.as_ref());
-    nathelper::add(&mut registry, cluster.as_ref());
+    nathelper::add(&mut registry, &pings, cluster.as_ref());
     node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);
     registry
 }

@@ -1,7 +1,7 @@
 //! The shards' end of the link to the control plane.
 //!
-//! In: commands, each with the [`Reply`] that its answer is given to, whether the node is the active one of its home, and
-//! two lasting wishes: to drain and to stop. Out: the answers. A [`Control`] is shared by one shard and the control plane;
+//! In: commands, each with the [`Reply`] that its answer is given to, whether the node is the active one of its home, whether
+//! phones are pinged then, and two lasting wishes: to drain and to stop. Out: the answers. A [`Control`] is shared by one shard and the control plane;
 //! what is put into it is followed by a ring of the shard's bell.
 //!
 //! What a command has changed is answered when it is durable, as a REGISTER is; a command whose reply is dropped
@@ -158,6 +158,7 @@ fn promised<T: Send + 'static>(reply: Reply<Result<T, Refusal>>, answer: Result<
 pub(crate) struct Control {
     commands: ArrayQueue<Command>,
     is_active: AtomicBool,
+    is_pinging: AtomicBool,
     is_draining: AtomicBool,
     is_stopping: AtomicBool,
 }
@@ -168,6 +169,7 @@ impl Control {
         Self {
             commands: ArrayQueue::new(COMMANDS_COUNT_MAX),
             is_active: AtomicBool::new(is_active),
+            is_pinging: AtomicBool::new(true),
             is_draining: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         }
@@ -181,6 +183,11 @@ impl Control {
     /// Tells the shard whether the node is the active one of its home from now on.
     pub(crate) fn tell_active(&self, is_active: bool) {
         self.is_active.store(is_active, Ordering::Release);
+    }
+
+    /// Tells the shard whether phones are pinged while the node is the active one.
+    pub(crate) fn tell_pinging(&self, is_pinging: bool) {
+        self.is_pinging.store(is_pinging, Ordering::Release);
     }
 
     /// Asks the shard to take no new requests from now on.
@@ -204,14 +211,23 @@ impl Control {
     }
 
     /// Whether nothing new has been asked since it was last looked after; a wish to drain counts only until
-    /// `is_draining` says that it is followed, and so does whether the node is the active one until `is_active` does.
-    pub(crate) fn is_idle(&self, is_draining: bool, is_active: bool) -> bool {
-        !self.has_more() && !self.is_stopping() && self.is_draining() == is_draining && self.is_active() == is_active
+    /// `is_draining` says that it is followed, and so does what the node is until `machine` knows it.
+    pub(crate) fn is_idle(&self, is_draining: bool, machine: &Shard) -> bool {
+        !self.has_more()
+            && !self.is_stopping()
+            && self.is_draining() == is_draining
+            && self.is_active() == machine.is_active()
+            && self.is_pinging() == machine.is_pinging()
     }
 
     /// Whether the node is the active one of its home.
     pub(crate) fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Acquire)
+    }
+
+    /// Whether phones are pinged while it is.
+    pub(crate) fn is_pinging(&self) -> bool {
+        self.is_pinging.load(Ordering::Acquire)
     }
 
     /// Whether the shard is to take no new requests.

@@ -43,7 +43,7 @@ pub struct DataPlane {
     _data: Option<DataDirectory>,
 }
 
-/// Tells the shards of a node whether it is the active one of its home, from any thread.
+/// Tells the shards of a node whether it is the active one of its home and whether it pings phones, from any thread.
 #[derive(Clone, Debug)]
 pub struct Activity {
     controls: Arc<[Arc<Control>]>,
@@ -56,6 +56,14 @@ impl Activity {
     pub fn set(&self, is_active: bool) {
         for control in self.controls.iter() {
             control.tell_active(is_active);
+        }
+        ring(&self.mesh, self.controls.len());
+    }
+
+    /// The same of whether phones are pinged while it is the active one. A node begins with that.
+    pub fn set_pinging(&self, is_pinging: bool) {
+        for control in self.controls.iter() {
+            control.tell_pinging(is_pinging);
         }
         ring(&self.mesh, self.controls.len());
     }
@@ -166,7 +174,7 @@ impl DataPlane {
         self.directory.clone()
     }
 
-    /// For whoever learns whether this node is the active one of its home.
+    /// For whoever learns whether this node is the active one of its home, or whether it is to ping phones.
     pub fn activity(&self) -> Activity {
         Activity { controls: Arc::clone(&self.controls), mesh: Arc::clone(&self.mesh) }
     }

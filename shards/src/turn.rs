@@ -371,6 +371,7 @@ impl ShardRun {
             self.machine.drain();
         }
         self.machine.set_active(self.control.is_active());
+        self.machine.set_pinging(self.control.is_pinging());
         for _ in 0..link::COMMANDS_PER_TURN_MAX {
             let Some(command) = self.control.take() else { break };
             let Self { index, machine, log, counters, streams, .. } = self;
@@ -502,8 +503,7 @@ impl ShardRun {
             directory.as_ref().is_none_or(|directory| directory.is_idle(machine))
                 && replication.as_ref().is_none_or(ReplicaPort::is_idle)
         };
-        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining, machine.is_active()) && is_obeyed())
-        {
+        if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining, machine) && is_obeyed()) {
             return self.look(now_ns);
         }
         self.goes_to_udp = false;

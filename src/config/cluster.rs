@@ -3,7 +3,9 @@
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use super::links::{LinksConfig, ReplicationConfig};
-use crate::cluster::{Id, Node};
+use super::member::ProvisioningConfig;
+use super::nat::NatConfig;
+use crate::cluster::Id;
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
 use sipfed_proto::settings::{DirectorySettings, LostFlow, Overflow, RegistrarSettings, TimerSettings};
@@ -15,8 +17,7 @@ pub(crate) struct ClusterConfig {
     pub(crate) domains: Vec<String>,
     /// Whether a node's own addresses count as domains.
     pub(crate) own_addresses_are_domains: bool,
-    /// RFC 3261 §10.3; its routes and its bound on bindings are the node's own and stand in
-    /// [`super::node::NodeConfig`].
+    /// RFC 3261 §10.3; its routes and its bound on bindings are the node's own.
     pub(crate) registrar: RegistrarSettings,
     /// Timer C.
     pub(crate) timer_c_s: u32,
@@ -28,6 +29,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) retry_after_s: u32,
     /// RFC 3261 §17.
     pub(crate) timers: TimerSettings,
+    /// Phones behind NATs.
+    pub(crate) nat: NatConfig,
     /// The directory of the federation.
     pub(crate) directory: DirectoryConfig,
     /// The nodes, and which of several clusters they are.
@@ -36,23 +39,6 @@ pub(crate) struct ClusterConfig {
     pub(crate) links: LinksConfig,
     /// Hot backup.
     pub(crate) replication: ReplicationConfig,
-}
-
-/// Which nodes the cluster has: those of a table in a database, or those that the file names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ProvisioningConfig {
-    /// The table.
-    pub(crate) table: String,
-    /// Which of its clusters.
-    pub(crate) cluster_id: Id,
-    /// The nodes of the file.
-    pub(crate) nodes: Vec<Node>,
-}
-
-impl Default for ProvisioningConfig {
-    fn default() -> Self {
-        Self { table: "clusterer".to_owned(), cluster_id: Id::ONE, nodes: Vec::new() }
-    }
 }
 
 /// Where nodes publish whose home they are, and how the homes of others are found.
@@ -139,6 +125,7 @@ impl Default for ClusterConfig {
             provisioning: ProvisioningConfig::default(),
             links: LinksConfig::default(),
             replication: ReplicationConfig::default(),
+            nat: NatConfig::default(),
         }
     }
 }

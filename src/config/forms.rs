@@ -208,23 +208,42 @@ fn is_host_name(text: &str) -> bool {
         && text.rsplit('.').next().is_some_and(|label| !label.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// A route URI as it stands between `<` and `>`.
-pub(crate) fn route_uri(text: &str) -> Result<String, Wrong> {
+/// A SIP URI as it stands between `<` and `>`.
+pub(crate) fn sip_uri(text: &str) -> Result<String, Wrong> {
     let rest = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:"));
     let right = "write a SIP URI without angle brackets, such as \"sip:edge.example.com;lr\"";
     let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
         return Err(Wrong::new("not a SIP URI", right));
     };
     if text.len() > 255 || rest.bytes().any(|byte| !byte.is_ascii_graphic() || b"<>\",".contains(&byte)) {
-        return Err(Wrong::new("a character or a length that a route URI cannot have", right));
+        return Err(Wrong::new("a character or a length that a SIP URI cannot have here", right));
     }
+    Ok(text.to_owned())
+}
+
+/// A method that a node may send by itself (RFC 3261 §7.1).
+pub(crate) fn method(text: &str) -> Result<String, Wrong> {
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(byte);
+    let has_transaction_of_its_own = ["INVITE", "ACK", "CANCEL", "REGISTER"].contains(&text);
+    if text.is_empty() || text.len() > 32 || !text.as_bytes().iter().all(is_token) || has_transaction_of_its_own {
+        return Err(Wrong::new(
+            "not a method that a phone may be pinged with",
+            "write \"OPTIONS\", which every phone knows, or another one that changes nothing, such as \"INFO\"",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// The URI of a route.
+pub(crate) fn route_uri(text: &str) -> Result<String, Wrong> {
+    let text = sip_uri(text)?;
     if !text.split(';').skip(1).any(|parameter| parameter == "lr") {
         return Err(Wrong::new(
             "a route without lr would make its proxy a strict router (RFC 3261 §16.4)",
             format!("write \"{text};lr\""),
         ));
     }
-    Ok(text.to_owned())
+    Ok(text)
 }
 
 /// Text of a header field: printable ASCII on one line.

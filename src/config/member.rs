@@ -1,8 +1,25 @@
-//! A node of the cluster as the file names it: one `[[cluster.node]]`.
+//! A node of the cluster as the file names it, one `[[cluster.node]]`, and where its nodes stand otherwise.
 
 use super::forms::{self, BinAddress, SipAddress};
 use super::key::{Key, Kind, Unit};
 use crate::cluster::{Id, Node};
+
+/// Which nodes the cluster has: those of a table in a database, or those that the file names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProvisioningConfig {
+    /// The table.
+    pub(crate) table: String,
+    /// Which of its clusters.
+    pub(crate) cluster_id: Id,
+    /// The nodes of the file.
+    pub(crate) nodes: Vec<Node>,
+}
+
+impl Default for ProvisioningConfig {
+    fn default() -> Self {
+        Self { table: "clusterer".to_owned(), cluster_id: Id::ONE, nodes: Vec::new() }
+    }
+}
 
 /// What one table has said so far.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
 use super::spelling;
-use super::{Config, cluster, links, member, node, ops};
+use super::{CLUSTER_KEYS, Config, NODE_KEYS, member};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -76,13 +76,13 @@ impl Reader<'_> {
                 self.members(value, config);
                 continue;
             }
-            let found = self.key(cluster::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
-                || self.key(links::KEYS, name.get_ref(), key.get_ref(), value, &mut config.cluster)
-                || self.key(node::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node)
-                || self.key(links::OWN_KEYS, name.get_ref(), key.get_ref(), value, &mut config.node)
-                || self.key(ops::KEYS, name.get_ref(), key.get_ref(), value, &mut config.node);
+            let (section, name) = (name.get_ref(), key.get_ref());
+            let mut of_cluster = CLUSTER_KEYS.into_iter();
+            let mut of_node = NODE_KEYS.into_iter();
+            let found = of_cluster.any(|keys| self.key(keys, section, name, value, &mut config.cluster))
+                || of_node.any(|keys| self.key(keys, section, name, value, &mut config.node));
             if !found {
-                self.problems.push(unknown_key(name.get_ref(), key));
+                self.problems.push(unknown_key(section, key));
             }
         }
     }
@@ -259,8 +259,8 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
 
 /// Every section and name, of all tables.
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
-    let of_cluster = cluster::KEYS.iter().chain(links::KEYS).map(|key| (key.section, key.name));
-    let of_node = node::KEYS.iter().chain(links::OWN_KEYS).chain(ops::KEYS).map(|key| (key.section, key.name));
+    let of_cluster = CLUSTER_KEYS.into_iter().flatten().map(|key| (key.section, key.name));
+    let of_node = NODE_KEYS.into_iter().flatten().map(|key| (key.section, key.name));
     of_cluster.chain(of_node).chain(member::KEYS.iter().map(|key| (key.section, key.name)))
 }
 

@@ -2,15 +2,20 @@
 //! `docs/configuration.md`.
 
 use super::key::Key;
-use super::{cluster, links, member, node, ops};
+use super::{CLUSTER_KEYS, NODE_KEYS, member, nat, ops};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
     ("proxy", "RFC 3261 §16: how requests find their phones."),
+    (
+        nat::SECTION,
+        "Phones behind NATs: what tells that one is, and pings that keep the way to it open; see [nat.md](nat.md). OpenSIPS's \
+         names stand beside.",
+    ),
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections."),
@@ -51,11 +56,12 @@ pub(crate) fn default_file() -> String {
         }
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(file, "[{section}]");
-        lines(section, node::KEYS, &mut file);
-        lines(section, links::OWN_KEYS, &mut file);
-        lines(section, ops::KEYS, &mut file);
-        lines(section, cluster::KEYS, &mut file);
-        lines(section, links::KEYS, &mut file);
+        for keys in NODE_KEYS {
+            lines(section, keys, &mut file);
+        }
+        for keys in CLUSTER_KEYS {
+            lines(section, keys, &mut file);
+        }
     }
     file
 }
@@ -212,11 +218,12 @@ server offers it, and nobody looks at the certificate.
             let header = if section == member::SECTION { format!("[[{section}]]") } else { format!("[{section}]") };
             write!(page, "## {header}\n\n{sentence}\n\n").unwrap();
             page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
-            rows(section, node::KEYS, "node", &mut page);
-            rows(section, links::OWN_KEYS, "node", &mut page);
-            rows(section, ops::KEYS, "node", &mut page);
-            rows(section, cluster::KEYS, "cluster", &mut page);
-            rows(section, links::KEYS, "cluster", &mut page);
+            for keys in NODE_KEYS {
+                rows(section, keys, "node", &mut page);
+            }
+            for keys in CLUSTER_KEYS {
+                rows(section, keys, "cluster", &mut page);
+            }
             rows(section, member::KEYS, "cluster", &mut page);
             page.push('\n');
         }
@@ -267,8 +274,8 @@ server offers it, and nobody looks at the certificate.
 
     #[test]
     fn every_section_has_its_place_on_the_page() {
-        let of_cluster = cluster::KEYS.iter().chain(links::KEYS).map(|key| key.section);
-        let of_node = node::KEYS.iter().chain(links::OWN_KEYS).chain(ops::KEYS).map(|key| key.section);
+        let of_cluster = CLUSTER_KEYS.into_iter().flatten().map(|key| key.section);
+        let of_node = NODE_KEYS.into_iter().flatten().map(|key| key.section);
         let sections = of_cluster.chain(of_node);
         for section in sections.chain([member::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");

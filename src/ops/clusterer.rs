@@ -85,7 +85,7 @@ pub(super) fn add(registry: &mut Registry, reload: Option<Reload>, cluster: Opti
             if wanted != known {
                 return Err(Fault::new(404, "Tag not found").with(format!("the one tag is {known}")));
             }
-            nathelper::command(Some(&cluster), true).await?;
+            nathelper::command(&cluster, true).await?;
             Ok(Answer::ok())
         }
     });

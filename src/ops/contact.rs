@@ -4,6 +4,7 @@
 
 use serde::Serialize;
 use sipfed_proto::Transport;
+use sipfed_proto::settings::Ping;
 use sipfed_proto::view::BindingView;
 use sipfed_sip::Method;
 use std::borrow::Cow;
@@ -62,6 +63,15 @@ pub(super) struct Contact<'a> {
     socket: String,
     #[serde(rename = "Methods")]
     methods: u32,
+    /// Microseconds.
+    #[serde(rename = "Ping-Latency", skip_serializing_if = "Option::is_none")]
+    ping_latency_us: Option<u32>,
+    /// Pings in a row that the phone has not answered.
+    #[serde(rename = "Pings-Lost", skip_serializing_if = "Option::is_none")]
+    pings_lost: Option<u8>,
+    /// Seconds since it was heard, but for REGISTER requests.
+    #[serde(rename = "Heard", skip_serializing_if = "Option::is_none")]
+    heard_s: Option<u32>,
     #[serde(rename = "SIP_instance", skip_serializing_if = "str::is_empty")]
     instance: Cow<'a, str>,
 }
@@ -89,6 +99,9 @@ impl<'a> Contact<'a> {
             cflags: "",
             socket: format!("{transport}:{}", binding.local),
             methods: to_opensips(binding.methods),
+            ping_latency_us: binding.health.latency_ms.map(|ms| u32::from(ms) * 1000),
+            pings_lost: (binding.ping != Ping::None).then_some(binding.health.lost),
+            heard_s: binding.health.heard_at_s.map(|at_s| now_s.saturating_sub(at_s)),
             instance: String::from_utf8_lossy(binding.instance),
         }
     }

@@ -304,7 +304,7 @@ fn is_unfinished(path: &Path) -> Result<bool, DirectoryError> {
             name == "layout-1" && fs::read_dir(&found).is_ok_and(|mut entries| entries.next().is_none());
         if !is_empty_layout
             && !durable_file::is_staged(name)
-            && ![Lock::FILE, SECRET_FILE, CLUSTER_FILE, OWNERSHIP_FILE, DRAINING_FILE].contains(&name)
+            && ![Lock::FILE, SECRET_FILE, CLUSTER_FILE, OWNERSHIP_FILE, DRAINING_FILE, NO_PINGS_FILE].contains(&name)
         {
             return Ok(false);
         }
@@ -313,10 +313,12 @@ fn is_unfinished(path: &Path) -> Result<bool, DirectoryError> {
 }
 
 const SECRET_FILE: &str = "secret";
-/// What a node that keeps no bindings may have put there before: the nodes of its cluster, its terms, and that it stops.
+/// What a node that keeps no bindings may have put there before: the nodes of its cluster, its terms, that it stops, and that
+/// it does not ping.
 const CLUSTER_FILE: &str = "cluster.json";
 const OWNERSHIP_FILE: &str = "ownership.json";
 const DRAINING_FILE: &str = "draining";
+const NO_PINGS_FILE: &str = "no-pings";
 
 /// Fills an empty directory. The manifest comes last: without it, the directory is still empty to the next open.
 fn create(path: &Path, identity: &Identity) -> Result<(), DirectoryError> {

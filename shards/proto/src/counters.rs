@@ -56,6 +56,26 @@ counters! {
     Work bindings_evicted;
     /// Bindings whose connection ended.
     Work bindings_flow_lost;
+    /// Bindings whose phone has not answered `nat.max_pings_lost` pings in a row.
+    Work bindings_unanswered;
+    /// Pings sent to phones.
+    Work pings_sent;
+    /// Of these, requests that were answered.
+    Work pings_answered;
+    /// Answers that came later than `nat.ping_threshold_ms`, or after the next ping; the phone counts as heard.
+    Work pings_answered_late;
+    /// Answers that `nat.ping_ignored_codes` names: the ping stays open.
+    Work pings_ignored;
+    /// Requests that were not answered before the next ping, or before `nat.ping_threshold_ms` where that ended a binding.
+    Work pings_lost;
+    /// Pings that were left out since something had come from the phone within half of the interval.
+    Work pings_spared;
+    /// Pings that were put off since more would have left than `nat.ping_packets_per_s_max`.
+    Work pings_put_off;
+    /// Pings that could not be sent before their next turn, since more would have left than `nat.ping_packets_per_s_max`.
+    Dropped pings_left_out;
+    /// Pings to phones that no way leads to.
+    Dropped pings_without_way;
     /// Requests proxied.
     Work requests_proxied;
     /// Branches that requests were forked into.

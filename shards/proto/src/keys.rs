@@ -53,6 +53,18 @@ pub(crate) fn leaves_of(shard: u8, count: u8) -> Range<u16> {
     first(shard)..first(shard + 1)
 }
 
+/// Lower-case hexadecimal digits as a number.
+pub(crate) fn read_hex(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0u64, |n, &b| {
+        let digit = match b {
+            b'0'..=b'9' => b - b'0',
+            b'a'..=b'f' => b - b'a' + 10,
+            _ => return None,
+        };
+        Some(n << 4 | u64::from(digit))
+    })
+}
+
 /// For tables by numbers that no sender chooses, such as flow tokens and keyed hashes: mixing their bits is enough.
 #[derive(Debug, Default)]
 pub(crate) struct NumberHasher(u64);

@@ -22,6 +22,7 @@
 //! - `registrar`: RFC 3261 §10.3 on top of it.
 //! - `transaction`: the four machines of RFC 3261 §17 as tables.
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
+//! - `nat`: signs of NATs, and pings that keep them open.
 //! - [`replica`]: nodes that hold the same bindings.
 //! - [`directory`]: which AoRs are at home here, and where others are.
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ pub mod hop;
 mod keys;
 pub mod limits;
 mod location;
+mod nat;
 pub mod outbox;
 mod proxy;
 mod registrar;

@@ -13,17 +13,22 @@
 //! changes only times, CSeq and branch is written into it in place. Records lie in a slab; an index of small
 //! hash tables leads to them, so that none of them is ever large enough for its growth to be felt. Each
 //! record has one deadline in the wheel, for the binding that ends first; a refresh leaves it alone, and when
-//! it fires too early it is set anew.
+//! it fires too early it is set anew. One whose bindings are pinged has another for that.
 
+mod health;
+mod homes;
 pub(crate) mod journal;
 mod local_addresses;
 mod op;
 mod page;
+mod pings;
 mod record;
 mod replica;
 mod stamp;
 mod table;
 
+pub(crate) use health::Health;
+pub use op::Ping;
 pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
 pub use page::Page;
 pub(crate) use record::{Binding, BindingFlags, Record};

@@ -30,6 +30,7 @@ mod route;
 mod target;
 mod twin;
 
+pub(crate) use allowed::in_request_uri;
 pub(crate) use context::Context;
 pub(crate) use domain::Domains;
 pub(crate) use next_hop::{branch_shard, may_send_to};

@@ -19,6 +19,7 @@ mod reply;
 mod sameness;
 
 pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
+pub(crate) use sameness::print_of_settings;
 
 use crate::location::{AorKey, Op, Refresh, Unbind};
 use crate::outbox::Outbox;

@@ -99,9 +99,3 @@ pub(crate) fn reply_to(via: &Via<'_>, source: &Source) -> Destination {
         }
     }
 }
-
-/// Whether the sender is behind a NAT: its Via says another address than it came from. Another port alone proves
-/// nothing: a phone may send from one port and listen at another.
-pub(crate) fn is_natted(via: &Via<'_>, source: &Source) -> bool {
-    via.host.ip().is_some_and(|ip| ip != source.remote.ip())
-}

@@ -5,6 +5,8 @@
 
 use crate::hop::Listener;
 use crate::limits;
+pub use crate::location::Ping;
+pub use crate::nat::{Sign, Signs};
 use std::net::{IpAddr, SocketAddr};
 
 /// Everything a shard is configured with.
@@ -29,6 +31,8 @@ pub struct Settings {
     pub registrar: RegistrarSettings,
     /// The proxy's.
     pub proxy: ProxySettings,
+    /// For phones behind NATs.
+    pub nat: NatSettings,
     /// RFC 3261 §17 timers.
     pub timers: TimerSettings,
     /// The federation's; `None` for a node that stands alone.
@@ -67,6 +71,66 @@ impl Default for DirectorySettings {
             stale_cache_s: 3600,
             home_timeout_ms: 3000,
             ask_peers_max: 8,
+        }
+    }
+}
+
+/// What tells that a phone is behind a NAT, and how phones are pinged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NatSettings {
+    /// The signs that count.
+    pub signs: Signs,
+    /// The pinger's.
+    pub ping: PingSettings,
+}
+
+/// How phones are pinged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PingSettings {
+    /// Seconds from one ping of a phone to the next; 0 for no pings at all.
+    pub interval_s: u32,
+    /// What a phone is pinged with, where nothing else is said of it.
+    pub kind: Ping,
+    /// Whether only phones behind a NAT are pinged, where nothing else is said of them.
+    pub only_natted: bool,
+    /// Pings in a row that are not answered before a binding may end.
+    pub lost_max: u8,
+    /// Milliseconds after which the ping that may end a binding counts as not answered.
+    pub threshold_ms: u32,
+    /// The method of a ping that is a request.
+    pub method: String,
+    /// The URI in its From.
+    pub from: String,
+    /// What a ping is that is no request.
+    pub bytes: PingBytes,
+    /// Status codes that are no answer.
+    pub ignored_codes: Vec<u16>,
+    /// Most pings that all shards together send in a second; 0 for any number.
+    pub packets_per_s_max: u32,
+}
+
+/// What a ping is that is no request; over a stream always a double CRLF (RFC 5626 §3.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PingBytes {
+    /// Two line ends.
+    Crlf,
+    /// Four bytes that are 0, as OpenSIPS sends them.
+    Zeros,
+}
+
+impl Default for PingSettings {
+    fn default() -> Self {
+        Self {
+            interval_s: 0,
+            kind: Ping::Request { ends_unanswered: false },
+            only_natted: true,
+            lost_max: 3,
+            threshold_ms: 3000,
+            method: "OPTIONS".to_owned(),
+            from: "sip:ping@sipfed.invalid".to_owned(),
+            bytes: PingBytes::Zeros,
+            ignored_codes: Vec::new(),
+            packets_per_s_max: 0,
         }
     }
 }
@@ -214,6 +278,7 @@ impl Default for Settings {
             server_header: String::new(),
             registrar: RegistrarSettings::default(),
             proxy: ProxySettings::default(),
+            nat: NatSettings::default(),
             timers: TimerSettings::default(),
             directory: None,
         }

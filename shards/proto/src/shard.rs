@@ -12,8 +12,10 @@ use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::location::journal::{self, BadEntry};
 use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
+use crate::nat::{Pinger, Rhythm};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::{self, Domains};
+use crate::registrar::print_of_settings;
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::response::Response;
@@ -67,6 +69,9 @@ pub(crate) struct Core {
     pub(crate) clients: ClientTransactions,
     pub(crate) date: Date,
     pub(crate) directory: Option<Directory>,
+    pub(crate) pinger: Pinger,
+    /// See [`print_of_settings`].
+    pub(crate) settings_print: u64,
     pub(crate) scratch: Scratch,
     pub(crate) is_draining: bool,
     pub(crate) is_refusing_changes: bool,
@@ -94,15 +99,19 @@ pub(crate) struct Scratch {
 impl Shard {
     /// A shard without bindings. `secret` is the node's: equal on all its shards, unknown to anyone else.
     pub fn new(settings: Arc<Settings>, place: Place, secret: [u8; 32], now: Now) -> Self {
+        let mut location = Location::new(place);
+        location.rhythm = Rhythm::new(settings.nat.ping.interval_s);
         let core = Core {
             place,
             keys: Keys::new(secret, place.index.0),
             domains: Domains::new(&settings),
             directory: settings.directory.as_ref().map(Directory::new),
+            settings_print: print_of_settings(&settings),
+            pinger: Pinger::new(&settings.nat.ping, place.count),
             settings,
             counters: Counters::default(),
             wheel: Wheel::new(now),
-            location: Location::new(place),
+            location,
             servers: ServerTransactions::default(),
             clients: ClientTransactions::default(),
             date: Date::new(now),
@@ -192,6 +201,7 @@ impl Shard {
                 Due::Record(id) => {
                     core.location.handle_timeout(RecordId(id), now, &mut core.wheel, &mut core.counters);
                 }
+                Due::Ping(id) => core.ping_due(RecordId(id), now, out),
                 Due::Server(id) => core.server_timeout(id, now, out),
                 Due::Client(slot) => core.client_timeout(slot, now, out),
             }
@@ -326,8 +336,23 @@ impl Shard {
     /// Whether this node is the one of its home that decides when bindings end, as every node is at first. One that is not
     /// lets go of a binding [`limits::PASSIVE_GRACE_S`] after its time is over, and does not find it meanwhile. One that
     /// becomes it lets go of what is over within [`limits::PASSIVE_LOOK_S`].
+    ///
+    /// Only the active one pings.
     pub fn set_active(&mut self, is_active: bool) {
+        if self.core.location.is_active != is_active {
+            self.core.pinger.begin_watch();
+        }
         self.core.location.is_active = is_active;
+    }
+
+    /// Whether phones are pinged while this node is the active one, as they are at first.
+    pub fn set_pinging(&mut self, is_on: bool) {
+        self.core.pinger.turn(is_on);
+    }
+
+    /// What [`Shard::set_pinging`] has said last.
+    pub fn is_pinging(&self) -> bool {
+        self.core.pinger.is_on()
     }
 
     /// What [`Shard::set_active`] has said last.
@@ -430,6 +455,7 @@ impl Core {
                 self.client_response(id, &response, now, out);
             }
             Some(_) if self.pass_on_for_twin(&response, source, out) => {}
+            None if self.ping_answered(&response, now) => {}
             // RFC 6026 §8.9: no stray response is forwarded; what has no branch of ours is one.
             _ => self.counters.dropped_stray_response += 1,
         }

@@ -11,6 +11,7 @@
 
 use crate::hop::ShardIndex;
 use crate::keys::AorHash;
+use crate::nat;
 use crate::proxy;
 use crate::registrar::{GRUU_PREFIX, TempGruu};
 use crate::shard::Core;
@@ -53,8 +54,11 @@ impl Core {
         }
         let Some(method) = message.method() else {
             let via = message.top_via();
-            let named = via.ok().and_then(|via| via.branch()).and_then(proxy::branch_shard);
-            return named.map(|(shard, _)| shard).filter(|shard| shard.0 < self.place.count).unwrap_or(here);
+            let branch = via.ok().and_then(|via| via.branch());
+            let named = branch.and_then(|branch| {
+                proxy::branch_shard(branch).map(|(shard, _)| shard).or_else(|| nat::shard_of_ping(branch))
+            });
+            return named.filter(|shard| shard.0 < self.place.count).unwrap_or(here);
         };
         let hash = if method == Method::Register {
             self.aor_of_register(message)

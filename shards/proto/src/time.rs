@@ -32,6 +32,12 @@ impl Now {
         Self(self.0.saturating_add(ms))
     }
 
+    /// This instant moved by `ms` milliseconds into the past, saturating.
+    #[must_use]
+    pub const fn before_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_sub(ms))
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -6,7 +6,7 @@
 
 use crate::hop::Transport;
 use crate::location::journal::{self, BadEntry, Change, Position};
-use crate::location::{Binding, BindingFlags};
+use crate::location::{Binding, BindingFlags, Health, Ping};
 use sipfed_sip::Method;
 use std::net::SocketAddr;
 
@@ -58,6 +58,32 @@ pub struct BindingView<'a> {
     pub supports_gruu: bool,
     /// Whether the phone supports Path (RFC 3327).
     pub supports_path: bool,
+    /// How its phone is pinged.
+    pub ping: Ping,
+    /// How its phone stands; nothing is known of one in a journal.
+    pub health: HealthView,
+}
+
+/// How a phone stands, as far as its pings tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealthView {
+    /// Milliseconds that the last answer took; 65,535 for all that took longer.
+    pub latency_ms: Option<u16>,
+    /// Pings in a row that it has not answered; one that may still be answered is not counted.
+    pub lost: u8,
+    /// When it was last heard but for REGISTER requests, in seconds since the Unix epoch.
+    pub heard_at_s: Option<u32>,
+}
+
+impl HealthView {
+    pub(crate) fn new(health: Health) -> Self {
+        let Health { heard_at_s, latency_ms, lost, .. } = health;
+        Self {
+            latency_ms: (latency_ms > 0).then_some(latency_ms),
+            lost,
+            heard_at_s: (heard_at_s > 0).then_some(heard_at_s),
+        }
+    }
 }
 
 /// One change of one binding, as a journal has it.
@@ -125,6 +151,8 @@ impl<'a> BindingView<'a> {
             is_flow_lost: flags.flow_lost(),
             supports_gruu: flags.supports_gruu(),
             supports_path: flags.supports_path(),
+            ping: flags.ping(),
+            health: HealthView::new(binding.health()),
         }
     }
 

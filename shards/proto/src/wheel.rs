@@ -42,6 +42,8 @@ impl TimerId {
 pub(crate) enum Due {
     /// A record of the location service.
     Record(u32),
+    /// The phones of a record are to be pinged.
+    Ping(u32),
     /// A server transaction and its response context.
     Server(u32),
     /// A client transaction.
@@ -76,6 +78,11 @@ impl Wheel {
             occupied: [0; LEVELS_COUNT],
             tick: now.unix_ms() / TICK_MS,
         }
+    }
+
+    /// The time of the tick that is at hand.
+    pub(crate) fn now(&self) -> Now {
+        Now::from_unix_ms(self.tick * TICK_MS)
     }
 
     /// How many deadlines there are.
@@ -216,7 +223,7 @@ mod tests {
         let mut budget = usize::MAX;
         std::iter::from_fn(|| wheel.advance(now, &mut budget))
             .map(|due| match due {
-                Due::Record(n) | Due::Server(n) | Due::Client(n) => n,
+                Due::Record(n) | Due::Ping(n) | Due::Server(n) | Due::Client(n) => n,
             })
             .collect()
     }

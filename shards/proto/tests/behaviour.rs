@@ -10,6 +10,7 @@ mod behaviour {
     mod gruu;
     mod journal;
     mod limit;
+    mod nat;
     mod node;
     mod ordering;
     mod pair;

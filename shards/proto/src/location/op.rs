@@ -58,6 +58,8 @@ pub(crate) struct Bind<'a> {
     pub(crate) supports_gruu: bool,
     /// Whether the phone supports Path (RFC 3327).
     pub(crate) supports_path: bool,
+    /// How its phone is pinged.
+    pub(crate) ping: Ping,
     /// Unix time in seconds, rounded up.
     pub(crate) expires_at_s: u32,
     pub(crate) updated_at_s: u32,
@@ -65,6 +67,21 @@ pub(crate) struct Bind<'a> {
     pub(crate) first_at_s: u32,
     /// Given by the door where it is done first; what comes from elsewhere brings its own.
     pub(crate) stamp: Stamp,
+}
+
+/// How a phone is pinged, so that a NAT before it lets through what is sent to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ping {
+    /// Not at all.
+    #[default]
+    None,
+    /// By a request that it answers.
+    Request {
+        /// Whether its binding ends when too many of them are not answered.
+        ends_unanswered: bool,
+    },
+    /// By bytes that are no message, and that nobody answers.
+    Bytes,
 }
 
 /// What a refresh writes.
@@ -117,4 +134,6 @@ pub(crate) enum Cause {
     Evicted,
     /// Its connection ended and configuration says so.
     FlowLost,
+    /// Its phone has not answered as many pings in a row as configured.
+    Unanswered,
 }

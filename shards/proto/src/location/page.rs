@@ -6,10 +6,11 @@
 //! Bounds: a page ends with the record that takes it beyond [`PAGE_BYTES_MAX`], or after looking at
 //! [`PAGE_RECORDS_COUNT_MAX`] numbers.
 
+use super::health::Health;
 use super::journal::Journal;
 use super::record::Record;
 use super::table::{Location, RecordId};
-use crate::view::{BindingView, ChangeKind, changes};
+use crate::view::{BindingView, ChangeKind, HealthView, changes};
 
 /// Bytes after which a page takes no further record.
 const PAGE_BYTES_MAX: usize = 32_768;
@@ -18,25 +19,31 @@ const PAGE_RECORDS_COUNT_MAX: u32 = 2_048;
 
 /// Some bindings as they were at one moment; those of one AoR follow each other.
 #[derive(Debug)]
-pub struct Page(Journal);
+pub struct Page {
+    packed: Journal,
+    /// Of each binding, which no journal has.
+    healths: Vec<Health>,
+}
 
 impl Page {
     pub(crate) fn new() -> Self {
-        Self(Journal::apart())
+        Self { packed: Journal::apart(), healths: Vec::new() }
     }
 
     /// The bindings.
     pub fn bindings(&self) -> impl Iterator<Item = BindingView<'_>> {
         // What was packed in this process is whole.
-        changes(self.0.bytes()).filter_map(|change| match change.ok()?.kind {
+        let bindings = changes(self.packed.bytes()).filter_map(|change| match change.ok()?.kind {
             ChangeKind::Bound(binding) => Some(binding),
             _ => None,
-        })
+        });
+        let healths = self.healths.iter().map(|health| HealthView::new(*health));
+        bindings.zip(healths).map(|(binding, health)| BindingView { health, ..binding })
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.bytes().is_empty()
+        self.healths.is_empty()
     }
 }
 
@@ -44,7 +51,8 @@ impl Location {
     /// Adds the bindings of `record` that can be called to `page`.
     pub(crate) fn copy_out(&self, record: &Record, now_s: u32, page: &mut Page) {
         for binding in record.bindings().filter(|binding| binding.is_live(now_s)) {
-            page.0.bound(record.hash(), record.aor(), &binding, self.locals.address(binding.local()));
+            page.packed.bound(record.hash(), record.aor(), &binding, self.locals.address(binding.local()));
+            page.healths.push(binding.health());
         }
     }
 
@@ -54,7 +62,7 @@ impl Location {
         let mut page = Page::new();
         let end = from.saturating_add(PAGE_RECORDS_COUNT_MAX).min(self.end());
         for id in from..end {
-            if page.0.bytes().len() >= PAGE_BYTES_MAX {
+            if page.packed.bytes().len() >= PAGE_BYTES_MAX {
                 return (page, Some(id));
             }
             if let Some(record) = self.get(RecordId(id)) {

@@ -1,16 +1,21 @@
 //! One AoR with its bindings, packed into one allocation.
 //!
 //! Layout, little-endian: hash (8), AoR length (2), count of bindings (2), AoR; then each binding as
-//! [`FIXED_BYTES`] of numbers followed by its URI, parameters, Call-ID, User-Agent and Path.
+//! [`FIXED_BYTES`] of numbers, [`HEALTH_BYTES`] of its [`Health`], and its URI, parameters, Call-ID, User-Agent and Path.
+//! Its health is this process's own: no journal has it, and a binding that is made anew begins without one.
 
-use super::op::{Bind, Refresh, Removal};
+use super::health::{HEALTH_BYTES, Health};
+use super::op::{Bind, Ping, Refresh, Removal};
 use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
 use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const HEAD_BYTES: usize = 12;
+/// Bytes of what a journal has as well.
 pub(super) const FIXED_BYTES: usize = 100;
+/// Bytes before the texts of a binding.
+const NUMBERS_BYTES: usize = FIXED_BYTES + HEALTH_BYTES;
 
 const CACHE_LINE_BYTES: usize = 64;
 /// Bytes that [`Record::touch`] reads at most: of the record of one usual binding all.
@@ -54,6 +59,18 @@ impl BindingFlags {
     const REMOVED: u16 = 1 << 3;
     const SUPPORTS_GRUU: u16 = 1 << 4;
     const SUPPORTS_PATH: u16 = 1 << 5;
+    const PING_REQUEST: u16 = 1 << 6;
+    const PING_BYTES: u16 = 1 << 7;
+    const ENDS_UNANSWERED: u16 = 1 << 8;
+
+    /// How it is pinged.
+    pub(crate) fn ping(self) -> Ping {
+        match self.0 & (Self::PING_REQUEST | Self::PING_BYTES) {
+            0 => Ping::None,
+            Self::PING_BYTES => Ping::Bytes,
+            _ => Ping::Request { ends_unanswered: self.0 & Self::ENDS_UNANSWERED != 0 },
+        }
+    }
 
     /// Whether it is reached where it registered from.
     pub(crate) fn natted(self) -> bool {
@@ -141,6 +158,9 @@ impl Record {
             (b.natted, BindingFlags::NATTED),
             (b.supports_gruu, BindingFlags::SUPPORTS_GRUU),
             (b.supports_path, BindingFlags::SUPPORTS_PATH),
+            (matches!(b.ping, Ping::Request { .. }), BindingFlags::PING_REQUEST),
+            (b.ping == Ping::Request { ends_unanswered: true }, BindingFlags::ENDS_UNANSWERED),
+            (b.ping == Ping::Bytes, BindingFlags::PING_BYTES),
         ];
         let flags = flags.into_iter().fold(v4, |set, (is_set, flag)| if is_set { set | flag } else { set });
         put(&mut fixed, FLAGS, flags.to_le_bytes());
@@ -156,6 +176,7 @@ impl Record {
         put(&mut fixed, INSTANCE_AT, b.instance.0.to_le_bytes());
         put(&mut fixed, INSTANCE_LEN, b.instance.1.to_le_bytes());
         out.extend_from_slice(&fixed);
+        out.extend_from_slice(&[0; HEALTH_BYTES]);
         for part in [b.uri, b.params, b.call_id, b.user_agent, b.path] {
             out.extend_from_slice(part);
         }
@@ -190,10 +211,10 @@ impl Record {
     pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
         let mut at = HEAD_BYTES + self.aor().len();
         std::iter::from_fn(move || {
-            let fixed = self.0.get(at..at + FIXED_BYTES)?;
+            let fixed = self.0.get(at..at + NUMBERS_BYTES)?;
             let len = rest_len(fixed);
-            let rest = &self.0[at + FIXED_BYTES..at + FIXED_BYTES + len];
-            at += FIXED_BYTES + len;
+            let rest = &self.0[at + NUMBERS_BYTES..at + NUMBERS_BYTES + len];
+            at += NUMBERS_BYTES + len;
             Some(Binding { fixed, rest })
         })
     }
@@ -206,13 +227,20 @@ impl Record {
 
     fn fixed_mut(&mut self, contact_id: u64) -> Option<&mut [u8]> {
         let mut at = HEAD_BYTES + self.aor().len();
-        while let Some(fixed) = self.0.get(at..at + FIXED_BYTES) {
+        while let Some(fixed) = self.0.get(at..at + NUMBERS_BYTES) {
             if u64::from_le_bytes(take(fixed, CONTACT_ID)) == contact_id {
-                return Some(&mut self.0[at..at + FIXED_BYTES]);
+                return Some(&mut self.0[at..at + NUMBERS_BYTES]);
             }
-            at += FIXED_BYTES + rest_len(fixed);
+            at += NUMBERS_BYTES + rest_len(fixed);
         }
         None
+    }
+
+    /// Writes how a binding's phone stands in place.
+    pub(super) fn set_health(&mut self, contact_id: u64, health: Health) {
+        if let Some(fixed) = self.fixed_mut(contact_id) {
+            fixed[FIXED_BYTES..].copy_from_slice(&health.to_bytes());
+        }
     }
 
     /// Writes a refresh in place; whether there is such a binding.
@@ -247,9 +275,18 @@ impl Record {
 }
 
 impl<'a> Binding<'a> {
-    /// Its numbers and its texts, as they are packed.
+    /// Its numbers and its texts, as a journal packs them.
     pub(super) fn packed(&self) -> (&'a [u8], &'a [u8]) {
-        (self.fixed, self.rest)
+        (&self.fixed[..FIXED_BYTES], self.rest)
+    }
+
+    /// How its phone stands, as far as it was pinged; nothing is known where it was read from a journal.
+    pub(crate) fn health(&self) -> Health {
+        self.fixed
+            .get(FIXED_BYTES..)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Health::from_bytes)
+            .unwrap_or_default()
     }
 
     /// A binding from what [`Binding::packed`] gave, in this process or another; `None` when that cannot be.
@@ -288,6 +325,7 @@ impl<'a> Binding<'a> {
             natted: flags.natted(),
             supports_gruu: flags.supports_gruu(),
             supports_path: flags.supports_path(),
+            ping: flags.ping(),
             expires_at_s: self.expires_at_s(),
             updated_at_s: self.updated_at_s(),
             first_at_s: self.first_at_s(),
@@ -476,6 +514,7 @@ mod tests {
             natted: true,
             supports_gruu: true,
             supports_path: false,
+            ping: Ping::Request { ends_unanswered: true },
             expires_at_s: 100,
             updated_at_s: 40,
             first_at_s: 30,
@@ -494,6 +533,7 @@ mod tests {
         assert_eq!((b.cseq(), b.branch_hash(), b.reg_id(), b.q_milli(), b.methods()), (9, 5, 3, 700, 3));
         assert_eq!((b.remote(), b.local(), b.flow().bits(), b.transport()), (bind.remote, 4, 99, Transport::Tcp));
         assert!(b.flags().supports_gruu() && !b.flags().supports_path());
+        assert_eq!(b.flags().ping(), bind.ping);
         assert!(b.flags().natted() && !b.flags().flow_lost() && b.is_live(99) && !b.is_live(100));
         assert!(record.refresh(&Refresh {
             contact_id: 77,

@@ -8,9 +8,9 @@ use super::replica::{self, Backups};
 use super::stamp::{Stamp, Stamps};
 use crate::counters::Counters;
 use crate::directory::changes::Changes;
-use crate::directory::{Pass, Walk};
 use crate::hop::FlowToken;
 use crate::keys::{self, AorHash, NumberHasher};
+use crate::nat::Rhythm;
 use crate::shard::Place;
 use crate::slab::Slab;
 use crate::time::Now;
@@ -35,8 +35,12 @@ pub(crate) struct AorKey<'a> {
 pub(super) struct Slot {
     pub(super) record: Record,
     timer: Option<TimerId>,
+    /// When its phones are to be pinged, where they are.
+    pub(super) ping_timer: Option<TimerId>,
+    /// Whether they have a place in the budget of pings then.
+    pub(super) has_ping_place: bool,
     /// The reconcile that was last shown the record's row; 0 for none.
-    seen: u8,
+    pub(super) seen: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +80,8 @@ pub(crate) struct Location {
     contacts: usize,
     /// AoRs that have one of those.
     homes: usize,
+    /// When bindings of a record are pinged.
+    pub(crate) rhythm: Rhythm,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
@@ -100,6 +106,7 @@ impl Location {
             is_active: true,
             contacts: 0,
             homes: 0,
+            rhythm: Rhythm::default(),
             locals: LocalAddresses::default(),
             journal: Journal::default(),
             changes: Changes::default(),
@@ -272,6 +279,7 @@ impl Location {
             }
         }
         self.rearm(id, wheel);
+        self.await_ping(id, wheel);
         id
     }
 
@@ -289,6 +297,7 @@ impl Location {
             // A backup that does not hear of it now must not bring it back later.
             Cause::Evicted => (&mut counters.bindings_evicted, self.backups.as_ref().map(|_| stamp_removed())),
             Cause::FlowLost => (&mut counters.bindings_flow_lost, self.backups.as_ref().map(|_| stamp_removed())),
+            Cause::Unanswered => (&mut counters.bindings_unanswered, self.backups.as_ref().map(|_| stamp_removed())),
         };
         // What was only remembered is no binding that ends.
         *count += u64::from(was_live);
@@ -427,7 +436,7 @@ impl Location {
     }
 
     fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
-        let id = self.records.insert(Slot { record, timer: None, seen: 0 });
+        let id = self.records.insert(Slot { record, timer: None, ping_timer: None, has_ping_place: false, seen: 0 });
         let entry = IndexEntry { hash: hash.0 as u32, id };
         self.leaf_mut(hash).index.insert_unique(spread(entry.hash), entry, |e| spread(e.hash));
         RecordId(id)
@@ -477,54 +486,11 @@ impl Location {
         if let Ok(entry) = self.leaf_mut(hash).index.find_entry(spread(hash.0 as u32), |e| e.id == id.0) {
             entry.remove();
         }
-        if let Some(Slot { timer: Some(timer), .. }) = self.records.remove(id.0) {
-            wheel.cancel(timer);
-        }
-    }
-
-    /// The row of the record's AoR in the directory may have to change.
-    fn note(&mut self, id: RecordId) {
-        let Self { records, changes, .. } = self;
-        if let Some(slot) = records.get(id.0) {
-            changes.note(slot.record.hash(), slot.record.aor());
-        }
-    }
-
-    /// One of the record's bindings has gone: was it the last?
-    fn note_if_gone(&mut self, id: RecordId) {
-        if self.changes.is_kept() && !self.record(id).is_home() {
-            self.note(id);
-        }
-    }
-
-    /// Whether the AoR has a binding here, as the directory is to say it.
-    pub(crate) fn is_home(&self, aor: AorHash) -> bool {
-        self.find_by_hash(aor).is_some_and(|(_, record)| record.is_home())
-    }
-
-    /// The directory has a row which says that the AoR is at home here: marked as seen, or noted when it is wrong.
-    pub(crate) fn compare(&mut self, key: AorKey<'_>, pass: Pass) {
-        match self.find(key).filter(|(_, record)| record.is_home()).map(|(id, _)| id) {
-            Some(id) => self.records.get_mut(id.0).expect("the record was found").seen = pass.0.get(),
-            None => self.changes.note(key.hash, key.aor),
-        }
-    }
-
-    /// Notes AoRs from the record with the number `from` on, `count` records at most; gives the number to go on from,
-    /// and `None` when there is none left.
-    pub(crate) fn walk(&mut self, walk: Walk, from: u32, count: u32) -> Option<u32> {
-        let end = from.saturating_add(count).min(self.records.end());
-        for id in from..end {
-            let Some(slot) = self.records.get(id) else { continue };
-            let is_wanted = match walk {
-                Walk::All => true,
-                Walk::Unseen(pass) => slot.seen != pass.0.get(),
-            };
-            if is_wanted && slot.record.is_home() {
-                self.changes.note(slot.record.hash(), slot.record.aor());
+        if let Some(slot) = self.records.remove(id.0) {
+            for timer in [slot.timer, slot.ping_timer].into_iter().flatten() {
+                wheel.cancel(timer);
             }
         }
-        (end < self.records.end()).then_some(end)
     }
 
     /// The record no longer has a binding on `flow`, unless another of its bindings has.

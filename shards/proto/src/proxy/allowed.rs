@@ -23,6 +23,11 @@ impl Place {
     }
 }
 
+/// `uri` as it may stand in a start line.
+pub(crate) fn in_request_uri(uri: &[u8]) -> Cow<'_, [u8]> {
+    allowed(uri, Place::RequestUri)
+}
+
 /// `uri` without what must not stand at `place`.
 pub(super) fn allowed(uri: &[u8], place: Place) -> Cow<'_, [u8]> {
     let Ok(Uri::Sip(sip)) = Uri::parse(uri) else { return uri.into() };

@@ -2,6 +2,7 @@
 
 use super::twin::SIGNATURE_DIGITS;
 use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
+use crate::keys::read_hex;
 use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
@@ -131,7 +132,7 @@ impl Core {
     }
 
     /// Our own address on a way, for Via and Record-Route.
-    pub(super) fn local_of(&self, to: &Destination, arrived: &Source) -> SocketAddr {
+    pub(crate) fn local_of(&self, to: &Destination, arrived: &Source) -> SocketAddr {
         let ends = match to {
             Destination::Udp { local, .. } => return *local,
             Destination::Flow { fallback, .. } => *fallback,
@@ -149,7 +150,7 @@ impl Core {
     }
 
     /// Appends `host:port` as the world knows us.
-    pub(super) fn write_sent_by(&self, local: SocketAddr, out: &mut Vec<u8>) {
+    pub(crate) fn write_sent_by(&self, local: SocketAddr, out: &mut Vec<u8>) {
         match &self.settings.advertised_host {
             Some(host) => {
                 out.extend_from_slice(host.as_bytes());
@@ -254,16 +255,4 @@ pub(crate) fn branch_shard(branch: &[u8]) -> Option<(ShardIndex, ClientId)> {
     let (number, _) = split_branch(branch)?;
     let id = ClientId { slot: (number >> 32) as u32, nonce: number as u32 };
     Some((ShardIndex((number >> 64) as u8), id))
-}
-
-/// Lower-case hexadecimal digits as a number.
-fn read_hex(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |n, &b| {
-        let digit = match b {
-            b'0'..=b'9' => b - b'0',
-            b'a'..=b'f' => b - b'a' + 10,
-            _ => return None,
-        };
-        Some(n << 4 | u64::from(digit))
-    })
 }

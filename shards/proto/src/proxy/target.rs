@@ -3,7 +3,7 @@
 use super::elsewhere::Elsewhere;
 use super::next_hop::{NoWay, reaches};
 use super::route::Routed;
-use crate::hop::{Destination, Ends, Transport};
+use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record};
 use crate::registrar::TempGruu;
@@ -223,7 +223,7 @@ impl Core {
                 filtered = true;
                 continue;
             }
-            if let Some(to) = self.way_to_binding(request, &binding) {
+            if let Some(to) = self.way_to_binding(&request.source, &binding) {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
                 targets.push(Target { uri, path, to, q_milli: binding.q_milli(), is_home: false });
             }
@@ -237,8 +237,8 @@ impl Core {
 
     /// Where a binding is reached: through its Path, on its connection, where it registered from when it is behind a
     /// NAT or names itself by a host name, else at its Contact.
-    fn way_to_binding(&self, request: &Request<'_>, binding: &Binding<'_>) -> Option<Destination> {
-        let arrived = &request.source;
+    /// `arrived` says which of our addresses it is reached from.
+    pub(crate) fn way_to_binding(&self, arrived: &Source, binding: &Binding<'_>) -> Option<Destination> {
         if !binding.path().is_empty() {
             let first = first_path(binding.path())?;
             return self.resolve(first.sip()?, arrived).ok();

@@ -2,10 +2,10 @@
 
 use crate::hop::Source;
 use crate::limits;
-use crate::location::{AorKey, Bind, Binding, Cause, Record, Refresh, Stamp, Unbind};
+use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
 use crate::registrar::{Supports, gruu, sameness};
 use crate::reject::Rejection;
-use crate::request::{self, Request};
+use crate::request::Request;
 use crate::settings::{Overflow, RegistrarSettings};
 use crate::shard::Core;
 use crate::time::Now;
@@ -55,6 +55,7 @@ pub(super) struct Common<'a> {
     source: Source,
     local: u16,
     natted: bool,
+    ping: Ping,
     call_id: &'a [u8],
     cseq: u32,
     branch_hash: u32,
@@ -109,6 +110,7 @@ impl<'a> Plan<'a> {
             natted: common.natted,
             supports_gruu: common.supports.gruu,
             supports_path: common.supports.path,
+            ping: common.ping,
             expires_at_s: end_of(now, wanted.expires_s),
             updated_at_s: now.unix_s(),
             first_at_s: wanted.first_at_s.unwrap_or(now.unix_s()),
@@ -130,11 +132,13 @@ impl Core {
         bytes: &mut Vec<u8>,
     ) -> Result<Common<'a>, Rejection<'a>> {
         bytes.clear();
+        let natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
         Ok(Common {
             path: stored_path(request, bytes)?,
             source: request.source,
             local: self.location.locals.number(request.source.local),
-            natted: request::is_natted(&request.via, &request.source),
+            natted,
+            ping: self.ping_wanted(natted),
             call_id: request.call_id,
             cseq: request.cseq.number,
             branch_hash: self.number_of(request) as u32,
@@ -142,7 +146,7 @@ impl Core {
             request_print: if request.is_in_dialog() {
                 sameness::NONE
             } else {
-                sameness::print_of(&request.message, &request.via, &request.source)
+                self.print_of(&request.message, &request.via, &request.source)
             },
             supports: Supports::of(&request.message),
         })
@@ -450,6 +454,7 @@ impl<'a> Planner<'_, 'a> {
             && b.flags().natted() == common.natted
             && b.flags().supports_gruu() == common.supports.gruu
             && b.flags().supports_path() == common.supports.path
+            && b.flags().ping() == common.ping
             && !b.flags().flow_lost()
     }
 }

@@ -1,7 +1,7 @@
 //! The usual refresh: a REGISTER that differs from the one before in its Vias and CSeq and in nothing else.
 //!
-//! What a REGISTER asks for follows from its bytes and from where it came from. A fingerprint over all of that but
-//! Via and CSeq is kept with the binding that was made of it. Where it is met again, everything would be read as
+//! What a REGISTER asks for follows from its bytes, from where it came from, and from the settings. A fingerprint over all of
+//! that but Via and CSeq is kept with the binding that was made of it. Where it is met again, everything would be read as
 //! it was read then and decided as it was decided then, so nothing but Via and CSeq is read, and the answer is
 //! composed at once. A request that this room does not answer goes the whole way through [`super`].
 //!
@@ -15,6 +15,7 @@ use crate::keys::AorHash;
 use crate::location::{Record, Refresh, Stamp};
 use crate::outbox::Outbox;
 use crate::request;
+use crate::settings::Settings;
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::{HeaderName, Message, Method, Via};
@@ -24,8 +25,24 @@ use std::net::IpAddr;
 /// nobody sends.
 pub(super) const NONE: u64 = 0;
 
-/// The fingerprint of a REGISTER whose topmost Via is `via`; never [`NONE`].
-pub(super) fn print_of(message: &Message<'_>, via: &Via<'_>, source: &Source) -> u64 {
+/// A fingerprint of all settings that decide about a REGISTER: where they change, every REGISTER is read again.
+pub(crate) fn print_of_settings(settings: &Settings) -> u64 {
+    let mut print = Print::new();
+    // Whatever is added to them stands in this text as well. Another version of it costs every subscriber one whole
+    // registration.
+    print.add(format!("{:?} {:?}", settings.registrar, settings.nat).as_bytes());
+    print.end()
+}
+
+impl Core {
+    /// The fingerprint of a REGISTER whose topmost Via is `via`; never [`NONE`].
+    pub(super) fn print_of(&self, message: &Message<'_>, via: &Via<'_>, source: &Source) -> u64 {
+        let is_natted = self.settings.nat.signs.any(message, via, source);
+        print_of(message, source, is_natted, self.settings_print)
+    }
+}
+
+fn print_of(message: &Message<'_>, source: &Source, is_natted: bool, settings: u64) -> u64 {
     let mut print = Print::new();
     for span in message.spans_without(|name| matches!(name, HeaderName::Via | HeaderName::CSeq)) {
         print.add(span);
@@ -40,8 +57,9 @@ pub(super) fn print_of(message: &Message<'_>, via: &Via<'_>, source: &Source) ->
             }
         }
     }
-    let marks = source.transport as u64 | u64::from(request::is_natted(via, source)) << 8;
+    let marks = source.transport as u64 | u64::from(is_natted) << 8;
     print.words(source.flow.bits(), marks);
+    print.words(settings, 0);
     print.end().max(1)
 }
 
@@ -119,7 +137,7 @@ impl Core {
         }
         let via = message.top_via().ok()?;
         let cseq = message.cseq().ok().filter(|cseq| cseq.method == Method::Register)?;
-        let print = print_of(message, &via, source);
+        let print = self.print_of(message, &via, source);
         let same = Record::bindings(record).find(|b| b.request_print() == print);
         let binding = same.filter(|b| b.is_live(now.unix_s()) && !b.flags().flow_lost())?;
         let call_id = binding.call_id();
