@@ -223,6 +223,8 @@ fn a_reload_by_command_says_what_came_of_it() {
     table.run("UPDATE clusterer SET sip_addr = '10.0.0.180' WHERE node_id = 3");
     assert_eq!(reload(&daemon, "clusterer:reload"), (0, "OK\n".to_owned(), String::new()));
     assert!(daemon.line(READ_AGAIN).contains(&table.address(180)));
+    let (_, list, _) = sipfed(&["ctl", "--url", &daemon.management, "--json", "clusterer:list"]);
+    assert!(list.contains("\"node_id\":3,\"db_id\":2,"), "the number of the row: {list}");
     daemon.stop();
 }
 

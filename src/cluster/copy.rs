@@ -63,6 +63,9 @@ struct CopiedNode {
     sip_addr: String,
     seed: bool,
     description: Option<String>,
+    /// Earlier releases did not keep it.
+    #[serde(default)]
+    id: Option<u64>,
 }
 
 impl From<&Node> for CopiedNode {
@@ -76,6 +79,7 @@ impl From<&Node> for CopiedNode {
             sip_addr: node.sip_addr.to_string(),
             seed: node.is_seed,
             description: node.description.clone(),
+            id: node.db_id,
         }
     }
 }
@@ -91,6 +95,7 @@ impl CopiedNode {
             sip_addr: config::sip_address(&self.sip_addr)?,
             is_seed: self.seed,
             description: self.description,
+            db_id: self.id,
         })
     }
 }
@@ -169,6 +174,22 @@ mod tests {
         assert_eq!((kept.read_at, &*kept.source), (read_at, "clusterer at mysql://h:3306/d"));
         assert_eq!(kept.nodes, topology.nodes());
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing is left beside it");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_an_earlier_release_knows_no_numbers_of_rows() {
+        let folder = folder("earlier");
+        let topology = rows::topology(&with_backups(), id(1), id(2), "clusterer").unwrap();
+        keep(&folder, "s", &topology, SystemTime::now()).unwrap();
+        let mut document: serde_json::Value = serde_json::from_slice(&fs::read(path(&folder)).unwrap()).unwrap();
+        for node in document["nodes"].as_array_mut().unwrap() {
+            assert!(node.as_object_mut().unwrap().remove("id").is_some());
+        }
+        fs::write(path(&folder), document.to_string()).unwrap();
+        let nodes = find(&folder, id(1)).unwrap().nodes;
+        assert!(nodes.iter().all(|node| node.db_id.is_none()));
+        assert_eq!((nodes.len(), nodes[0].id), (4, id(1)));
         fs::remove_dir_all(folder).unwrap();
     }
 

@@ -127,10 +127,12 @@ impl Columns<'_> {
         let sip_addr = value!(self.form("sip_addr", config::sip_address));
         let is_seed = value!(self.is_seed());
         let description = self.text("description").map(str::to_owned);
+        // Only told to people, so one that is no number does no harm.
+        let db_id = self.text("id").and_then(|id| id.parse().ok());
         let node = || {
             let (id, url, is_enabled) = (id?, url?, is_enabled?);
             let (no_ping_retries, priority, sip_addr, is_seed) = (no_ping_retries?, priority?, sip_addr?, is_seed?);
-            Some(Node { id, url, is_enabled, no_ping_retries, priority, sip_addr, is_seed, description })
+            Some(Node { id, url, is_enabled, no_ping_retries, priority, sip_addr, is_seed, description, db_id })
         };
         node().ok_or(faults)
     }
@@ -196,6 +198,10 @@ pub(crate) mod tests {
         assert_eq!(topology.peers().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.177"]);
         assert_eq!(topology.backups(topology.current()).count(), 0);
         assert!(topology.nodes().iter().all(|node| node.is_seed && node.is_enabled));
+        let mut rows = pair();
+        rows[1][0] = Some("fifteen".to_owned());
+        let db_ids: Vec<_> = read(&rows, 3).unwrap().nodes().iter().map(|node| node.db_id).collect();
+        assert_eq!(db_ids, [Some(14), None]);
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub(crate) struct Node {
     /// Whether it may begin with nothing, without a node that gives it its bindings.
     pub(crate) is_seed: bool,
     pub(crate) description: Option<String>,
+    /// The number of its row, where it stands in a table.
+    pub(crate) db_id: Option<u64>,
 }
 
 /// One thing that is wrong with a cluster.
@@ -245,6 +247,8 @@ fn differing(old: &Node, new: &Node) -> String {
     compare("no_ping_retries", &old.no_ping_retries, &new.no_ping_retries);
     let text = |node: &Node| node.description.clone().unwrap_or_default();
     compare("description", &text(old), &text(new));
+    let row = |node: &Node| node.db_id.map_or_else(String::new, |id| id.to_string());
+    compare("id", &row(old), &row(new));
     columns.join(", ")
 }
 

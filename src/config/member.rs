@@ -54,7 +54,7 @@ impl Draft {
     pub(super) fn node(self) -> Option<Node> {
         let Self { is_seed, is_enabled, priority, no_ping_retries, description, .. } = self;
         let (id, url, sip_addr) = (self.node_id?, self.url?, self.sip_addr?);
-        Some(Node { id, url, is_enabled, no_ping_retries, priority, sip_addr, is_seed, description })
+        Some(Node { id, url, is_enabled, no_ping_retries, priority, sip_addr, is_seed, description, db_id: None })
     }
 }
 

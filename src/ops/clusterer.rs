@@ -109,8 +109,7 @@ fn nodes(cluster: &Cluster) -> Value {
         let next_hop = link.and_then(|link| link.next_hop);
         json!({
             "node_id": node.id.get(),
-            // Rows have their numbers in the database alone.
-            "db_id": -1,
+            "db_id": node.db_id.map_or(json!(-1), Value::from),
             "url": node.url.to_string(),
             "link_state": link.map_or(State::Down, |link| link.state).word(),
             "state": if node.is_enabled { "enabled" } else { "disabled" },

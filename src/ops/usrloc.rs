@@ -14,7 +14,8 @@ use crate::directory_tool;
 use sipfed_proto::{Ended, limits};
 use sipfed_shards::{Command, OwnedBinding};
 
-pub(super) const COMMANDS: &[&Signature] = &[&DUMP, &SHOW_CONTACT, &RM, &RM_CONTACT, &ADD, &FLUSH, &CLUSTER_SYNC];
+pub(super) const COMMANDS: &[&Signature] =
+    &[&DUMP, &SHOW_CONTACT, &RM, &RM_CONTACT, &ADD, &FLUSH, &SYNC, &CLUSTER_SYNC];
 
 static DUMP: Signature = Signature {
     name: "usrloc:dump",
@@ -58,7 +59,13 @@ static FLUSH: Signature = Signature {
     list: "",
     what: "Answers when all that was changed before is as durable as it ever will be.",
 };
-
+static SYNC: Signature = Signature {
+    name: "usrloc:sync",
+    old_name: "ul_sync",
+    forms: &[&["table_name"], &["table_name", "aor"]],
+    list: "",
+    what: "Answers when all that is held of the table, or of one AoR, is as durable as it ever will be.",
+};
 static CLUSTER_SYNC: Signature = Signature {
     name: "usrloc:cluster_sync",
     old_name: "ul_cluster_sync",
@@ -69,7 +76,8 @@ static CLUSTER_SYNC: Signature = Signature {
 
 /// Adds the commands of this file.
 pub(super) fn add(registry: &mut Registry, shards: &Shards, is_durable: bool, cluster: Option<&Cluster>) {
-    add_sync(registry, cluster);
+    add_sync(registry, shards);
+    add_cluster_sync(registry, cluster);
     let all = shards.clone();
     registry.add(&DUMP, move |arguments| {
         let shards = all.clone();
@@ -126,8 +134,36 @@ pub(super) fn add(registry: &mut Registry, shards: &Shards, is_durable: bool, cl
     registry.add(&FLUSH, move |_| {
         let shards = all.clone();
         async move {
-            for shard in 0..shards.count() {
-                shards.change(shard, |reply| Command::Flush { reply }).await?;
+            flush(&shards).await?;
+            Ok(Answer::ok())
+        }
+    });
+}
+
+/// Until all that every shard has changed before is durable.
+async fn flush(shards: &Shards) -> Result<(), Fault> {
+    for shard in 0..shards.count() {
+        shards.change(shard, |reply| Command::Flush { reply }).await?;
+    }
+    Ok(())
+}
+
+fn add_sync(registry: &mut Registry, shards: &Shards) {
+    let all = shards.clone();
+    registry.add(&SYNC, move |arguments| {
+        let shards = all.clone();
+        async move {
+            if arguments.has("aor") {
+                let aor = aor(&arguments)?;
+                let owner = shards.owner(aor.as_bytes());
+                let find = |reply| Command::Find { aor: aor.as_bytes().into(), reply };
+                if shards.ask(owner, find).await?.is_empty() {
+                    return Err(no_aor());
+                }
+                shards.change(owner, |reply| Command::Flush { reply }).await?;
+            } else {
+                is_table(&arguments)?;
+                flush(&shards).await?;
             }
             Ok(Answer::ok())
         }
@@ -153,11 +189,14 @@ fn is_brief(arguments: &Arguments) -> Result<bool, Fault> {
     Ok(arguments.number("brief")? != 0)
 }
 
+/// Whether the one table is meant.
+fn is_table(arguments: &Arguments) -> Result<(), Fault> {
+    if arguments.text("table_name")? == TABLE { Ok(()) } else { Err(Fault::new(404, "Table not found")) }
+}
+
 /// The canonical AoR that is meant.
 fn aor(arguments: &Arguments) -> Result<String, Fault> {
-    if arguments.text("table_name")? != TABLE {
-        return Err(Fault::new(404, "Table not found"));
-    }
+    is_table(arguments)?;
     let typed = arguments.text("aor")?;
     if !typed.contains('@') {
         return Err(Fault::new(400, "Domain missing in AOR"));
@@ -186,7 +225,7 @@ fn binding(arguments: &Arguments) -> Result<OwnedBinding, Fault> {
     Ok(OwnedBinding { aor: aor.into_bytes().into(), contact: contact.into_bytes().into(), expires_s, q_milli, methods })
 }
 
-fn add_sync(registry: &mut Registry, cluster: Option<&Cluster>) {
+fn add_cluster_sync(registry: &mut Registry, cluster: Option<&Cluster>) {
     let compare = cluster.and_then(|cluster| cluster.compare.clone());
     registry.add(&CLUSTER_SYNC, move |_| {
         let compare = compare.clone();

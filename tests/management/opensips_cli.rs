@@ -50,6 +50,20 @@ impl Tool {
     }
 }
 
+/// `ul_sync`, while bob has a contact.
+fn syncs(tool: &Tool) {
+    for sync in [&["ul_sync", "location"][..], &["usrloc:sync", "location", "bob@fed.example"]] {
+        assert_eq!(tool.mi(sync), Ok(json!("OK")));
+    }
+    for (sync, fault) in [
+        (&["ul_sync", "nowhere"][..], "404: Table not found"),
+        (&["ul_sync", "location", "carol@fed.example"], "404: AOR not found"),
+        (&["ul_sync", "location", "carol"], "400: Domain missing in AOR"),
+    ] {
+        assert!(tool.mi(sync).unwrap_err().contains(fault), "{sync:?}");
+    }
+}
+
 /// What the tool may do over either way.
 fn drives(node: &Daemon, tool: &Tool) {
     let names = tool.mi(&["which"]).unwrap();
@@ -107,6 +121,7 @@ fn drives(node: &Daemon, tool: &Tool) {
     let listed = tool.mi(&["list_statistics", "registered_users"]).unwrap();
     assert_eq!(listed, json!({ "usrloc:registered_users": "non-incremental" }));
 
+    syncs(tool);
     let remove = ["ul_rm_contact", "location", "bob@fed.example"];
     assert!(tool.mi(&[&remove[..], &["sip:carol@127.0.0.1"]].concat()).unwrap_err().contains("404: Contact not found"));
     assert_eq!(tool.mi(&[&remove[..], &["sip:bob@127.0.0.1:9"]].concat()), Ok(json!("OK")));

@@ -33,6 +33,7 @@ pub(in crate::link) fn node(number: u16, at: &str, home: &str) -> Node {
         sip_addr: sip_address(home).unwrap(),
         is_seed: false,
         description: None,
+        db_id: None,
     }
 }
 
