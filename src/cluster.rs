@@ -6,8 +6,9 @@
 //!
 //! [`topology`] says what a cluster is and when it is valid, [`rows`] what a row of the table means; both are pure. [`source`]
 //! reads the rows, by [`mysql`] or [`sqlite`], of a database named by its [`url`]. [`copy`] is what is kept.
-//! [`reloader`] does it again while the node runs.
+//! [`reloader`] does it again while the node runs, and changes nodes by command ([`alterations`]).
 
+mod alterations;
 mod copy;
 mod mysql;
 mod reloader;
@@ -17,8 +18,9 @@ mod sqlite;
 mod topology;
 mod url;
 
+pub(crate) use alterations::Unaltered;
 pub(crate) use copy::CopyError;
-pub(crate) use reloader::{Reload, Reloader};
+pub(crate) use reloader::{Alteration, Outlets, Reload, Reloader};
 pub(crate) use source::SourceError;
 pub(crate) use topology::{Fault, Id, NODES_COUNT_MAX, Node, Topology};
 pub(crate) use url::SqlUrl;

@@ -1,7 +1,8 @@
 //! Links: what the nodes of a cluster say to each other, beside SIP.
 //!
 //! # Contract
-//! In: who the nodes are ([`Topology`]), at the start and whenever the table is read again; payloads for other nodes. Out:
+//! In: who the nodes are ([`Topology`]) and by what they know each other ([`Security`]), at the start and whenever either is
+//! read again; payloads for other nodes. Out:
 //! what happens on the links and the payloads of others, in order, for whoever lives on the thread of the links
 //! ([`LinkEvent`]); which homes are down, for the shards; how each link stands ([`LinkStates`]), for any thread.
 //!
@@ -39,7 +40,7 @@ mod told;
 pub(crate) use frame::Versions;
 pub(crate) use greeting::VERSIONS;
 pub(crate) use links::{LinkEvent, Links, NotSent};
-pub(crate) use security::{Security, SecurityError};
+pub(crate) use security::{Certificates, Security, SecurityError};
 pub(crate) use snapshot::{LinkReport, LinkStates};
 pub(crate) use state::State;
 
@@ -92,17 +93,24 @@ pub(crate) struct LinkThread {
 struct Wishes {
     /// The nodes, once they are not those of the start any more.
     topology: Option<Topology>,
+    /// By what they know each other, once it is not that of the start any more.
+    security: Option<Security>,
     is_stopping: bool,
 }
 
-/// Tells the links which nodes there are, from any thread.
+/// Tells the links what has been read again, from any thread.
 #[derive(Clone, Debug)]
-pub(crate) struct TopologySender(watch::Sender<Wishes>);
+pub(crate) struct LinksSender(watch::Sender<Wishes>);
 
-impl TopologySender {
+impl LinksSender {
     /// From now on these are the nodes.
-    pub(crate) fn send(&self, topology: Topology) {
+    pub(crate) fn send_topology(&self, topology: Topology) {
         self.0.send_modify(|wishes| wishes.topology = Some(topology));
+    }
+
+    /// From now on links are made by this; those that are there stay.
+    pub(crate) fn send_security(&self, security: Security) {
+        self.0.send_modify(|wishes| wishes.security = Some(security));
     }
 }
 
@@ -138,9 +146,9 @@ impl LinkThread {
         &self.states
     }
 
-    /// For whoever learns of other nodes.
-    pub(crate) fn topology_sender(&self) -> TopologySender {
-        TopologySender(self.wishes.clone())
+    /// For whoever reads anything again.
+    pub(crate) fn sender(&self) -> LinksSender {
+        LinksSender(self.wishes.clone())
     }
 
     /// Says goodbye to the other nodes, within bounds, and ends the thread.
@@ -189,9 +197,12 @@ where
     let listening = tokio::task::spawn_local(links::listen(Rc::clone(&links), listener));
     links.provide(topology);
     loop {
-        let Wishes { topology, is_stopping } = wished.borrow_and_update().clone();
+        let Wishes { topology, security, is_stopping } = wished.borrow_and_update().clone();
         if is_stopping {
             break;
+        }
+        if let Some(security) = security {
+            links.renew(security);
         }
         if let Some(topology) = topology {
             links.provide(topology);

@@ -111,6 +111,7 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
             ownership: running.ownership.as_ref().map(Ownership::commander),
             replication: running.replication.as_ref().map(Replication::statistics),
             compare: running.replication.as_ref().map(Replication::comparer),
+            is_replicating: running.replication.as_ref().map(Replication::is_taking_part),
         }),
         wishes,
     });
@@ -178,14 +179,13 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let links = links.map_err(|error| failed(config, "this node cannot listen at its url for others", &error))?;
     let settled = member.map(|member| {
         // The data directory is there by now.
-        let (links, backups) =
-            (links.as_ref().map(LinkThread::topology_sender), replication.as_ref().map(Replication::backups));
+        let (links, backups) = (links.as_ref().map(LinkThread::sender), replication.as_ref().map(Replication::backups));
         member.settle(shards(), links, backups)
     });
     let settled = settled.transpose();
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
-    Ok(Running { plane, pings, ownership, handover, keeper, links, replication, reloader: reloader.flatten(), nodes })
+    Ok(Running { plane, pings, ownership, handover, keeper, links, replication, reloader, nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
@@ -345,10 +345,8 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
                 }
             }
             Some(Signal::Reload) => {
-                if let Some(reloader) = reloader {
-                    reloader.reload();
-                } else {
-                    info!("there is nothing to read again: the nodes of the cluster are in no database");
+                if !reloader.as_ref().is_some_and(Reloader::reload) {
+                    info!("there is nothing to read again: neither a table of nodes nor certificates");
                 }
             }
             None if Instant::now() < look_at => {}

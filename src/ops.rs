@@ -3,7 +3,7 @@
 //! # Contract
 //! In: JSON-RPC 2.0 over HTTP ([`http`]) and over a named pipe ([`fifo`]), as OpenSIPS's mi_http and mi_fifo take it. Out:
 //! answers in OpenSIPS's shapes. What a command does is written down where its subject is: [`usrloc`], [`statistics`],
-//! [`clusterer`], [`nathelper`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
+//! [`clusterer`], [`alter`], [`nathelper`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
 //!
 //! Owned by the node, which starts it last and stops it last, so that it tells how a drain goes on. Nothing on this thread
 //! blocks, and nothing of it stands in the path of a message: shards are asked by commands of bounded work ([`shards`]).
@@ -12,6 +12,7 @@
 //! and [`CALLS_COUNT_MAX`] calls of one text, a page of bindings for each answer. Whoever sends or takes nothing for
 //! [`SILENCE_MAX`] is given up.
 
+mod alter;
 mod answer;
 mod cluster;
 mod clusterer;
@@ -76,7 +77,7 @@ pub(crate) struct Subjects {
     pub(crate) directory: Option<Arc<Statistics>>,
     /// Whether phones are pinged.
     pub(crate) pings: PingSwitch,
-    /// Where the nodes of the cluster stand in a database.
+    /// Where the node is in a cluster.
     pub(crate) reload: Option<Reload>,
     /// Of the cluster, where the node is in one.
     pub(crate) cluster: Option<Cluster>,
@@ -128,6 +129,7 @@ pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
         usrloc::COMMANDS,
         statistics::COMMANDS,
         clusterer::COMMANDS,
+        alter::COMMANDS,
         nathelper::COMMANDS,
         node::COMMANDS,
     ];
@@ -140,6 +142,7 @@ pub(crate) fn registry(subjects: Subjects) -> Registry {
     let mut registry = Registry::default();
     usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
     statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
+    alter::add(&mut registry, reload.as_ref(), cluster.as_ref());
     clusterer::add(&mut registry, reload, cluster.as_ref());
     nathelper::add(&mut registry, &pings, cluster.as_ref());
     node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);

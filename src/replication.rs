@@ -73,6 +73,8 @@ pub(crate) struct ReplicationSetup {
     pub(crate) claims: Box<dyn Fn(Claim) + Send>,
     pub(crate) statistics: Arc<ReplicationStatistics>,
     pub(crate) comparisons: Comparisons,
+    /// Whether this node sends to backups and takes from them, as operators may change.
+    pub(crate) is_taking_part: watch::Receiver<bool>,
     pub(crate) is_whole: watch::Sender<bool>,
     /// Whether registrations wait for a backup, which is told where it has to be given up.
     pub(crate) is_sync: bool,
@@ -81,7 +83,7 @@ pub(crate) struct ReplicationSetup {
 /// Lives for as long as the links do.
 pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: mpsc::Receiver<LinkEvent>) {
     let (mut backups, mut role, bell) = (setup.backups.clone(), setup.role.clone(), setup.bell.clone());
-    let mut comparisons = setup.comparisons.clone();
+    let (mut comparisons, mut is_taking_part) = (setup.comparisons.clone(), setup.is_taking_part.clone());
     let mut mover = Mover::new(setup, links);
     mover.set_role(&mut role);
     let mut ticks = interval(Duration::from_millis(Replicator::INTERVAL_MS));
@@ -103,6 +105,10 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
                 mover.tell_standing();
             }
             _ = role.changed() => mover.set_role(&mut role),
+            () = changed(&mut is_taking_part) => {
+                let wanted = *is_taking_part.borrow_and_update();
+                mover.take_part(wanted);
+            }
             () = changed(&mut comparisons) => {
                 let nodes = mover.replicator.compare_now();
                 info!(nodes, "what is held here is compared with what backups hold, as was asked");
@@ -134,8 +140,9 @@ struct Mover {
     unsent: Vec<Option<Order>>,
     /// Frames that a link had no room for, by node.
     waiting: BTreeMap<Id, Vec<u8>>,
-    /// Nodes to which there is a link.
+    /// Nodes to which there is a link that replication goes over.
     linked: Vec<Id>,
+    is_taking_part: bool,
     /// Nothing that was promised is known to be on a second node, and that was told.
     is_alone: bool,
 }
@@ -145,6 +152,7 @@ impl Mover {
         let nodes: Vec<u16> = setup.backups.borrow_and_update().iter().map(|id| id.get()).collect();
         let replicator = Replicator::new(setup.settings.clone(), &nodes, Now::from_unix_ms(0));
         let shards_count = setup.shards.shards_count();
+        let is_taking_part = *setup.is_taking_part.borrow_and_update();
         Self {
             links,
             replicator,
@@ -152,6 +160,7 @@ impl Mover {
             unsent: vec![None; shards_count],
             waiting: BTreeMap::new(),
             linked: Vec::new(),
+            is_taking_part,
             is_alone: true,
             setup,
         }
@@ -174,11 +183,13 @@ impl Mover {
 
     fn take(&mut self, event: LinkEvent) {
         match event {
+            // A backup that is told nothing takes this node for one that does not keep up.
+            LinkEvent::Up { .. } if !self.is_taking_part => {}
             LinkEvent::Up { node, .. } => {
                 self.linked.push(node);
                 self.replicator.link_up(node.get());
             }
-            LinkEvent::Payload { node, channel: CHANNEL, bytes } => {
+            LinkEvent::Payload { node, channel: CHANNEL, bytes } if self.linked.contains(&node) => {
                 let now = self.now();
                 if let Err(error) = self.replicator.receive(node.get(), &bytes, now) {
                     let why = error.to_string();
@@ -186,13 +197,36 @@ impl Mover {
                     self.links.close(node, &why);
                 }
             }
-            // Of a room that this version does not have.
+            // Of a room that this version does not have, or while this node takes no part.
             LinkEvent::Payload { .. } => {}
             LinkEvent::Down { node, .. } => {
                 self.linked.retain(|linked| *linked != node);
                 self.waiting.remove(&node);
                 self.replicator.link_down(node.get());
             }
+        }
+    }
+
+    /// Has this node take part from now on, or not. A backup is met anew either way, since what either end knows of the
+    /// other is of one link.
+    fn take_part(&mut self, is_taking_part: bool) {
+        if self.is_taking_part == is_taking_part {
+            return;
+        }
+        self.is_taking_part = is_taking_part;
+        for node in std::mem::take(&mut self.linked) {
+            self.waiting.remove(&node);
+            self.replicator.link_down(node.get());
+        }
+        let why = if is_taking_part {
+            info!("this node takes part in hot backup again, as was commanded");
+            "the node takes part in hot backup again"
+        } else {
+            warn!("this node takes no part in hot backup, as was commanded: backups do not hear of what changes here");
+            "the node takes no part in hot backup"
+        };
+        for node in self.setup.backups.borrow().iter() {
+            self.links.close(*node, why);
         }
     }
 

@@ -367,7 +367,7 @@ fn a_table_in_sqlite_one_in_mariadb_and_the_file_say_the_same() {
 fn a_node_without_a_table_goes_on_when_it_is_told_to_read_it_again() {
     let mut alone = Daemon::start(&Start::default());
     alone.signal("HUP");
-    alone.line("there is nothing to read again: the nodes of the cluster are in no database");
+    alone.line("there is nothing to read again: neither a table of nodes nor certificates");
     alone.stop();
 }
 

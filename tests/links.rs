@@ -18,6 +18,8 @@ use std::time::Instant;
 const SECRET: &str = "secret = \"0123456789abcdef0123456789abcdef\"\n";
 const UP: &str = "the link to a node is up";
 const DOWN: &str = "the link to a node is down";
+const RENEWED: &str =
+    "the certificates of links were read again: new links are made by them, those that are there stay";
 
 /// Some nodes that know each other by the file, at addresses that no other test uses.
 struct Cluster {
@@ -158,6 +160,20 @@ fn settled(node: &mut Daemon, wanted: (u64, u64)) -> (u64, u64) {
     }
 }
 
+/// A command of the management interface of a node, with its parameters: what it ends with, prints, and says is wrong.
+fn command(node: &Daemon, words: &[&str]) -> (i32, String, String) {
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_sipfed"));
+    let output = ctl.args(["ctl", "--url", &node.management, "--json"]).args(words).output().unwrap();
+    let text =
+        |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// One that is done.
+fn done(node: &Daemon, words: &[&str]) {
+    assert_eq!(command(node, words), (0, "\"OK\"".to_owned(), String::new()), "{words:?}");
+}
+
 /// Certificates for the nodes of a cluster; the keys that name them.
 fn certificates(cluster: &Cluster, folder: &Path) -> Vec<String> {
     let mut params = CertificateParams::default();
@@ -228,6 +244,128 @@ fn nodes_are_linked_by_certificates_and_one_of_another_authority_is_not() {
     }
     for folder in [ours, theirs] {
         std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[test]
+fn authority_and_certificates_are_renewed_while_a_link_stays_up() {
+    let (cluster, files, renewed, ops) = (Cluster::new(3), folder(), folder(), "[ops]\nlisten = \"127.0.0.1:0\"\n");
+    let keys = certificates(&cluster, &files);
+    certificates(&cluster, &renewed);
+    let [mut one, mut two] = [1, 2].map(|number| {
+        let more = format!("{ops}[cluster]\n{}", keys[usize::from(number) - 1]);
+        let at = SocketAddr::new(cluster.home(number).parse().unwrap(), 5060);
+        let file = cluster.file(number, "").replace("[cluster]\n", &more);
+        Daemon::start(&Start { shards: 1, at, file: &file, ..Start::default() })
+    });
+    line_of(&mut one, UP, 2);
+    line_of(&mut two, UP, 1);
+    let reload = |one: &mut Daemon, two: &mut Daemon| {
+        one.signal("HUP");
+        let line = one.line(RENEWED);
+        assert!(line.contains("\"level\":\"info\""), "{line}");
+        done(two, &["clusterer:reload"]);
+    };
+    // Both authorities, then certificates of the new one, then the new one alone.
+    let read = |folder: &Path, name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    std::fs::write(files.join("ca.pem"), read(&files, "ca.pem") + &read(&renewed, "ca.pem")).unwrap();
+    reload(&mut one, &mut two);
+    let old_certificate = read(&files, "1.pem");
+    for name in ["1.pem", "1.key", "2.pem", "2.key"] {
+        std::fs::write(files.join(name), read(&renewed, name)).unwrap();
+    }
+    reload(&mut one, &mut two);
+    std::fs::write(files.join("ca.pem"), read(&renewed, "ca.pem")).unwrap();
+    reload(&mut one, &mut two);
+    let line = link(&mut one, 2);
+    assert!(line.contains("\"state\":\"Up\"") && line.contains("\"ups\":1"), "it was never down: {line}");
+    // A link that is made anew is made by what is there now.
+    let relink = |one: &mut Daemon, two: &mut Daemon| {
+        done(one, &["clusterer:set_status", "1", "0"]);
+        line_of(two, DOWN, 1);
+        done(one, &["clusterer:set_status", "1", "1"]);
+        line_of(one, UP, 2);
+        line_of(two, UP, 1);
+    };
+    relink(&mut one, &mut two);
+    // Who has a certificate of the old authority only is nobody any more.
+    let mut three = cluster.node(3, &keys[2]);
+    let line = three.line("a node cannot be linked; it is tried again");
+    assert!(line.contains("the other end does not take this node for one of the cluster"), "{line}");
+    // What cannot be used changes nothing.
+    std::fs::write(files.join("1.pem"), old_certificate).unwrap();
+    one.signal("HUP");
+    let line = one.line("the certificates of links stay as they are: they cannot be used as the files are now");
+    assert!(line.contains("\"level\":\"warn\"") && line.contains("cluster.tls_certificate"), "{line}");
+    std::fs::write(files.join("1.key"), "no key").unwrap();
+    let (code, _, told) = command(&one, &["clusterer:reload"]);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("Failed to reload (500)") && told.contains("cluster.tls_key"), "{told}");
+    relink(&mut one, &mut two);
+    for node in [one, two, three] {
+        node.stop();
+    }
+    for folder in [files, renewed] {
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[test]
+fn nodes_are_taken_out_of_the_cluster_and_back_by_command() {
+    let (cluster, ops) = (Cluster::new(3), "[ops]\nlisten = \"127.0.0.1:0\"\n");
+    let [mut one, mut two, mut three] = [1, 2, 3].map(|number| {
+        let at = SocketAddr::new(cluster.home(number).parse().unwrap(), 5060);
+        let file = cluster.file(number, SECRET).replace("[cluster]\n", &format!("{ops}[cluster]\n"));
+        Daemon::start(&Start { shards: 1, at, file: &file, ..Start::default() })
+    });
+    for (node, others) in [(&mut one, [2, 3]), (&mut two, [1, 3]), (&mut three, [1, 2])] {
+        for other in others {
+            wait_for_link(node, other, "Up");
+        }
+    }
+    assert_eq!(settled(&mut one, (2, 0)), (2, 0));
+    // Another node is out for this one alone, and out of its calls.
+    done(&one, &["clusterer:set_status", "1", "3", "0"]);
+    assert!(
+        one.line("the nodes of the cluster were changed by a command").contains("node 3 has another state: 1 became 0")
+    );
+    line_of(&mut one, "the link to a node is down", 3);
+    assert_eq!(settled(&mut one, (1, 0)), (1, 0));
+    assert!(command(&one, &["clusterer:list"]).1.contains("\"state\":\"disabled\""));
+    assert!(link(&mut two, 3).contains("\"state\":\"Up\""));
+    done(&one, &["clusterer_set_status", "cluster_id=1", "node_id=3", "status=1"]);
+    line_of(&mut one, UP, 3);
+    assert_eq!(settled(&mut one, (2, 0)), (2, 0));
+    // A node that takes itself out is down for all others.
+    done(&three, &["clusterer:set_status", "1", "0"]);
+    for node in [&mut one, &mut two] {
+        assert!(line_of(node, DOWN, 3).contains("the other end says: the node has been told to take no part"));
+    }
+    assert_eq!(settled(&mut one, (1, 1)), (1, 1));
+    assert!(command(&three, &["report"]).1.contains("\"is_enabled\":false"));
+    done(&three, &["clusterer:set_status", "1", "3", "1"]);
+    for node in [&mut one, &mut two] {
+        line_of(node, UP, 3);
+    }
+    // Who is removed is away for good, as far as this node is concerned.
+    done(&one, &["clusterer:remove_node", "1", "3"]);
+    line_of(&mut one, "the link to a node is down", 3);
+    assert!(!command(&one, &["clusterer:list"]).1.contains("\"node_id\":3"));
+    for (words, fault) in [
+        (&["clusterer:remove_node", "1", "3"][..], "Node id not found (404)"),
+        (&["clusterer:remove_node", "1", "1"], "this node cannot be removed"),
+        (&["clusterer:set_status", "1", "3", "1"], "Node id not found (404)"),
+        (&["clusterer:set_status", "2", "1"], "Cluster id not found (404)"),
+        (&["clusterer:set_status", "1", "2"], "Bad value for 'status' (400)"),
+        (&["clusterer:set_status", "0", "1"], "Bad value for 'cluster_id' (400)"),
+        (&["clusterer:set_cap_status", "1", "usrloc-contact-repl", "0"], "Capability not found (404)"),
+        (&["clusterer:reload"], "Clustering not enabled (400)"),
+    ] {
+        let (code, _, told) = command(&one, words);
+        assert!(code == 1 && told.contains(fault), "{words:?}: {told}");
+    }
+    for node in [one, two, three] {
+        node.stop();
     }
 }
 

@@ -206,6 +206,7 @@ fn commands_tell_how_a_pair_stands_and_say_who_is_active() {
     for value in ["\"replication:is_whole\":1", "\"replication:divergence\":0", "\"clusterer:nodes_up\":1"] {
         assert!(statistics.contains(value), "{statistics}");
     }
+    switches_hot_backup(&hosts[1], &mut two, &mut one);
     // Nobody is active before somebody says so.
     let tag = |state| format!("[{{\"Tag\":\"home\",\"Cluster\":1,\"State\":\"{state}\"}}]");
     for host in &hosts {
@@ -224,6 +225,25 @@ fn commands_tell_how_a_pair_stands_and_say_who_is_active() {
     one.line("what is held here is compared with what backups hold, as was asked");
     one.stop();
     two.stop();
+}
+
+/// A node is told to take no part in hot backup, misses a binding, and has it once it takes part again.
+fn switches_hot_backup(host: &Host, node: &mut Daemon, other: &mut Daemon) {
+    let set = |status| ["clusterer:set_cap_status", "1", "usrloc-contact-repl", status];
+    assert_eq!(command(host, &set("0")), "\"OK\"");
+    let capability = "{\"name\":\"usrloc-contact-repl\",\"state\":\"Ok\",\"enabled\":\"no\"}";
+    assert!(command(host, &["clusterer:list_cap"]).contains(capability));
+    wait_for_backup(other, "it takes no part", |report| report.count("is_connected") == 0);
+    let add = ["ul_add", "location", "late@fed.example", "sip:late@127.0.0.1:9", "600", "1", "0", "0", "0"];
+    assert_eq!(command(host, &add), "\"OK\"");
+    assert_eq!(total(&other.reports(), "contacts"), 0);
+    assert_eq!(command(host, &set("1")), "\"OK\"");
+    assert!(command(host, &["clusterer_list_cap"]).contains("\"enabled\":\"yes\""));
+    other.wait_until("it has what it missed", |reports| total(reports, "contacts") == 1);
+    for node in [node, other] {
+        wait_for_backup(node, "they are equal", is_equal);
+    }
+    assert_eq!(command(host, &["ul_rm", "location", "late@fed.example"]), "\"OK\"");
 }
 
 #[test]

@@ -136,6 +136,18 @@ impl Topology {
         }
     }
 
+    /// Those of the nodes that are wanted, and this node.
+    pub(super) fn retain(&self, is_wanted: impl Fn(&Node) -> bool) -> Self {
+        let nodes = self.nodes.iter().filter(|node| node.id == self.current_id || is_wanted(node)).cloned().collect();
+        Self { nodes, ..*self }
+    }
+
+    /// The same nodes, each enabled or not. This node may be one that is not: it is in the cluster, and takes no part.
+    pub(super) fn enable(&self, is_enabled: impl Fn(&Node) -> bool) -> Self {
+        let with = |node: &Node| Node { is_enabled: is_enabled(node), ..node.clone() };
+        Self { nodes: self.nodes.iter().map(with).collect(), ..*self }
+    }
+
     pub(crate) fn cluster_id(&self) -> Id {
         self.cluster_id
     }

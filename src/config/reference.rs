@@ -106,8 +106,8 @@ mod tests {
 none at all. `sipfed check FILE` says whether a file is valid, and otherwise names the file, line, column and key of
 everything that is wrong, with what would be right.
 
-The file is read once, at start; a change takes effect with the next start. The table of a cluster's nodes, which is not
-in the file, is read again on SIGHUP. Options of the command line (`--listen`, `--shards`, `--log-format`, `--log-level`)
+The file is read once, at start; a change takes effect with the next start. The table of a cluster's nodes and the files with
+certificates, which stand elsewhere, are read again on SIGHUP. Options of the command line (`--listen`, `--shards`, `--log-format`, `--log-level`)
 stand above the file.
 
 The scope of a key is *cluster* where all nodes of a cluster need the same value, and *node* where each has its own.

@@ -138,6 +138,12 @@ fn named<'t>(hello: &Hello, expected: Expected, topology: &'t Topology) -> Resul
         );
         return refused(Refusal::UnknownNode, why);
     };
+    if !topology.current().is_enabled {
+        let why = format!(
+            "node {me} takes no part in the cluster: enable it there by clusterer:set_status, or by clusterer:reload"
+        );
+        return refused(Refusal::DisabledNode, why);
+    }
     if !node.is_enabled {
         let why = format!("node {id} is disabled for node {me}: enable it in the table and send SIGHUP to node {me}");
         return refused(Refusal::DisabledNode, why);

@@ -61,7 +61,7 @@ pub(crate) struct Links {
     /// Where this node takes connections.
     at: SocketAddr,
     rhythm: (Duration, Duration),
-    pub(super) security: Security,
+    security: RefCell<Security>,
     pub(super) states: Arc<LinkStates>,
     topology: RefCell<Topology>,
     peers: RefCell<BTreeMap<Id, Rc<Peer>>>,
@@ -82,7 +82,7 @@ impl Links {
             own: Own { versions, home, release: env!("CARGO_PKG_VERSION") },
             at,
             rhythm: (ping_interval, ping_timeout),
-            security,
+            security: RefCell::new(security),
             states,
             topology: RefCell::new(topology),
             peers: RefCell::default(),
@@ -142,11 +142,23 @@ impl Links {
         self.own.check(hello, expected, &self.topology.borrow())
     }
 
+    /// By what whoever is met now is known.
+    pub(super) fn security(&self) -> Security {
+        self.security.borrow().clone()
+    }
+
+    /// From now on by this.
+    pub(super) fn renew(&self, security: Security) {
+        self.security.replace(security);
+    }
+
     /// From now on these are the nodes: links to others end, and new ones begin.
     pub(super) fn provide(self: &Rc<Self>, topology: Topology) {
         let me = topology.current_id();
+        // A node that takes no part has no links.
+        let is_taking_part = topology.current().is_enabled;
         let wanted: BTreeMap<Id, Node> = (topology.nodes().iter())
-            .filter(|node| node.is_enabled && node.id != me)
+            .filter(|node| is_taking_part && node.is_enabled && node.id != me)
             .map(|node| (node.id, node.clone()))
             .collect();
         self.topology.replace(topology);
@@ -154,7 +166,11 @@ impl Links {
         let gone: Vec<Rc<Peer>> =
             self.peers.borrow_mut().extract_if(.., |_, peer| is_other(peer)).map(|(_, peer)| peer).collect();
         for peer in gone {
-            peer.leave("its row of the table of nodes has changed or is gone");
+            peer.leave(if is_taking_part {
+                "its row of the table of nodes has changed or is gone"
+            } else {
+                "the node has been told to take no part in the cluster"
+            });
             if !wanted.contains_key(&peer.id()) {
                 self.states.remove(peer.id());
             }

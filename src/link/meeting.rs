@@ -51,7 +51,7 @@ async fn dialled(links: &Links, node: &Node) -> Result<Met, Failure> {
     let tcp = connect(links.at(), at)
         .await
         .map_err(|error| Failure::new(Reason::Unreachable, format!("nobody answers at {at}: {error}")))?;
-    let mut stream = links.security.dial(tcp, at.ip()).await?;
+    let mut stream = links.security().dial(tcp, at.ip()).await?;
     let mut splitter = Splitter::default();
     say(&mut stream, &Frame::Hello(links.hello())).await?;
     let hello = hear_hello(&mut stream, &mut splitter).await?;
@@ -66,12 +66,13 @@ async fn dialled(links: &Links, node: &Node) -> Result<Met, Failure> {
 
 async fn accepted(links: &Links, tcp: TcpStream) -> Result<Met, Failure> {
     tcp.set_nodelay(true).map_err(|error| Failure::of_io(&error))?;
-    let mut stream = links.security.accept(tcp).await?;
+    let security = links.security();
+    let mut stream = security.accept(tcp).await?;
     let mut splitter = Splitter::default();
     let hello = hear_hello(&mut stream, &mut splitter).await?;
     let checked = links.check(&hello, Expected::Anybody).and_then(|(peer, row)| {
         let ip = row.url.socket_addr().ip();
-        links.security.check_node(&stream, ip).map(|()| (peer, row)).map_err(|error| Refused {
+        security.check_node(&stream, ip).map(|()| (peer, row)).map_err(|error| Refused {
             refusal: Refusal::OtherCertificate,
             why: format!(
                 "whoever says that it is node {} shows a certificate of another address than {ip}, which is that in its url \

@@ -1,5 +1,6 @@
-//! How nodes know each other: TLS 1.3, with both sides showing who they are. In: the configuration and its files, once, at
-//! the start. Out: connections whose other end is a node of the cluster.
+//! How nodes know each other: TLS 1.3, with both sides showing who they are. In: the configuration and its files, at the
+//! start, and the files again whenever the node is told to ([`Certificates`]). Out: connections whose other end is a node of
+//! the cluster.
 //!
 //! By **certificates**, the other end is the node whose `url` has the IP address that its certificate is valid for, issued by
 //! an authority of `cluster.tls_ca`. Who dials knows the node beforehand; who is dialled learns only by the hello which node
@@ -23,7 +24,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
@@ -38,6 +39,35 @@ pub(crate) struct SecurityError {
 impl SecurityError {
     pub(super) fn new(what: impl Into<String>, right: &'static str) -> Self {
         Self { what: what.into(), right }
+    }
+}
+
+impl fmt::Display for SecurityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.right)
+    }
+}
+
+/// The files that certificates are read from, whenever that is.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificates {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    /// The IP address that the certificate has to be valid for.
+    own: IpAddr,
+}
+
+impl Certificates {
+    /// Those that the configuration names; `None` where it names none. `own` is the IP address in this node's `url`.
+    pub(crate) fn of(config: &Config, own: IpAddr) -> Option<Self> {
+        let TlsFiles { ca, certificate, key } = &config.node.tls;
+        Some(Self { ca: ca.clone()?, certificate: certificate.clone()?, key: key.clone()?, own })
+    }
+
+    /// Reads them as they are now.
+    pub(crate) fn read(&self) -> Result<Security, SecurityError> {
+        Security::by_certificates(&self.ca, &self.certificate, &self.key, self.own)
     }
 }
 
@@ -58,11 +88,10 @@ impl fmt::Debug for Security {
 impl Security {
     /// What the configuration says; `None` where it says nothing. `own` is the IP address in this node's `url`.
     pub(crate) fn of(config: &Config, own: IpAddr) -> Result<Option<Self>, SecurityError> {
-        let TlsFiles { ca, certificate, key } = &config.node.tls;
-        match (ca, certificate, key, &config.cluster.links.secret) {
-            (Some(ca), Some(certificate), Some(key), _) => Self::by_certificates(ca, certificate, key, own).map(Some),
-            (_, _, _, Some(secret)) => Self::by_secret(secret, config.cluster.provisioning.cluster_id.get()).map(Some),
-            _ => Ok(None),
+        match (Certificates::of(config, own), &config.cluster.links.secret) {
+            (Some(certificates), _) => certificates.read().map(Some),
+            (None, Some(secret)) => Self::by_secret(secret, config.cluster.provisioning.cluster_id.get()).map(Some),
+            (None, None) => Ok(None),
         }
     }
 

@@ -4,11 +4,11 @@
 use super::handover::Handover;
 use super::replicate::Replication;
 use crate::cli::Exit;
-use crate::cluster::{Fault, Id, Known, Provisioning, Reloader, SourceError, Substitute, Topology};
+use crate::cluster::{Fault, Id, Known, Outlets, Provisioning, Reloader, SourceError, Substitute, Topology};
 use crate::config::{self, Config, LogFormat, SipAddress};
 use crate::data_directory;
 use crate::directory::PeersSender;
-use crate::link::{self, LinkEvent, LinkThread, LinksOptions, Security, SecurityError, TopologySender};
+use crate::link::{self, Certificates, LinkEvent, LinkThread, LinksOptions, LinksSender, Security, SecurityError};
 use crate::ownership::OwnershipOptions;
 use crate::replication::{self, ReplicationSetup};
 use crate::show;
@@ -28,6 +28,8 @@ pub(super) struct Member {
     is_fresh: bool,
     /// By what it and the others know each other, if by anything.
     security: Option<Security>,
+    /// Where that is by certificates.
+    certificates: Option<Certificates>,
 }
 
 /// Reads the nodes of the cluster, where there is one, and puts home and peers into the configuration. What is wrong has
@@ -47,7 +49,7 @@ pub(super) fn join(config: &mut Config) -> Result<Option<Member>, Exit> {
         }
     }
     let joined = config.join(&topology);
-    let member = Member { provisioning, topology, is_fresh: substitute.is_none(), security: None };
+    let member = Member { provisioning, topology, is_fresh: substitute.is_none(), security: None, certificates: None };
     joined.and_then(|()| member.check_listeners(&config.node.listen)).map_err(|fault| {
         refused(config, &fault.what, &fault.right);
         Exit::BadConfiguration
@@ -57,7 +59,7 @@ pub(super) fn join(config: &mut Config) -> Result<Option<Member>, Exit> {
         refused(config, &what, right);
         Exit::BadConfiguration
     })?;
-    Ok(Some(Member { security, ..member }))
+    Ok(Some(Member { security, certificates: Certificates::of(config, own), ..member }))
 }
 
 fn refused(config: &Config, what: &str, right: &str) {
@@ -178,14 +180,14 @@ impl Member {
         Ok(replication)
     }
 
-    /// Once the node runs: keeps the copy, and starts what reads the source again when it is asked to.
+    /// Once the node runs: keeps the copy, and starts what reads everything again or alters it when it is asked to.
     pub(super) fn settle(
         self,
         peers: Option<PeersSender>,
-        links: Option<TopologySender>,
+        links: Option<LinksSender>,
         backups: Option<watch::Sender<Vec<Id>>>,
-    ) -> io::Result<(Option<Reloader>, watch::Receiver<Topology>)> {
-        let Self { provisioning, topology, is_fresh, .. } = self;
+    ) -> io::Result<(Reloader, watch::Receiver<Topology>)> {
+        let Self { provisioning, topology, is_fresh, certificates, .. } = self;
         let texts = |homes: &[SipAddress]| homes.iter().map(ToString::to_string).collect::<Vec<_>>();
         info!(
             cluster = %provisioning,
@@ -198,12 +200,8 @@ impl Member {
         }
         let nodes = watch::Sender::new(topology.clone());
         let follow = nodes.subscribe();
-        let reloader = if provisioning.is_a_table() {
-            Some(Reloader::start(provisioning, topology, peers, links, backups, nodes)?)
-        } else {
-            None
-        };
-        Ok((reloader, follow))
+        let outlets = Outlets { peers, links, backups, nodes };
+        Ok((Reloader::start(provisioning, topology, certificates, outlets)?, follow))
     }
 }
 

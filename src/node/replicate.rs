@@ -21,6 +21,7 @@ pub(super) struct Replication {
     is_whole: watch::Sender<bool>,
     statistics: Arc<ReplicationStatistics>,
     comparisons: watch::Sender<u64>,
+    is_taking_part: watch::Sender<bool>,
 }
 
 impl Replication {
@@ -38,6 +39,7 @@ impl Replication {
             is_whole: watch::Sender::new(false),
             statistics: Arc::default(),
             comparisons: watch::Sender::new(0),
+            is_taking_part: watch::Sender::new(true),
         }))
     }
 
@@ -61,6 +63,11 @@ impl Replication {
     pub(super) fn comparer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let comparisons = self.comparisons.clone();
         Arc::new(move || comparisons.send_modify(|count| *count += 1))
+    }
+
+    /// For whoever has this node take part or not.
+    pub(super) fn is_taking_part(&self) -> watch::Sender<bool> {
+        self.is_taking_part.clone()
     }
 
     /// How it stands.
@@ -98,6 +105,7 @@ impl Replication {
             claims: Box::new(ownership.claims()),
             statistics: self.statistics(),
             comparisons: self.comparisons.subscribe(),
+            is_taking_part: self.is_taking_part.subscribe(),
             is_whole: self.is_whole.clone(),
             is_sync: replication.is_sync,
         }))

@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) replication: Option<Arc<ReplicationStatistics>>,
     /// Has what is held here compared with what backups hold, where it has some.
     pub(crate) compare: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Whether it takes part in hot backup, and what changes that, where it has backups.
+    pub(crate) is_replicating: Option<watch::Sender<bool>>,
 }
 
 impl Cluster {
@@ -39,6 +41,10 @@ impl Cluster {
 
     pub(super) fn standing(&self) -> Option<Standing> {
         self.replication.as_ref().map(|replication| replication.standing())
+    }
+
+    pub(super) fn is_taking_part_in_replication(&self) -> bool {
+        self.is_replicating.as_ref().is_some_and(|is_replicating| *is_replicating.borrow())
     }
 
     /// The nodes to which there are links.
@@ -62,7 +68,12 @@ impl Cluster {
                 })
             })
             .collect();
-        let mut report = json!({ "is_active": role.is_active, "term": role.term, "Links": links });
+        let mut report = json!({
+            "is_active": role.is_active,
+            "term": role.term,
+            "is_enabled": self.topology().current().is_enabled,
+            "Links": links,
+        });
         if let Some(Standing { own, is_backed_up, backups }) = self.standing() {
             let backup = |backup: &sipfed_proto::replica::session::BackupReport| {
                 json!({

@@ -15,13 +15,15 @@ pub(super) const COMMANDS: &[&Signature] =
 
 /// The name of what is shared between nodes with one home.
 const TAG: &str = "home";
+/// OpenSIPS's name of what hot backup is here.
+pub(super) const CAPABILITY: &str = "usrloc-contact-repl";
 
 static RELOAD: Signature = Signature {
     name: "clusterer:reload",
     old_name: "clusterer_reload",
     forms: &[&[]],
     list: "",
-    what: "Reads the nodes of the cluster again from cluster.db_url, and answers when that is done.",
+    what: "Reads the nodes of the cluster from cluster.db_url and the certificates of links again; answers when that is done.",
 };
 
 static LIST: Signature = Signature {
@@ -91,7 +93,7 @@ pub(super) fn add(registry: &mut Registry, reload: Option<Reload>, cluster: Opti
     });
 }
 
-fn not_enabled() -> Fault {
+pub(super) fn not_enabled() -> Fault {
     Fault::new(400, "Clustering not enabled").with("the configuration has no section [cluster]")
 }
 
@@ -139,9 +141,9 @@ fn capabilities(cluster: &Cluster) -> Value {
     let standing = cluster.standing();
     let is_ok = standing.as_ref().is_some_and(|standing| standing.own.is_whole);
     let capability = json!({
-        "name": "usrloc-contact-repl",
+        "name": CAPABILITY,
         "state": if is_ok { "Ok" } else { "not synced" },
-        "enabled": if standing.is_some() { "yes" } else { "no" },
+        "enabled": if cluster.is_taking_part_in_replication() { "yes" } else { "no" },
     });
     of_cluster(&cluster.topology(), "Capabilities", std::iter::once(capability))
 }
@@ -155,8 +157,9 @@ fn add_reload(registry: &mut Registry, reload: Option<Reload>) {
     registry.add(&RELOAD, move |_| {
         let reload = reload.clone();
         async move {
-            let Some(reload) = reload else {
-                let what = "the nodes of the cluster are in no database: cluster.db_url is not given";
+            let Some(reload) = reload.filter(Reload::has_source) else {
+                let what = "the nodes of the cluster are in no database (cluster.db_url is not given), and links go by no \
+                            certificates: there is nothing to read again";
                 return Err(Fault::new(400, "Clustering not enabled").with(what));
             };
             let (sender, done) = oneshot::channel();
@@ -166,13 +169,13 @@ fn add_reload(registry: &mut Registry, reload: Option<Reload>) {
             };
             if !reload.ask(tell) {
                 return Err(Fault::server(
-                    "the nodes are being read already, and others wait for that; ask again later",
+                    "everything is being read already, and others wait for that; ask again later",
                 ));
             }
             // Reading ends by itself: cluster.db_timeout_ms bounds it.
             match done.await {
                 Ok(Ok(())) => Ok(Answer::ok()),
-                Ok(Err(why)) => Err(Fault::new(500, "Failed to reload").with(format!("all stays as it was: {why}"))),
+                Ok(Err(why)) => Err(Fault::new(500, "Failed to reload").with(why)),
                 Err(_) => Err(Fault::server("the node stops")),
             }
         }

@@ -153,12 +153,12 @@ fn a_link_comes_and_goes_with_the_row_of_its_node() {
     let [two, three] = [2, 3].map(|me| Start::new(me, &nodes, by_secret(SECRET)).go());
     one.up(2);
     three.wait_for_failure("refused_by_peer");
-    one.thread.topology_sender().send(topology(1, nodes.clone()));
+    one.thread.sender().send_topology(topology(1, nodes.clone()));
     one.up(3);
     three.up(1);
     let mut without = nodes.clone();
     without[2].is_enabled = false;
-    one.thread.topology_sender().send(topology(1, without));
+    one.thread.sender().send_topology(topology(1, without));
     one.down(3);
     assert_eq!(three.down(1), "the other end says: its row of the table of nodes has changed or is gone");
     poll("the link is gone", || one.report(3).is_none());
