@@ -227,7 +227,7 @@ impl Core {
             self.write_mark(request, &mut via);
         }
         if route::opens_dialog(request) {
-            self.write_record_route(&target.to, local, &request.source, &mut record_route);
+            self.write_record_route(request, target, local, &mut record_route);
         }
         if !target.path.is_empty() {
             compose::header(&mut routes, "Route", &target.path);

@@ -8,7 +8,7 @@ use crate::shard::Core;
 use crate::transaction::client::ClientId;
 use sipfed_sip::compose::{self, hexadecimal};
 use sipfed_sip::{SipUri, Via};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How our branches begin: the cookie of RFC 3261 §8.1.1.7 and a dot.
 const BRANCH_HEAD: &[u8] = b"z9hG4bK.";
@@ -29,6 +29,15 @@ pub(crate) fn may_send_to(ip: IpAddr) -> bool {
 /// reached from a loopback address.
 pub(super) fn reaches(local: IpAddr, remote: IpAddr) -> bool {
     local.is_ipv4() == remote.is_ipv4() && (remote.is_loopback() || !local.is_loopback())
+}
+
+/// What leads to a phone that is not reached at its Contact (RFC 5626 §5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// A connection.
+    Connection(FlowToken),
+    /// Datagrams to the address that a NAT shows it at.
+    Datagrams(SocketAddr),
 }
 
 /// Why a URI leads nowhere.
@@ -194,23 +203,49 @@ impl Core {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// A flow as the user part of a Record-Route URI: its number and a keyed hash of it, so that nobody can aim
-    /// requests at a connection (RFC 5626 §5.2).
-    pub(super) fn write_flow_user(&self, flow: FlowToken, out: &mut Vec<u8>) {
-        out.push(b'f');
-        out.extend_from_slice(&hexadecimal::<16>(flow.bits()));
-        out.extend_from_slice(&hexadecimal::<16>(self.flow_hash(flow)));
+    /// A flow as the user part of a Record-Route URI: what it is and a keyed hash of that, so that nobody can aim
+    /// requests at a connection, or at an address, through us (RFC 5626 §5.2).
+    pub(super) fn write_flow_user(&self, flow: Flow, out: &mut Vec<u8>) {
+        let begin = out.len();
+        match flow {
+            Flow::Connection(flow) => {
+                out.push(b'f');
+                out.extend_from_slice(&hexadecimal::<16>(flow.bits()));
+            }
+            Flow::Datagrams(remote) => {
+                match remote.ip() {
+                    IpAddr::V4(ip) => {
+                        out.push(b'v');
+                        out.extend_from_slice(&hexadecimal::<8>(ip.to_bits().into()));
+                    }
+                    IpAddr::V6(ip) => {
+                        out.push(b'w');
+                        out.extend_from_slice(&hexadecimal::<16>((ip.to_bits() >> 64) as u64));
+                        out.extend_from_slice(&hexadecimal::<16>(ip.to_bits() as u64));
+                    }
+                }
+                out.extend_from_slice(&hexadecimal::<4>(remote.port().into()));
+            }
+        }
+        let proof = self.keys.pair(b"flow", &out[begin..]);
+        out.extend_from_slice(&hexadecimal::<16>(proof));
     }
 
     /// The flow that a user part names, if it is one of ours.
-    pub(super) fn read_flow_user(&self, user: &[u8]) -> Option<FlowToken> {
-        let digits = user.strip_prefix(b"f").filter(|digits| digits.len() == 32)?;
-        let flow = FlowToken::from_bits(read_hex(&digits[..16])?);
-        (self.flow_hash(flow) == read_hex(&digits[16..])?).then_some(flow)
-    }
-
-    fn flow_hash(&self, flow: FlowToken) -> u64 {
-        self.keys.pair(b"flow", &flow.bits().to_le_bytes())
+    pub(super) fn read_flow_user(&self, user: &[u8]) -> Option<Flow> {
+        let (named, proof) = user.split_at_checked(user.len().checked_sub(16)?)?;
+        let (kind, digits) = named.split_first()?;
+        let datagrams = |ip: IpAddr, port: &[u8]| Some(Flow::Datagrams(SocketAddr::new(ip, read_hex(port)? as u16)));
+        let flow = match (kind, digits.len()) {
+            (b'f', 16) => Flow::Connection(FlowToken::from_bits(read_hex(digits)?)),
+            (b'v', 12) => datagrams(Ipv4Addr::from_bits(read_hex(&digits[..8])? as u32).into(), &digits[8..])?,
+            (b'w', 36) => {
+                let (high, low) = (read_hex(&digits[..16])?, read_hex(&digits[16..32])?);
+                datagrams(Ipv6Addr::from_bits(u128::from(high) << 64 | u128::from(low)).into(), &digits[32..])?
+            }
+            _ => return None,
+        };
+        (self.keys.pair(b"flow", named) == read_hex(proof)?).then_some(flow)
     }
 }
 

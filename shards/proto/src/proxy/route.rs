@@ -1,6 +1,8 @@
 //! Route preprocessing (RFC 3261 §16.4) and Record-Route (§16.6 step 4).
 
-use crate::hop::{Destination, FlowToken, Source, Transport};
+use super::next_hop::Flow;
+use super::target::Target;
+use crate::hop::{Destination, Transport};
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
@@ -19,8 +21,8 @@ pub(super) struct Routed<'a> {
     pub(super) popped: usize,
     /// Whether the last route became the Request-URI and is to be left out.
     pub(super) last_taken: bool,
-    /// The connection that our own route names, where the request is to go over it.
-    pub(super) flow: Option<FlowToken>,
+    /// The flow that our own route names, where the request is to go over it.
+    pub(super) flow: Option<Flow>,
 }
 
 impl Core {
@@ -62,31 +64,48 @@ impl Core {
                 }
             }
         }
-        // A route that names the connection the request came over leads away from it (RFC 5626 §5.3).
-        routed.flow = routed.flow.filter(|&flow| flow != request.source.flow);
+        // A route that names the flow the request came over leads away from it (RFC 5626 §5.3).
+        let source = &request.source;
+        routed.flow = routed.flow.filter(|flow| match *flow {
+            Flow::Connection(flow) => flow != source.flow,
+            Flow::Datagrams(remote) => source.transport != Transport::Udp || remote != source.remote,
+        });
         Ok(routed)
     }
 
     /// Appends our Record-Route lines: one for both sides, or one for each where they differ (RFC 5658) or where
-    /// one is a connection that has to be named.
-    pub(super) fn write_record_route(&self, to: &Destination, local: SocketAddr, arrived: &Source, out: &mut Vec<u8>) {
+    /// one is a flow that has to be named.
+    pub(super) fn write_record_route(
+        &self,
+        request: &Request<'_>,
+        target: &Target,
+        local: SocketAddr,
+        out: &mut Vec<u8>,
+    ) {
+        let (to, arrived) = (&target.to, &request.source);
         let outside_flow = match to {
-            Destination::Flow { flow, .. } => *flow,
-            Destination::Udp { .. } | Destination::Connect(_) => FlowToken::NONE,
+            Destination::Flow { flow, .. } => Some(Flow::Connection(*flow)),
+            Destination::Udp { remote, .. } if target.is_natted => Some(Flow::Datagrams(*remote)),
+            Destination::Udp { .. } | Destination::Connect(_) => None,
+        };
+        let is_natted = || self.settings.nat.signs.any(&request.message, &request.via, arrived);
+        let inside_flow = match arrived.transport {
+            Transport::Tcp => Some(Flow::Connection(arrived.flow)),
+            Transport::Udp => is_natted().then_some(Flow::Datagrams(arrived.remote)),
         };
         let inside = self.local_at(arrived);
         let differ = to.transport() != arrived.transport || local != inside;
-        if differ || outside_flow.is_some() || arrived.flow.is_some() {
+        if differ || outside_flow.is_some() || inside_flow.is_some() {
             self.write_record_route_line(to.transport(), local, outside_flow, out);
-            self.write_record_route_line(arrived.transport, inside, arrived.flow, out);
+            self.write_record_route_line(arrived.transport, inside, inside_flow, out);
         } else {
-            self.write_record_route_line(arrived.transport, inside, FlowToken::NONE, out);
+            self.write_record_route_line(arrived.transport, inside, None, out);
         }
     }
 
-    fn write_record_route_line(&self, transport: Transport, local: SocketAddr, flow: FlowToken, out: &mut Vec<u8>) {
+    fn write_record_route_line(&self, transport: Transport, local: SocketAddr, flow: Option<Flow>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Record-Route: <sip:");
-        if flow.is_some() {
+        if let Some(flow) = flow {
             self.write_flow_user(flow, out);
             out.push(b'@');
         }

@@ -1,7 +1,7 @@
 //! Whom a request goes to (RFC 3261 §16.5).
 
 use super::elsewhere::Elsewhere;
-use super::next_hop::{NoWay, reaches};
+use super::next_hop::{Flow, NoWay, reaches};
 use super::route::Routed;
 use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
@@ -27,12 +27,14 @@ pub(crate) struct Target {
     pub(super) q_milli: u16,
     /// Whether it is another home of the AoR, which is told that the directory was asked.
     pub(super) is_home: bool,
+    /// Whether it is a phone behind a NAT, which requests of a dialog do not reach at its Contact either.
+    pub(super) is_natted: bool,
 }
 
 impl Target {
     /// One that is reached at an address, whatever is known of it.
     pub(super) fn at(uri: &[u8], to: Destination) -> Self {
-        Self { uri: uri.into(), path: Box::default(), to, q_milli: 1000, is_home: false }
+        Self { uri: uri.into(), path: Box::default(), to, q_milli: 1000, is_home: false, is_natted: false }
     }
 }
 
@@ -71,7 +73,7 @@ impl Core {
     /// The targets of a request that no AoR of ours is asked for.
     fn targets_by_route(&self, request: &Request<'_>, routed: &Routed<'_>) -> Result<Vec<Target>, Rejection<'static>> {
         if let Some(flow) = routed.flow {
-            return Ok(vec![self.target_over_flow(request, routed, flow)]);
+            return Ok(vec![self.target_over_flow(request, routed, flow)?]);
         }
         if let Some(next) = &routed.next {
             // A request that goes its way by Route is let through inside a dialog, or where foreign requests are.
@@ -128,7 +130,19 @@ impl Core {
         Ok(vec![Target::at(uri_bytes, to)])
     }
 
-    fn target_over_flow(&self, request: &Request<'_>, routed: &Routed<'_>, flow: crate::hop::FlowToken) -> Target {
+    fn target_over_flow(
+        &self,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+        flow: Flow,
+    ) -> Result<Target, Rejection<'static>> {
+        let flow = match flow {
+            Flow::Connection(flow) => flow,
+            Flow::Datagrams(remote) => {
+                let to = self.way_to(Transport::Udp, remote, &request.source).map_err(no_way)?;
+                return Ok(Target::at(routed.uri_bytes, to));
+            }
+        };
         let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
         let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
         let fallback = match way {
@@ -138,7 +152,7 @@ impl Core {
             }
             _ => None,
         };
-        Target::at(routed.uri_bytes, Destination::Flow { flow, fallback })
+        Ok(Target::at(routed.uri_bytes, Destination::Flow { flow, fallback }))
     }
 
     /// The bindings of the AoR that a Request-URI of ours names: by user and domain, or the user `number` of our first
@@ -225,7 +239,8 @@ impl Core {
             }
             if let Some(to) = self.way_to_binding(&request.source, &binding) {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
-                targets.push(Target { uri, path, to, q_milli: binding.q_milli(), is_home: false });
+                let (q_milli, is_natted) = (binding.q_milli(), binding.flags().natted() && binding.path().is_empty());
+                targets.push(Target { uri, path, to, q_milli, is_home: false, is_natted });
             }
         }
         match (targets.is_empty(), filtered) {

@@ -293,3 +293,46 @@ fn other_settings_are_noticed_by_the_next_refresh_after_a_restart() {
         assert_eq!(pings(&node.pass(2 * INTERVAL_MS)).len(), pings_count);
     }
 }
+
+/// Both ends of a call are behind NATs: what either sends inside the dialog reaches the other one, whose Contact is an
+/// address that means nothing outside.
+#[test]
+fn requests_of_a_dialog_reach_phones_behind_nats_in_both_directions() {
+    const CALLER_SEEN_AT: &str = "203.0.113.5:31000";
+    let mut node = Node::new();
+    register_natted(&mut node, "a", 1);
+    let call = with(
+        &and(&super::node::invite("a"), "Contact: <sip:caller@10.1.1.1:5060>"),
+        "198.51.100.9:5060",
+        "10.1.1.1:5060",
+    );
+    let sent = node.udp(CALLER_SEEN_AT, &call);
+    let ring = sent.iter().find(|sent| sent.start().starts_with("INVITE")).unwrap();
+    assert_eq!(ring.udp(), Some(SEEN_AT.parse().unwrap()));
+    let routes: Vec<String> = ring.fields("Record-Route").map(str::to_owned).collect();
+    let answered = node.udp(SEEN_AT, &and(&respond(ring, 200, "x"), "Contact: <sip:a@10.0.0.7:5060>"));
+    assert_eq!(
+        answered.last().unwrap().udp(),
+        Some("203.0.113.5:5060".parse().unwrap()),
+        "without rport, as RFC 3261 says"
+    );
+    let in_dialog = |method: &str, uri: &str, routes: &[String]| {
+        let request = super::node::request(method, uri, "dialog", 7)
+            .replace("To: <sip:dialog@fed.example>", "To: <sip:x@fed.example>;tag=x");
+        routes.iter().fold(request, |request, route| and(&request, &format!("Route: {route}")))
+    };
+    let reversed: Vec<String> = routes.iter().rev().cloned().collect();
+    for method in ["ACK", "BYE"] {
+        let sent = node.udp(CALLER_SEEN_AT, &in_dialog(method, "sip:a@10.0.0.7:5060", &reversed));
+        assert_eq!(sent.last().unwrap().udp(), Some(SEEN_AT.parse().unwrap()), "{method}: {sent:?}");
+        assert_eq!(sent.last().unwrap().fields("Route").count(), 0);
+    }
+    let sent = node.udp(SEEN_AT, &in_dialog("INFO", "sip:caller@10.1.1.1:5060", &routes));
+    assert_eq!(sent.last().unwrap().udp(), Some(CALLER_SEEN_AT.parse().unwrap()), "{sent:?}");
+    // Nobody makes such a route up.
+    let at = routes[0].find('@').unwrap() - 1;
+    let digit = if routes[0].as_bytes()[at] == b'0' { "1" } else { "0" };
+    let forged = vec![format!("{}{digit}{}", &routes[0][..at], &routes[0][at + 1..])];
+    let sent = node.udp("203.0.113.66:5060", &in_dialog("MESSAGE", "sip:a@10.0.0.7:5060", &forged));
+    assert_eq!(sent.last().unwrap().udp(), Some("10.0.0.7:5060".parse().unwrap()));
+}
