@@ -12,11 +12,14 @@
 //! branch, which the binding keeps; it changes nothing and is answered from what is there, with the same To
 //! tag. A removed binding is remembered for as long as a transaction would have been
 //! ([`crate::limits::REMOVED_REMEMBERED_S`]). So a refresh costs no memory, and what §17.2.2 promises holds.
+//! Where other nodes hold the same bindings, one that is not known here is remembered as removed as well, since
+//! one of them may know it.
 
 mod gruu;
 mod plan;
 mod reply;
 mod sameness;
+mod stored;
 
 pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
 pub(crate) use sameness::print_of_settings;
@@ -128,6 +131,7 @@ impl Core {
                 Act::Refresh(refresh) => Op::Refresh(Refresh { request_print: plan.request_print(), ..*refresh }),
                 Act::Remove(unbind) => Op::Unbind(*unbind),
                 Act::Bind(wanted) => Op::Bind(plan.bind(wanted, bytes, now)),
+                Act::Forestall(wanted) => Op::Forestall(plan.forestall(wanted, bytes, now)),
             };
             self.location.apply(key, &op, &mut self.wheel, &mut self.counters);
         }

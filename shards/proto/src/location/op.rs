@@ -13,6 +13,9 @@ pub(crate) enum Op<'a> {
     Refresh(Refresh),
     /// A binding ends.
     Unbind(Unbind),
+    /// A binding that is not known here is removed: where other nodes hold the same bindings, one of them may know it. It is
+    /// remembered until `expires_at_s` at least, as one that was removed. With an empty URI all bindings of the AoR are meant.
+    Forestall(Bind<'a>),
     /// The binding's connection has ended; it stays, marked.
     LoseFlow {
         /// Which binding.

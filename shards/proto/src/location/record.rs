@@ -333,6 +333,11 @@ impl<'a> Binding<'a> {
         }
     }
 
+    /// Whether it stands for the removal of all bindings that the AoR had then, wherever they are known.
+    pub(crate) fn is_removal_of_all(&self) -> bool {
+        self.flags().removed() && self.uri().is_empty()
+    }
+
     /// What it is remembered for, where it was removed.
     pub(super) fn removal(&self) -> Option<Removal> {
         let (cseq, branch_hash) = (self.cseq(), self.branch_hash());

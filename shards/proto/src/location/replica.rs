@@ -9,6 +9,9 @@
 //! A refresh names the stamp of the binding that it was made of, since it says nothing else of it: where that is not what
 //! is held here it is passed over and counted, and the digests will differ until the whole binding has come.
 //!
+//! A removal of what is not held here is remembered as well, since another node may hold it: of one binding, or of all that
+//! the AoR had by then. It goes to other nodes like any other write, and removes there what is older than it.
+//!
 //! Without [`Location::keep_backups`] there is none of it.
 //!
 //! Bounds: twice the bindings that a REGISTER may make, so that limits which are set a little apart do no harm; of an AoR
@@ -16,7 +19,8 @@
 
 use super::journal::{Change, Entry, Position};
 use super::op::Bind;
-use super::record::Binding;
+use super::op::Removal;
+use super::record::{Binding, Record};
 use super::stamp::Stamp;
 use super::table::{AorKey, Location, RecordId};
 use crate::counters::Counters;
@@ -82,6 +86,11 @@ pub(super) fn print(contact_id: u64, stamp: Stamp) -> u64 {
 /// by itself keeps the stamp that it had.
 fn is_overtaken(before: (Stamp, bool), after: (Stamp, bool)) -> bool {
     before < after
+}
+
+/// What is remembered of a binding that is held as one that was removed.
+fn removal_by(bind: &Bind<'_>) -> Removal {
+    Removal { cseq: bind.cseq, branch_hash: bind.branch_hash, until_s: bind.expires_at_s, stamp: bind.stamp }
 }
 
 impl Location {
@@ -173,6 +182,123 @@ impl Location {
         until_s.min(usual.max(now_s + ASK_AGAIN_S))
     }
 
+    /// Remembers the removal of what is not held here, where another node may hold it.
+    pub(super) fn forestall(&mut self, key: AorKey<'_>, found: Option<RecordId>, bind: &Bind<'_>, wheel: &mut Wheel) {
+        if self.backups.is_none() {
+            return;
+        }
+        let until_s = bind.expires_at_s.max(self.remembered_until_s());
+        let bind = Bind { expires_at_s: until_s, stamp: self.stamps.next(), ..*bind };
+        // What is over may still be held.
+        if let Some(id) = found.filter(|id| self.binding(*id, bind.contact_id).is_some()) {
+            self.mark_removed(id, bind.contact_id, &removal_by(&bind), wheel);
+        } else {
+            self.hold_removed(key, found, &bind, wheel);
+        }
+    }
+
+    /// Holds a binding as one that was removed, which is not held yet; whether its AoR has room for it.
+    fn hold_removed(&mut self, key: AorKey<'_>, found: Option<RecordId>, bind: &Bind<'_>, wheel: &mut Wheel) -> bool {
+        let mut packed = Vec::new();
+        Record::begin(&mut packed, key.hash, key.aor);
+        let mut count = 0;
+        if let Some(id) = found {
+            for binding in self.record(id).bindings() {
+                Record::push_packed(&mut packed, &binding);
+                count += 1;
+            }
+        }
+        Record::push(&mut packed, bind);
+        if count >= limits::AOR_BINDINGS_COUNT_MAX || packed.len() > limits::AOR_RECORD_BYTES_MAX {
+            return false;
+        }
+        let removal = removal_by(bind);
+        let mut record = Record::finish(&packed);
+        record.mark_removed(bind.contact_id, &removal);
+        self.bindings += 1;
+        let id = match found {
+            Some(id) => {
+                *self.record_mut(id) = record;
+                id
+            }
+            None => self.insert(key.hash, record),
+        };
+        // For a log both: what comes back from it whole comes back as a binding.
+        self.write_bound(id, bind.contact_id);
+        self.journal.removed(key.hash, bind.contact_id, &removal);
+        self.rearm(id, wheel);
+        true
+    }
+
+    /// Takes in what another node has written whole.
+    fn merge_whole(
+        &mut self,
+        key: AorKey<'_>,
+        (binding, local): (&Binding<'_>, SocketAddr),
+        room: usize,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
+        self.stamps.see(binding.stamp());
+        let found = self.find(key).map(|(id, _)| id);
+        let before = found.and_then(|id| self.binding(id, binding.contact_id()));
+        let before = before.map(|b| (b.stamp(), b.flags().removed()));
+        if before.is_some_and(|before| !is_overtaken(before, (binding.stamp(), binding.flags().removed()))) {
+            return;
+        }
+        if binding.flags().removed() {
+            let bind = binding.restored(self.locals.number(local));
+            self.merge_removed(key, &bind, room, wheel, counters);
+            return;
+        }
+        // Whoever has sent it hears of that, or has already.
+        if found.is_some_and(|id| self.is_removed_with_all(id, binding.stamp())) {
+            return;
+        }
+        if self.bindings() >= room {
+            counters.replica_refused += 1;
+            return;
+        }
+        let now_s = self.stamps.now_s();
+        let bind = Bind { updated_at_s: now_s, ..binding.restored(self.locals.number(local)) };
+        self.merge_bind(key, found, &bind, wheel);
+        counters.replica_bindings += 1;
+    }
+
+    /// Takes in that a binding was removed which another node has written whole: it is known here, or held for whoever knows it.
+    fn merge_removed(
+        &mut self,
+        key: AorKey<'_>,
+        bind: &Bind<'_>,
+        room: usize,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
+        let removal = removal_by(bind);
+        let found = self.find(key).map(|(id, _)| id);
+        if let Some(id) = found.filter(|id| self.binding(*id, bind.contact_id).is_some()) {
+            self.mark_removed(id, bind.contact_id, &removal, wheel);
+            counters.replica_removals += 1;
+        } else if self.backups.is_some() {
+            let is_held = self.bindings() < room && self.hold_removed(key, found, bind, wheel);
+            counters.replica_refused += u64::from(!is_held);
+        }
+        let Some(id) = found.filter(|_| bind.uri.is_empty()) else { return };
+        let is_meant = |b: &Binding<'_>| !b.flags().removed() && b.stamp() < removal.stamp;
+        let meant = |b: Binding<'_>| (b.contact_id(), b.cseq(), b.branch_hash());
+        loop {
+            let next = self.record(id).bindings().find(is_meant).map(meant);
+            let Some((contact_id, cseq, branch_hash)) = next else { return };
+            self.mark_removed(id, contact_id, &Removal { cseq, branch_hash, ..removal }, wheel);
+            counters.replica_removals += 1;
+        }
+    }
+
+    /// Whether all bindings of the AoR were removed after one was written with this stamp.
+    fn is_removed_with_all(&self, id: RecordId, stamp: Stamp) -> bool {
+        self.record(id).bindings().any(|b| b.is_removal_of_all() && b.stamp() > stamp)
+    }
+
     /// Takes in what another node has written down.
     pub(crate) fn merge(&mut self, entry: &Entry<'_>, room: usize, wheel: &mut Wheel, counters: &mut Counters) {
         let found = self.find_by_hash(entry.aor).map(|(id, _)| id);
@@ -185,28 +311,9 @@ impl Location {
                 self.taken(position);
                 self.journal.taken(&position);
             }
-            (Change::Bound { aor, local, binding }, found) => {
-                self.stamps.see(binding.stamp());
-                let (contact_id, before) = (binding.contact_id(), held(self, binding.contact_id()));
-                if before.is_some_and(|before| !is_overtaken(before, (binding.stamp(), binding.flags().removed()))) {
-                    return;
-                }
-                if let Some(removal) = binding.removal() {
-                    // What was never here need not be forgotten.
-                    if let (Some(id), Some(_)) = (found, before) {
-                        self.mark_removed(id, contact_id, &removal, wheel);
-                        counters.replica_removals += 1;
-                    }
-                    return;
-                }
-                if self.bindings() >= room {
-                    counters.replica_refused += 1;
-                    return;
-                }
-                let now_s = self.stamps.now_s();
-                let bind = Bind { updated_at_s: now_s, ..binding.restored(self.locals.number(local)) };
-                self.merge_bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel);
-                counters.replica_bindings += 1;
+            (Change::Bound { aor, local, binding }, _) => {
+                let key = AorKey { hash: entry.aor, aor };
+                self.merge_whole(key, (&binding, local), room, wheel, counters);
             }
             (Change::Refreshed { before, mut refresh, is_anew }, Some(id)) => {
                 self.stamps.see(refresh.stamp);
@@ -296,7 +403,7 @@ impl Location {
         self.leaves.iter().map(|leaf| leaf.digest)
     }
 
-    fn records_of(&self, leaf: u16) -> impl Iterator<Item = &super::record::Record> {
+    fn records_of(&self, leaf: u16) -> impl Iterator<Item = &Record> {
         let leaf = self.leaves.get(usize::from(leaf.wrapping_sub(self.first_leaf)));
         let entries = leaf.into_iter().flat_map(|leaf| leaf.index.iter());
         entries.filter_map(|entry| self.records.get(entry.id)).map(|slot| &slot.record)
@@ -304,15 +411,15 @@ impl Location {
 
     /// What is held of a leaf.
     pub(crate) fn list(&self, leaf: u16) -> impl Iterator<Item = Held> {
-        self.records_of(leaf).flat_map(super::record::Record::bindings).map(|b| Held {
+        self.records_of(leaf).flat_map(Record::bindings).map(|b| Held {
             contact_id: b.contact_id(),
             stamp: b.stamp(),
             is_removed: b.flags().removed(),
         })
     }
 
-    /// Writes whole what another node, which holds `theirs` of a leaf, lacks or has older; gives how many bindings. A
-    /// removal is written only over what is there. `theirs` is sorted by contact id.
+    /// Writes whole what another node, which holds `theirs` of a leaf, lacks or has older; gives how many bindings. The
+    /// removal of one is written only over what is there. `theirs` is sorted by contact id.
     pub(crate) fn write_newer(&self, leaf: u16, theirs: &[Held], out: &mut super::journal::Journal) -> usize {
         let now_s = self.stamps.now_s();
         let mut count = 0;
@@ -324,7 +431,7 @@ impl Location {
                         let theirs = (held.stamp, held.is_removed);
                         is_overtaken(theirs, (binding.stamp(), binding.flags().removed()))
                     }
-                    Err(_) => binding.is_live(now_s),
+                    Err(_) => binding.is_live(now_s) || binding.is_removal_of_all(),
                 };
                 if !is_wanted {
                     continue;

@@ -68,7 +68,7 @@ pub(crate) struct Location {
     pub(super) records: Slab<Slot>,
     /// Records that have bindings on a connection, by connection.
     flows: HashMap<u64, Vec<u32>, BuildHasherDefault<NumberHasher>>,
-    bindings: usize,
+    pub(super) bindings: usize,
     pub(crate) stamps: Stamps,
     /// Other nodes that hold the same bindings.
     pub(super) backups: Option<Backups>,
@@ -180,6 +180,7 @@ impl Location {
                 self.bind(key, found, &bind, wheel, counters);
             }
             (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
+            (Op::Forestall(bind), found) => self.forestall(key, found, bind, wheel),
             (Op::LoseFlow { contact_id }, Some(id)) => {
                 if self.record_mut(id).mark_flow_lost(*contact_id) {
                     counters.bindings_flow_lost += 1;
@@ -330,6 +331,9 @@ impl Location {
             self.contacts -= 1;
             self.homes -= usize::from(!self.record(id).is_home());
             self.digest(aor, contact_id, stamp);
+        } else {
+            // Another node may not remember it.
+            self.write_bound(id, contact_id);
         }
         self.journal.removed(aor, contact_id, removal);
         self.note_if_gone(id);
@@ -341,7 +345,7 @@ impl Location {
     }
 
     /// Writes a binding down whole.
-    fn write_bound(&mut self, id: RecordId, contact_id: u64) {
+    pub(super) fn write_bound(&mut self, id: RecordId, contact_id: u64) {
         if !self.journal.is_kept() {
             return;
         }
@@ -435,7 +439,7 @@ impl Location {
         }
     }
 
-    fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
+    pub(super) fn insert(&mut self, hash: AorHash, record: Record) -> RecordId {
         let id = self.records.insert(Slot { record, timer: None, ping_timer: None, has_ping_place: false, seen: 0 });
         let entry = IndexEntry { hash: hash.0 as u32, id };
         self.leaf_mut(hash).index.insert_unique(spread(entry.hash), entry, |e| spread(e.hash));

@@ -1,9 +1,10 @@
 //! What a REGISTER asks for, decided as a whole before any of it is done (RFC 3261 §10.3 steps 6 and 7).
 
-use crate::hop::Source;
+use crate::hop::{FlowToken, Source};
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
-use crate::registrar::{Supports, gruu, sameness};
+use crate::registrar::stored::{StoredParams, check_reachable, methods, store_params, stored_path, user_agent};
+use crate::registrar::{Supports, sameness};
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::settings::{Overflow, RegistrarSettings};
@@ -25,11 +26,13 @@ pub(super) struct Plan<'a> {
 /// What is done about one Contact.
 #[derive(Debug)]
 pub(super) enum Act<'a> {
-    /// A retransmission, or the removal of what is not there.
+    /// A retransmission, or the removal of what is nowhere.
     Nothing,
     Refresh(Refresh),
     Remove(Unbind),
     Bind(Wanted<'a>),
+    /// The removal of what is not known here, and may be at another node.
+    Forestall(Wanted<'a>),
 }
 
 /// One Contact that is to be bound.
@@ -117,6 +120,18 @@ impl<'a> Plan<'a> {
             stamp: Stamp::ZERO,
         }
     }
+
+    /// The memory of a removal that `wanted` makes: of the binding what it is known by.
+    pub(super) fn forestall<'b>(&'b self, wanted: &'b Wanted<'a>, bytes: &'b [u8], now: Now) -> Bind<'b> {
+        Bind {
+            user_agent: b"",
+            path: b"",
+            request_print: sameness::NONE,
+            flow: FlowToken::NONE,
+            natted: false,
+            ..self.bind(wanted, bytes, now)
+        }
+    }
 }
 
 /// The second at which something that lasts `expires_s` from now on is over, rounded up.
@@ -175,7 +190,9 @@ impl Core {
                     let what = "* must be the only one, with Expires 0";
                     return Err(Rejection::fault(Fault::Header(HeaderName::Contact, what)));
                 }
-                return plan_removal_of_all(record, plan, now);
+                plan_removal_of_all(record, plan, now)?;
+                self.forestall_all(key, record, plan, now)?;
+                return self.plan_room(record, plan, 0, now);
             }
             Some(_) => {}
         }
@@ -222,13 +239,17 @@ impl Core {
     ) -> Result<(), Rejection<'static>> {
         let bound = |id: u64| plan.acts.iter().any(|act| matches!(act, Act::Bind(w) if w.contact_id == id));
         let wanted = plan.acts.iter().filter(|act| matches!(act, Act::Bind(_))).count();
-        if wanted == 0 {
+        let remembered = plan.acts.iter().filter(|act| matches!(act, Act::Forestall(_))).count();
+        if wanted + remembered == 0 {
             return Ok(());
         }
         let settings = &self.settings.registrar;
-        if self.location.bindings() + wanted > settings.bindings_per_shard_max as usize {
+        if self.location.bindings() + wanted + remembered > settings.bindings_per_shard_max as usize {
             let retry_after_s = self.settings.proxy.retry_after_s;
             return Err(Rejection::overload("Service Unavailable (limit of bindings reached)", retry_after_s));
+        }
+        if wanted == 0 {
+            return Ok(());
         }
         let removed =
             |id: u64| plan.acts.iter().any(|act| matches!(act, Act::Remove(unbind) if unbind.contact_id == id));
@@ -256,6 +277,51 @@ impl Core {
         let forgotten = others.iter().filter(|other| !other.0).take(forgotten_count).map(|other| other.2);
         plan.evicted.extend(evicted.chain(forgotten));
         Ok(())
+    }
+}
+
+impl Core {
+    /// `*` where other nodes hold the same bindings: also those that are not known here.
+    fn forestall_all<'a>(
+        &self,
+        key: AorKey<'_>,
+        record: Option<&Record>,
+        plan: &mut Plan<'a>,
+        now: Now,
+    ) -> Result<(), Rejection<'a>> {
+        if !self.location.has_backups() {
+            return Ok(());
+        }
+        let before = record.into_iter().flat_map(Record::bindings).find(Binding::is_removal_of_all);
+        let act = match &before {
+            Some(before) => match common_order(before, &plan.common)? {
+                Order::Retransmission => return Ok(()),
+                Order::Later => removal(before, &plan.common, now),
+            },
+            // No Contact has an empty identity.
+            None => Act::Forestall(Wanted::removed(self.keys.contact(key.hash, b"", 0), b"")),
+        };
+        // An AoR that is full of bindings has no room for it.
+        let _ = plan.acts.try_push(act);
+        Ok(())
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// What is to be remembered as removed.
+    fn removed(contact_id: u64, uri: &'a [u8]) -> Self {
+        Self {
+            contact_id,
+            uri,
+            params: 0..0,
+            instance: (0, 0),
+            reg_id: 0,
+            q_milli: 0,
+            methods: 0,
+            granted_s: 0,
+            expires_s: limits::REMOVED_REMEMBERED_S,
+            first_at_s: None,
+        }
     }
 }
 
@@ -313,7 +379,7 @@ fn refuse_twice<'a>(acts: &[Act<'_>], act: &Act<'_>) -> Result<(), Rejection<'a>
         Act::Nothing => None,
         Act::Refresh(refresh) => Some(refresh.contact_id),
         Act::Remove(unbind) => Some(unbind.contact_id),
-        Act::Bind(wanted) => Some(wanted.contact_id),
+        Act::Bind(wanted) | Act::Forestall(wanted) => Some(wanted.contact_id),
     };
     match id(act) {
         Some(new) if acts.iter().any(|other| id(other) == Some(new)) => {
@@ -355,9 +421,11 @@ impl<'a> Planner<'_, 'a> {
         if matches!(order, Some(Order::Retransmission)) {
             return Ok(Act::Nothing);
         }
-        if expires_s == 0 {
-            let live = existing.filter(|b| !b.flags().removed());
-            return Ok(live.map_or(Act::Nothing, |b| removal(&b, common, self.now)));
+        let has_backups = self.core.location.has_backups();
+        if expires_s == 0 && (existing.is_some() || !has_backups) {
+            // Another node may have heard of it again since it was removed here.
+            let known = existing.filter(|b| has_backups || !b.flags().removed());
+            return Ok(known.map_or(Act::Nothing, |b| removal(&b, common, self.now)));
         }
         let contact_id = existing.as_ref().map_or_else(
             || {
@@ -366,6 +434,10 @@ impl<'a> Planner<'_, 'a> {
             },
             Binding::contact_id,
         );
+        if expires_s == 0 {
+            let StoredParams { params, instance, reg_id, .. } = stored;
+            return Ok(Act::Forestall(Wanted { params, instance, reg_id, ..Wanted::removed(contact_id, address.uri) }));
+        }
         let wanted = Wanted {
             contact_id,
             uri: address.uri,
@@ -433,7 +505,8 @@ impl<'a> Planner<'_, 'a> {
     /// The AoR's bindings that are not over, those included that are only remembered.
     fn current(&self) -> impl Iterator<Item = Binding<'_>> {
         let now_s = self.now.unix_s();
-        self.record.into_iter().flat_map(Record::bindings).filter(move |b| b.expires_at_s() > now_s)
+        let held = self.record.into_iter().flat_map(Record::bindings).filter(|b| !b.is_removal_of_all());
+        held.filter(move |b| b.expires_at_s() > now_s)
     }
 
     /// Whether nothing but times, CSeq and branch would change.
@@ -456,139 +529,5 @@ impl<'a> Planner<'_, 'a> {
             && b.flags().supports_path() == common.supports.path
             && b.flags().ping() == common.ping
             && !b.flags().flow_lost()
-    }
-}
-
-/// A Contact at an address that nobody may be made to send to is refused.
-fn check_reachable<'a>(uri: &Uri<'_>) -> Result<(), Rejection<'a>> {
-    let ip = uri.sip().and_then(|uri| uri.host.ip());
-    let port = uri.sip().and_then(|uri| uri.port);
-    if port == Some(0) || ip.is_some_and(|ip| !crate::proxy::may_send_to(ip)) {
-        return Err(Rejection::new(403, "Forbidden (Contact is an address that cannot be sent to)"));
-    }
-    Ok(())
-}
-
-struct StoredParams<'a> {
-    /// The value of expires.
-    expires: Option<&'a [u8]>,
-    /// The value of methods (RFC 3840).
-    methods: Option<&'a [u8]>,
-    params: Range<usize>,
-    instance: (u16, u16),
-    reg_id: u32,
-    q_milli: u16,
-}
-
-/// Appends the Contact's parameters without expires and q, which are kept as numbers, and without what a
-/// phone copied from our own replies.
-fn store_params<'a>(address: &Address<'a>, bytes: &mut Vec<u8>) -> Result<StoredParams<'a>, &'static str> {
-    let start = bytes.len();
-    let mut stored =
-        StoredParams { expires: None, methods: None, params: start..start, instance: (0, 0), reg_id: 0, q_milli: 1000 };
-    for param in address.params.iter() {
-        match param.name.len() {
-            7 if param.is("expires") => {
-                stored.expires = stored.expires.or(param.unquoted());
-                continue;
-            }
-            8 | 9 if gruu::is_gruu_param(param.name) => continue,
-            1 if param.is("q") => {
-                stored.q_milli = param.value.and_then(parse_q).ok_or("q is no number from 0 to 1")?;
-                continue;
-            }
-            6 if param.is("reg-id") => {
-                let reg_id = param.value.and_then(parse_u32).filter(|&n| n > 0 && n < 1 << 31);
-                stored.reg_id = reg_id.ok_or("reg-id is no number above 0")?;
-            }
-            7 if param.is("methods") => stored.methods = param.unquoted(),
-            13 if param.is("+sip.instance") => {
-                let value = param.unquoted().filter(|v| !v.is_empty()).ok_or("+sip.instance has no value")?;
-                let quote = usize::from(param.raw.ends_with(b"\""));
-                let at = bytes.len() - start + param.raw.len() - quote - value.len();
-                stored.instance = (at as u16, value.len() as u16);
-            }
-            _ => {}
-        }
-        bytes.extend_from_slice(param.raw);
-    }
-    if bytes.len() - start > limits::CONTACT_PARAMS_BYTES_MAX {
-        return Err("parameters are too long");
-    }
-    stored.params = start..bytes.len();
-    // RFC 5626 §6: without an instance a reg-id means nothing.
-    if stored.instance.1 == 0 {
-        stored.reg_id = 0;
-    }
-    Ok(stored)
-}
-
-/// qvalue in thousandths (RFC 3261 §25.1).
-fn parse_q(text: &[u8]) -> Option<u16> {
-    let (whole, fraction) = match text.iter().position(|&b| b == b'.') {
-        Some(dot) => (&text[..dot], &text[dot + 1..]),
-        None => (text, &text[..0]),
-    };
-    if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let milli = fraction.iter().chain(b"000").take(3).fold(0, |n, b| n * 10 + u16::from(b - b'0'));
-    match (whole, milli) {
-        (b"0", milli) => Some(milli),
-        (b"1", 0) => Some(1000),
-        _ => None,
-    }
-}
-
-/// The methods that the Contact takes: those of its own parameter (RFC 3840), else of Allow, else all.
-fn methods(request: &Request<'_>, of_contact: Option<&[u8]>) -> u16 {
-    let bits = |list: &[u8]| {
-        let tokens = list.split(|&b| b == b',').map(sipfed_sip::trim).filter(|token| !token.is_empty());
-        tokens.fold(0, |set, token| set | sipfed_sip::Method::from_token(token).bit())
-    };
-    let listed = match of_contact {
-        Some(list) => bits(list),
-        None => request.message.fields(HeaderName::Allow).fold(0, |set, field| set | bits(field.value)),
-    };
-    if listed == 0 { u16::MAX } else { listed }
-}
-
-fn user_agent<'a>(request: &Request<'a>) -> &'a [u8] {
-    let text = request.message.value(HeaderName::UserAgent).unwrap_or_default();
-    &text[..text.len().min(limits::USER_AGENT_BYTES_MAX)]
-}
-
-/// Appends the Path values (RFC 3327 §5.3) as one comma list.
-fn stored_path<'a>(request: &Request<'a>, bytes: &mut Vec<u8>) -> Result<Range<usize>, Rejection<'a>> {
-    let start = bytes.len();
-    for address in request.message.addresses(HeaderName::Path) {
-        let address = address.map_err(Rejection::fault)?;
-        let is_sip = address.uri().is_ok_and(|uri| uri.sip().is_some());
-        if !is_sip || !address.raw.ends_with(b">") && !address.raw.contains(&b'<') {
-            return Err(Rejection::fault(Fault::Header(HeaderName::Path, "is no SIP URI between angle brackets")));
-        }
-        if bytes.len() > start {
-            bytes.push(b',');
-        }
-        bytes.extend_from_slice(address.raw);
-    }
-    if bytes.len() - start > limits::PATH_BYTES_MAX {
-        return Err(Rejection::new(403, "Forbidden (Path is too long)"));
-    }
-    Ok(start..bytes.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rfc3261_25_qvalues() {
-        for (text, milli) in [("0", 0), ("1", 1000), ("0.5", 500), ("0.125", 125), ("1.000", 1000), ("0.", 0)] {
-            assert_eq!(parse_q(text.as_bytes()), Some(milli), "{text}");
-        }
-        for bad in ["", "2", "1.1", "0.1234", ".5", "-1", "0.x"] {
-            assert_eq!(parse_q(bad.as_bytes()), None, "{bad}");
-        }
     }
 }

@@ -139,6 +139,123 @@ fn a_removal_is_kept_for_a_backup_that_is_away() {
     assert_eq!(pair.members.each_ref().map(|member| member.shards[0].0.bindings()), [0, 0]);
 }
 
+/// What was removed where it was not known: by a phone that had registered at the other node.
+#[test]
+fn a_removal_sticks_of_what_only_the_other_node_knows() {
+    for is_restarted in [false, true] {
+        let mut pair = Pair::connected([1, 2]);
+        pair.cut();
+        pair.members[1].ask(&bind(1, 1, 1, 600), pair.now);
+        pair.members[1].ask(&bind(1, 2, 2, 600), pair.now);
+        pair.pass(1000);
+        let removed = pair.members[0].ask(&bind(1, 1, 3, 0), pair.now);
+        assert!(removed.starts_with("SIP/2.0 200 "), "{removed}");
+        // Its retransmission is known, and a copy of the registration that comes late is refused.
+        let held = pair.members[0].shards[0].0.bindings();
+        assert_eq!(pair.members[0].ask(&bind(1, 1, 3, 0), pair.now), removed);
+        assert_eq!((held, pair.members[0].shards[0].0.bindings()), (1, 1));
+        assert!(pair.members[0].ask(&bind(1, 1, 1, 600), pair.now).starts_with("SIP/2.0 500 "));
+        // Long after a retransmission could come.
+        for _ in 0..30 {
+            pair.pass(10_000);
+        }
+        if is_restarted {
+            let logs = pair.members[0].logs.clone();
+            pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
+        }
+        pair.connect();
+        pair.settle();
+        pair.compare();
+        pair.assert_equal();
+        for member in &mut pair.members {
+            let contacts = member.contacts("u1", pair.now);
+            assert!(contacts.len() == 1 && contacts[0].contains("sip:c2@"), "{contacts:?}");
+        }
+        // Once both have it, it is forgotten in time.
+        for _ in 0..6 {
+            pair.compare();
+        }
+        let held = pair.members.each_ref().map(|member| member.shards.iter().map(|(s, _)| s.bindings()).sum::<usize>());
+        assert_eq!(held, [1, 1]);
+    }
+}
+
+#[test]
+fn a_removal_of_all_sticks_of_what_only_the_other_node_knows() {
+    for is_restarted in [false, true] {
+        let mut pair = Pair::connected([2, 1]);
+        pair.members[0].ask(&bind(1, 0, 1, 600), pair.now);
+        pair.settle();
+        pair.cut();
+        pair.members[1].ask(&bind(1, 1, 2, 600), pair.now);
+        pair.members[1].ask(&bind(1, 2, 3, 600), pair.now);
+        pair.members[1].ask(&bind(2, 1, 3, 600), pair.now);
+        pair.pass(1000);
+        let all = and(&register("u1", "*", 4), "Expires: 0");
+        let removed = pair.members[0].ask(&all, pair.now);
+        assert!(removed.starts_with("SIP/2.0 200 "), "{removed}");
+        assert_eq!(pair.members[0].ask(&all, pair.now), removed);
+        // What was registered later stays, at either node; the other one does not know of the removal.
+        pair.pass(1000);
+        pair.members[0].ask(&bind(1, 0, 5, 600), pair.now);
+        pair.members[1].ask(&bind(1, 2, 6, 600), pair.now);
+        for _ in 0..20 {
+            pair.pass(10_000);
+        }
+        if is_restarted {
+            let logs = pair.members[0].logs.clone();
+            pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
+        }
+        pair.connect();
+        pair.settle();
+        pair.compare();
+        pair.assert_equal();
+        for member in &mut pair.members {
+            let contacts = member.contacts("u1", pair.now).concat();
+            let is_there = [0, 1, 2].map(|contact| contacts.contains(&format!("sip:c{contact}@")));
+            assert_eq!(is_there, [true, false, true], "{contacts}");
+            assert_eq!(member.contacts("u2", pair.now).len(), 1);
+        }
+        let mended = pair.members.each_ref().map(|member| member.replicator.reports()[0].mended);
+        for _ in 0..6 {
+            pair.compare();
+        }
+        assert_eq!(pair.members.each_ref().map(|member| member.replicator.reports()[0].mended), mended);
+        let held = pair.members.each_ref().map(|member| member.shards.iter().map(|(s, _)| s.bindings()).sum::<usize>());
+        assert_eq!(held, [3, 3], "the memory of it is gone");
+    }
+}
+
+/// What stands for all bindings is none that a Contact could name.
+#[test]
+fn what_is_remembered_of_a_removal_of_all_is_nobodys_binding() {
+    let mut pair = Pair::connected([1, 1]);
+    pair.members[0].ask(&and(&register("u1", "*", 1), "Expires: 0"), pair.now);
+    let held = pair.members[0].shards[0].0.bindings();
+    for (n, contact) in ["<>", "<*>", "<>;+sip.instance=\"*\""].iter().enumerate() {
+        let answer = pair.members[0].ask(&and(&register("u1", contact, n as u32 + 2), "Expires: 60"), pair.now);
+        assert!(answer.starts_with("SIP/2.0 400 "), "{contact}: {answer}");
+    }
+    assert_eq!((held, pair.members[0].shards[0].0.bindings()), (1, 1));
+}
+
+/// A node without backups has nobody who could know more.
+#[test]
+fn without_backups_nothing_is_remembered_of_what_was_not_there() {
+    let mut shard = empty_shard(0, 1, start());
+    let mut out = Outbox::new();
+    let source = Source {
+        transport: Transport::Udp,
+        remote: "198.51.100.9:5060".parse().unwrap(),
+        local: "192.0.2.1:5060".parse().unwrap(),
+        flow: FlowToken::NONE,
+    };
+    for text in [bind(1, 1, 1, 0), and(&register("u1", "*", 2), "Expires: 0")] {
+        shard.receive(text.as_bytes(), &source, start(), &mut out);
+    }
+    assert_eq!((out.iter().count(), shard.bindings()), (2, 0));
+}
+
 /// The node that is away had granted more time than the one that took over did later.
 #[test]
 fn what_expired_does_not_come_back_from_a_backup_that_holds_an_older_state_of_it() {
@@ -361,7 +478,6 @@ proptest! {
                 Step::Register { at, user, contact, expires_s } => {
                     let answer = pair.members[at].ask(&bind(user, contact, cseq, expires_s), now);
                     prop_assert!(answer.starts_with("SIP/2.0 200 "), "{}", answer);
-                    // What is removed where it is not known is no write.
                     if expires_s > 0 {
                         latest.insert((user, contact), now.unix_ms() + u64::from(expires_s) * 1000);
                     } else {
@@ -408,11 +524,18 @@ proptest! {
             prop_assert_eq!(member.replicator.reports()[0].divergence, 0);
         }
         let now_ms = pair.now.unix_ms();
-        for ((user, contact), until_ms) in latest {
+        for (&(user, contact), &until_ms) in &latest {
             let contacts = pair.members[0].contacts(&format!("u{user}"), pair.now);
             let is_there = contacts.iter().any(|line| line.contains(&format!("sip:c{contact}@")));
             // Times are rounded up to seconds.
             prop_assert!(is_there || until_ms <= now_ms + 1000, "u{} c{}: {:?}", user, contact, contacts);
+        }
+        for user in 0..5 {
+            let contacts = pair.members[0].contacts(&format!("u{user}"), pair.now);
+            for contact in (0..3).filter(|contact| !latest.contains_key(&(user, *contact))) {
+                let is_there = contacts.iter().any(|line| line.contains(&format!("sip:c{contact}@")));
+                prop_assert!(!is_there, "u{} c{} was removed: {:?}", user, contact, contacts);
+            }
         }
     }
 }

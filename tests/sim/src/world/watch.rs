@@ -85,7 +85,8 @@ impl World {
     fn excess_of(&self, index: usize) -> Option<String> {
         let node = &self.nodes[index];
         let life = node.life.as_ref()?;
-        let contacts = self.phones.len();
+        // Of each user what stands for the removal of all may be remembered as well.
+        let contacts = self.phones.len() + self.plan.users_count;
         for seat in &life.seats {
             let bounds = [
                 ("bindings", seat.machine.bindings(), contacts),
