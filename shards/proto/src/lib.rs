@@ -22,6 +22,7 @@
 //! - `registrar`: RFC 3261 §10.3 on top of it.
 //! - `transaction`: the four machines of RFC 3261 §17 as tables.
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
+//! - `policy`: what is done with which requests, as rules say it.
 //! - `nat`: signs of NATs, and pings that keep them open.
 //! - [`replica`]: nodes that hold the same bindings.
 //! - [`directory`]: which AoRs are at home here, and where others are.
@@ -36,6 +37,7 @@ pub mod limits;
 mod location;
 mod nat;
 pub mod outbox;
+mod policy;
 mod proxy;
 mod registrar;
 mod reject;

@@ -25,6 +25,8 @@ pub const CALL_ID_BYTES_MAX: usize = 256;
 pub const USER_AGENT_BYTES_MAX: usize = 128;
 /// Bytes of a Path that is stored (RFC 3327).
 pub const PATH_BYTES_MAX: usize = 1024;
+/// Rules of a policy.
+pub const RULES_COUNT_MAX: usize = 64;
 /// Branches of one request, local contacts and other PoPs together.
 pub const BRANCHES_COUNT_MAX: usize = 64;
 /// Deadlines handled in one call of `handle_timeout`, so that a turn stays short.

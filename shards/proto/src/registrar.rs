@@ -26,6 +26,7 @@ pub(crate) use sameness::print_of_settings;
 
 use crate::location::{AorKey, Op, Refresh, Unbind};
 use crate::outbox::Outbox;
+use crate::policy::{PathMode, Treatment};
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
@@ -60,7 +61,9 @@ impl Core {
     pub(crate) fn register(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
         let mut aor = std::mem::take(&mut self.scratch.aor);
         let mut bytes = std::mem::take(&mut self.scratch.plan);
-        match self.register_aor(request, &mut aor, &mut bytes, now) {
+        let is_natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
+        let treatment = self.treat(request, is_natted);
+        match self.register_aor(request, (&treatment, is_natted), &mut aor, &mut bytes, now) {
             Ok(hash) => {
                 self.counters.registers_accepted += 1;
                 let key = AorKey { hash, aor: &aor };
@@ -73,7 +76,8 @@ impl Core {
                     stamp: request.stamp,
                     to: request.reply_to(),
                     wants_gruu: supports.gruu,
-                    wants_path: supports.path,
+                    wants_path: supports.path && treatment.path != PathMode::Off,
+                    only: treatment.only_request_contacts.then_some((request.call_id, request.cseq.number)),
                 };
                 self.reply_registered(&registered, hash, record, now, out);
             }
@@ -90,10 +94,12 @@ impl Core {
     fn register_aor<'a>(
         &mut self,
         request: &Request<'a>,
+        (treatment, is_natted): (&Treatment, bool),
         aor: &mut Vec<u8>,
         bytes: &mut Vec<u8>,
         now: Now,
     ) -> Result<crate::keys::AorHash, Rejection<'a>> {
+        treatment.refusal()?;
         // Step 2. Steps 3 and 4, authentication and authorization, have no rules to apply yet.
         Rejection::check_required(request.message, HeaderName::Require, SUPPORTED)?;
         // Step 5.
@@ -111,7 +117,7 @@ impl Core {
         }
         let key = AorKey { hash: self.keys.aor(aor), aor };
         // Step 6 and 7.
-        let mut plan = Plan::new(self.common(request, bytes)?);
+        let mut plan = Plan::new(self.common(request, treatment, is_natted, bytes)?);
         self.fill_plan(request, key, bytes, &mut plan, now)?;
         self.carry_out(key, &plan, bytes, now);
         Ok(key.hash)

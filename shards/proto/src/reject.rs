@@ -26,6 +26,8 @@ pub(crate) struct Rejection<'a> {
 enum Reason {
     Phrase(&'static str),
     Fault(Fault),
+    /// What the rule with that number says.
+    Rule(usize),
 }
 
 /// A header field that goes with a refusal.
@@ -59,6 +61,11 @@ impl<'a> Rejection<'a> {
     pub(crate) fn fault(fault: Fault) -> Self {
         let status = if fault == Fault::Version { 505 } else { 400 };
         Self { status, reason: Reason::Fault(fault), extra: Extra::None, count: Count::Malformed }
+    }
+
+    /// As a rule of the policy says.
+    pub(crate) fn by_rule(rule: usize) -> Self {
+        Self { reason: Reason::Rule(rule), ..Self::new(403, "") }
     }
 
     /// 482, 483 or 440.
@@ -103,7 +110,7 @@ impl<'a> Rejection<'a> {
     pub(crate) fn phrase(&self) -> Option<(u16, &'static str)> {
         match self.reason {
             Reason::Phrase(phrase) => Some((self.status, phrase)),
-            Reason::Fault(_) => None,
+            Reason::Fault(_) | Reason::Rule(_) => None,
         }
     }
 
@@ -166,15 +173,22 @@ impl Core {
         let tag = self.reply_tag(branch, message.value(HeaderName::CallId).unwrap_or_default());
         let mut reason = std::mem::take(&mut self.scratch.reason);
         reason.clear();
+        let mut status = rejection.status;
         // Writing to a String cannot fail.
         let _ = match rejection.reason {
+            Reason::Rule(rule) => {
+                let said = self.settings.policy.get(rule).and_then(|rule| rule.then.refuse.as_ref());
+                let (code, phrase) = said.map_or((status, "Forbidden"), |(code, phrase)| (*code, phrase));
+                status = code;
+                reason.write_str(phrase)
+            }
             Reason::Phrase(phrase) => reason.write_str(phrase),
             Reason::Fault(Fault::Version) => reason.write_str("Version Not Supported"),
             Reason::Fault(fault) => write!(reason, "Bad Request ({fault})"),
         };
         let server = &self.settings.server_header;
         out.push(to, Ticket::NONE, |buffer| {
-            compose::reply(buffer, message, rejection.status, &reason, &tag, stamp);
+            compose::reply(buffer, message, status, &reason, &tag, stamp);
             write_extra(buffer, &rejection.extra);
             if !server.is_empty() {
                 compose::header(buffer, "Server", server.as_bytes());

@@ -7,6 +7,7 @@ use crate::hop::Listener;
 use crate::limits;
 pub use crate::location::Ping;
 pub use crate::nat::{Sign, Signs};
+pub use crate::policy::{PathMode, Pattern, PingWith, Rule, Then, When};
 use std::net::{IpAddr, SocketAddr};
 
 /// Everything a shard is configured with.
@@ -33,6 +34,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// For phones behind NATs.
     pub nat: NatSettings,
+    /// What is done with which requests; at most [`limits::RULES_COUNT_MAX`] rules.
+    pub policy: Vec<Rule>,
     /// RFC 3261 §17 timers.
     pub timers: TimerSettings,
     /// The federation's; `None` for a node that stands alone.
@@ -279,6 +282,7 @@ impl Default for Settings {
             registrar: RegistrarSettings::default(),
             proxy: ProxySettings::default(),
             nat: NatSettings::default(),
+            policy: Vec::new(),
             timers: TimerSettings::default(),
             directory: None,
         }

@@ -15,6 +15,7 @@ mod behaviour {
     mod ordering;
     mod pair;
     mod passive;
+    mod policy;
     mod register;
     mod replica;
     mod replica_frames;

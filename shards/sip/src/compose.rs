@@ -33,7 +33,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::address::Address;
+use crate::address::{Address, Contact};
 use crate::chars;
 use crate::header::HeaderName;
 use crate::message::{Field, Message, StartLine};
@@ -41,6 +41,7 @@ use crate::uri::Uri;
 use crate::via::Via;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 /// What is written into the topmost Via of a request before it goes on or is answered
 /// (RFC 3261 §18.2.1, RFC 3581 §4).
@@ -191,6 +192,8 @@ pub struct Forward<'a> {
     pub max_forwards: u8,
     /// The Max-Breadth that is written (RFC 5393 §5.3.3); `None` leaves it as it is.
     pub max_breadth: Option<u32>,
+    /// What stands in its Contact instead of host and port, where it has one Contact; `None` leaves it as it is.
+    pub contact: Option<SocketAddr>,
     /// What is written into the topmost Via of the request.
     pub stamp: Stamp,
     /// That Via, where it has been read already.
@@ -225,6 +228,7 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Message<'_>, change: &Forwar
             HeaderName::Route => to_pop > 0,
             HeaderName::MaxForwards => true,
             HeaderName::MaxBreadth => change.max_breadth.is_some(),
+            HeaderName::Contact => change.contact.is_some(),
             _ => false,
         };
         if !edited {
@@ -239,11 +243,35 @@ pub fn forward_request(out: &mut Vec<u8>, request: &Message<'_>, change: &Forwar
             },
             HeaderName::Route => pop_values(out, &field, &mut to_pop),
             HeaderName::MaxForwards => header_number(out, "Max-Forwards", u32::from(change.max_forwards)),
+            HeaderName::Contact => match change.contact.and_then(|at| Some((at, one_contact(request, &field)?))) {
+                Some((at, host_and_port)) => {
+                    out.extend_from_slice(&field.line[..host_and_port.start]);
+                    socket_address(out, at);
+                    out.extend_from_slice(&field.line[host_and_port.end..]);
+                }
+                None => line(out, &field),
+            },
             _ => header_number(out, "Max-Breadth", change.max_breadth.unwrap_or_default()),
         }
     }
     out.extend_from_slice(&bytes[copied..request.headers_end()]);
     end_with_body(out, request);
+}
+
+/// Where in its line host and port stand in the URI of this Contact, when it is the only one of the request.
+fn one_contact(request: &Message<'_>, field: &Field<'_>) -> Option<Range<usize>> {
+    let mut contacts = request.contacts();
+    let (Some(Ok(Contact::At(address))), None) = (contacts.next(), contacts.next()) else { return None };
+    if !matches!(Uri::parse(address.uri), Ok(Uri::Sip(_))) {
+        return None;
+    }
+    let behind_scheme = memchr::memchr(b':', address.uri)? + 1;
+    let begin = memchr::memchr(b'@', address.uri).map_or(behind_scheme, |at| at + 1);
+    let rest = &address.uri[begin..];
+    let end = begin + memchr::memchr2(b';', b'?', rest).unwrap_or(rest.len());
+    // The same text may stand in its display name, so the URI is told by where it lies.
+    let at = address.uri.as_ptr().addr().checked_sub(field.line.as_ptr().addr())?;
+    (at + end <= field.line.len()).then_some(at + begin..at + end)
 }
 
 /// RFC 3261 §16.6 step 2, §19.1.1 table 1: a contact's URI may have headers, a Request-URI may not.
@@ -486,6 +514,7 @@ mod tests {
             routes_popped: 1,
             max_forwards: 69,
             max_breadth: None,
+            contact: None,
             stamp: Stamp::default(),
             top: None,
         };

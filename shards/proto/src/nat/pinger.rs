@@ -77,12 +77,6 @@ impl Pinger {
 }
 
 impl Core {
-    /// How the phone of a new binding is to be pinged.
-    pub(crate) fn ping_wanted(&self, is_natted: bool) -> Ping {
-        let settings = &self.settings.nat.ping;
-        if settings.interval_s == 0 || settings.only_natted && !is_natted { Ping::None } else { settings.kind }
-    }
-
     fn is_pinging(&self) -> bool {
         self.pinger.is_on && self.location.is_active
     }

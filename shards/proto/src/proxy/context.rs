@@ -18,6 +18,8 @@ pub(crate) struct Context {
     pub(super) tag: [u8; 16],
     pub(super) is_invite: bool,
     pub(super) loop_hash: u32,
+    /// Whether its Contact is written as where its sender was seen.
+    pub(super) fixes_contact: bool,
     /// Breadth that no open branch has (RFC 5393 §5.3.3).
     pub(super) breadth: u32,
     /// Targets that have not been tried.
@@ -90,6 +92,7 @@ impl Context {
             tag,
             is_invite,
             loop_hash: 0,
+            fixes_contact: false,
             breadth: 0,
             targets: VecDeque::new(),
             open: Vec::new(),

@@ -15,6 +15,7 @@ use crate::hop::{Destination, Ends, Transport};
 use crate::keys::AorHash;
 use crate::limits;
 use crate::outbox::Outbox;
+use crate::policy::Treatment;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
 use crate::request::{Request, SIP_PORT};
@@ -41,11 +42,12 @@ impl Core {
         uri: Option<&SipUri<'_>>,
         aor: &[u8],
         found: Result<Vec<Target>, Rejection<'static>>,
+        treatment: &Treatment,
         now: Now,
     ) -> Result<Targets, Rejection<'static>> {
         let here_alone = |found| Ok(Targets { here: found, elsewhere: None });
         let Some(directory) = &mut self.directory else { return found.and_then(here_alone) };
-        if request.method == Method::Ack {
+        if request.method == Method::Ack || treatment.is_local {
             return found.and_then(here_alone);
         }
         if directory.is_peer(request.source.remote.ip()) || directory.is_marked(&request.via, request.call_id) {

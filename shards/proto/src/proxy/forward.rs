@@ -8,6 +8,7 @@ use super::target::Target;
 use crate::hop::Source;
 use crate::limits;
 use crate::outbox::{Outbox, Ticket};
+use crate::policy::Treatment;
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
@@ -37,7 +38,9 @@ impl Core {
         let loop_hash = self.validate(request)?;
         let breadth = breadth(request)?;
         let routed = self.take_own_routes(request)?;
-        let targets = self.targets(request, &routed, now)?;
+        let treatment = self.treatment_of(request);
+        treatment.refusal()?;
+        let targets = self.targets(request, &routed, &treatment, now)?;
         if self.servers.len() >= self.settings.proxy.transactions_per_shard_max as usize {
             let retry_after_s = self.settings.proxy.retry_after_s;
             return Err(Rejection::overload("Service Unavailable (limit of transactions reached)", retry_after_s));
@@ -47,6 +50,7 @@ impl Core {
         let mut context = Box::new(Context::new(request.message.bytes(), request.source, tag, is_invite));
         context.loop_hash = loop_hash;
         context.breadth = breadth;
+        context.fixes_contact = treatment.fix_contact;
         context.targets = targets.here.into();
         if !is_invite {
             context.trying_at = Some(now.plus_ms(self.settings.timers.non_invite_trying_ms()));
@@ -70,6 +74,17 @@ impl Core {
         // Phones at home here ring at once; other homes join them when they are known.
         self.start_group(id, request, &routed, now, out);
         Ok(())
+    }
+
+    /// How a request is treated: as rules say, or in a dialog as the request that has opened it went.
+    fn treatment_of(&self, request: &Request<'_>) -> Treatment {
+        if request.is_in_dialog() || self.settings.policy.is_empty() {
+            return Treatment::default();
+        }
+        let is_natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
+        let mut treatment = self.treat(request, is_natted);
+        treatment.fix_contact &= is_natted;
+        treatment
     }
 
     /// §16.3 steps 2 to 5; gives the loop hash.
@@ -160,7 +175,8 @@ impl Core {
         let is_only = is_alone && !target.is_home;
         context.open.push(Open { client, breadth });
         context.started.push(client);
-        let branch = Branch { client: Some(client), stateless: 0, loop_hash: context.loop_hash, is_only };
+        let Context { loop_hash, fixes_contact, .. } = *context;
+        let branch = Branch { client: Some(client), stateless: 0, loop_hash, is_only, fixes_contact };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
@@ -250,6 +266,7 @@ impl Core {
             routes_popped,
             max_forwards: request.max_forwards.map_or(limits::MAX_FORWARDS_DEFAULT as u8, |n| n - 1),
             max_breadth: Some(max_breadth),
+            contact: branch.fixes_contact.then_some(request.source.remote),
             stamp: request.stamp,
             top: Some(&request.via),
         };
@@ -264,7 +281,7 @@ impl Core {
             return;
         }
         let target = self.take_own_routes(request).and_then(|routed| {
-            let targets = self.targets(request, &routed, now)?;
+            let targets = self.targets(request, &routed, &Treatment::default(), now)?;
             Ok((routed, targets.here.into_iter().next()))
         });
         let Ok((routed, Some(target))) = target else {
@@ -272,7 +289,8 @@ impl Core {
             return;
         };
         let stateless = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
-        let branch = Branch { client: None, stateless, loop_hash: self.loop_hash(request), is_only: true };
+        let branch =
+            Branch { client: None, stateless, loop_hash: self.loop_hash(request), is_only: true, fixes_contact: false };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         let breadth = breadth(request).unwrap_or(1);

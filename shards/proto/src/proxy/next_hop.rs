@@ -259,6 +259,8 @@ pub(super) struct Branch {
     pub(super) loop_hash: u32,
     /// Whether the request has no other branch.
     pub(super) is_only: bool,
+    /// Whether its Contact is written as where its sender was seen.
+    pub(super) fixes_contact: bool,
 }
 
 /// Whether a Via of ours has the same loop hash (RFC 3261 §16.3 step 4, RFC 5393 §4.2).

@@ -6,6 +6,7 @@ use super::route::Routed;
 use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record};
+use crate::policy::Treatment;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
 use crate::request::Request;
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(super) to: Destination,
     /// Thousandths; targets of one q are tried together.
     pub(super) q_milli: u16,
+    /// Milliseconds that its phone took to answer the last ping; `u16::MAX` where that is not known.
+    pub(super) latency_ms: u16,
     /// Whether it is another home of the AoR, which is told that the directory was asked.
     pub(super) is_home: bool,
     /// Whether it is a phone behind a NAT, which requests of a dialog do not reach at its Contact either.
@@ -34,7 +37,15 @@ pub(crate) struct Target {
 impl Target {
     /// One that is reached at an address, whatever is known of it.
     pub(super) fn at(uri: &[u8], to: Destination) -> Self {
-        Self { uri: uri.into(), path: Box::default(), to, q_milli: 1000, is_home: false, is_natted: false }
+        Self {
+            uri: uri.into(),
+            path: Box::default(),
+            to,
+            q_milli: 1000,
+            latency_ms: u16::MAX,
+            is_home: false,
+            is_natted: false,
+        }
     }
 }
 
@@ -53,17 +64,18 @@ impl Core {
         &mut self,
         request: &Request<'_>,
         routed: &Routed<'_>,
+        treatment: &Treatment,
         now: Now,
     ) -> Result<Targets, Rejection<'static>> {
         match &routed.uri {
             _ if routed.flow.is_some() || routed.next.is_some() => {}
             Uri::Sip(uri) if uri.scheme != sipfed_sip::Scheme::Sips && self.is_ours(uri) => {
-                return self.targets_of_aor(request, Some(uri), &[], now);
+                return self.targets_of_aor(request, Some(uri), &[], treatment, now);
             }
             Uri::Tel(_) => {
                 let mut number = Vec::new();
                 routed.uri.write_tel_digits(&mut number);
-                return self.targets_of_aor(request, None, &number, now);
+                return self.targets_of_aor(request, None, &number, treatment, now);
             }
             _ => {}
         }
@@ -162,25 +174,31 @@ impl Core {
         request: &Request<'_>,
         uri: Option<&SipUri<'_>>,
         number: &[u8],
+        treatment: &Treatment,
         now: Now,
     ) -> Result<Targets, Rejection<'static>> {
         let mut aor = std::mem::take(&mut self.scratch.aor);
         aor.clear();
         let found = if let Some(uri) = uri {
             uri.write_aor(&mut aor);
-            self.targets_of_uri(request, uri, &aor, now)
+            self.targets_of_uri(request, uri, &aor, treatment, now)
         } else {
             aor.extend_from_slice(number);
             aor.push(b'@');
             aor.extend_from_slice(self.settings.domains.first().map_or(&[][..], |d| d.as_bytes()));
             let key = AorKey { hash: self.keys.aor(&aor), aor: &aor };
-            self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, now)
+            self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, treatment, now)
         };
-        let targets = self.and_elsewhere(request, uri, &aor, found, now);
+        let targets = self.and_elsewhere(request, uri, &aor, found, treatment, now);
         self.scratch.aor = aor;
         let mut targets = targets?;
         // The most wanted first; among equals the order of the bindings, which is that of their making.
-        targets.here.sort_by_key(|target| std::cmp::Reverse(target.q_milli));
+        let latency_ms = |target: &Target| if treatment.sort_by_latency { target.latency_ms } else { 0 };
+        targets.here.sort_by_key(|target| (std::cmp::Reverse(target.q_milli), latency_ms(target)));
+        if treatment.no_branches && !targets.here.is_empty() {
+            targets.here.truncate(1);
+            targets.elsewhere = None;
+        }
         targets.here.truncate(limits::BRANCHES_COUNT_MAX);
         Ok(targets)
     }
@@ -190,6 +208,7 @@ impl Core {
         request: &Request<'_>,
         uri: &SipUri<'_>,
         aor: &[u8],
+        treatment: &Treatment,
         now: Now,
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let Some(user) = uri.user else {
@@ -201,6 +220,7 @@ impl Core {
                 request,
                 self.location.find_by_hash(gruu.aor).map(|(_, record)| record),
                 Some(&wanted),
+                treatment,
                 now,
             );
         }
@@ -209,9 +229,9 @@ impl Core {
             // A public GRUU (RFC 5627 §3.3): the instance that it names.
             Some(gr) => {
                 let wanted = |b: &Binding<'_>| instance_urn(b.instance()) == gr;
-                self.targets_of_record(request, record, Some(&wanted), now)
+                self.targets_of_record(request, record, Some(&wanted), treatment, now)
             }
-            None => self.targets_of_record(request, record, None, now),
+            None => self.targets_of_record(request, record, None, treatment, now),
         }
     }
 
@@ -220,6 +240,7 @@ impl Core {
         request: &Request<'_>,
         record: Option<&Record>,
         wanted: Option<&dyn Fn(&Binding<'_>) -> bool>,
+        treatment: &Treatment,
         now: Now,
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let Some(record) = record else {
@@ -237,10 +258,17 @@ impl Core {
                 filtered = true;
                 continue;
             }
+            let latency_ms = Some(binding.health().latency_ms).filter(|ms| *ms > 0);
+            if treatment.max_latency_ms.zip(latency_ms).is_some_and(|(max_ms, ms)| ms > max_ms)
+                || !self.takes_agent(treatment, binding.user_agent())
+            {
+                continue;
+            }
             if let Some(to) = self.way_to_binding(&request.source, &binding) {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
                 let (q_milli, is_natted) = (binding.q_milli(), binding.flags().natted() && binding.path().is_empty());
-                targets.push(Target { uri, path, to, q_milli, is_home: false, is_natted });
+                let latency_ms = latency_ms.unwrap_or(u16::MAX);
+                targets.push(Target { uri, path, to, q_milli, latency_ms, is_home: false, is_natted });
             }
         }
         match (targets.is_empty(), filtered) {

@@ -3,6 +3,7 @@
 use crate::hop::{FlowToken, Source};
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
+use crate::policy::{PathMode, Treatment};
 use crate::registrar::stored::{StoredParams, check_reachable, methods, store_params, stored_path, user_agent};
 use crate::registrar::{Supports, sameness};
 use crate::reject::Rejection;
@@ -57,6 +58,7 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Common<'a> {
     source: Source,
     local: u16,
+    treatment: Treatment,
     natted: bool,
     ping: Ping,
     call_id: &'a [u8],
@@ -144,26 +146,42 @@ impl Core {
     pub(super) fn common<'a>(
         &mut self,
         request: &Request<'a>,
+        treatment: &Treatment,
+        natted: bool,
         bytes: &mut Vec<u8>,
     ) -> Result<Common<'a>, Rejection<'a>> {
         bytes.clear();
-        let natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
+        let supports = Supports::of(&request.message);
+        let path = match treatment.path {
+            PathMode::Off => 0..0,
+            PathMode::Lazy => stored_path(request, bytes)?,
+            PathMode::Strict => {
+                let path = stored_path(request, bytes)?;
+                if !path.is_empty() && !supports.path {
+                    return Err(Rejection::new(420, "Bad Extension (Path, which the phone does not say it supports)"));
+                }
+                path
+            }
+        };
+        // What is told is not what such a one asks for.
+        let has_print = !request.is_in_dialog() && !treatment.only_request_contacts;
         Ok(Common {
-            path: stored_path(request, bytes)?,
+            path,
+            treatment: *treatment,
             source: request.source,
             local: self.location.locals.number(request.source.local),
             natted,
-            ping: self.ping_wanted(natted),
+            ping: self.ping_wanted(treatment, natted),
             call_id: request.call_id,
             cseq: request.cseq.number,
             branch_hash: self.number_of(request) as u32,
             user_agent: user_agent(request),
-            request_print: if request.is_in_dialog() {
-                sameness::NONE
-            } else {
+            request_print: if has_print {
                 self.print_of(&request.message, &request.via, &request.source)
+            } else {
+                sameness::NONE
             },
-            supports: Supports::of(&request.message),
+            supports,
         })
     }
 
@@ -264,8 +282,10 @@ impl Core {
         }
         others.sort_unstable();
         let live = others.iter().filter(|other| other.0).count();
-        let room = usize::from(settings.max_contacts);
-        if wanted > room || (live + wanted > room && settings.overflow == Overflow::Refuse) {
+        let treatment = &plan.common.treatment;
+        let room = usize::from(treatment.max_contacts.unwrap_or(settings.max_contacts));
+        let refuses = treatment.force_registration.map_or(settings.overflow == Overflow::Refuse, |force| !force);
+        if wanted > room || (live + wanted > room && refuses) {
             return Err(Rejection::new(403, "Forbidden (too many contacts for this address of record)"));
         }
         if used_bytes > limits::AOR_RECORD_BYTES_MAX {
@@ -407,7 +427,7 @@ impl<'a> Planner<'_, 'a> {
         }
         let settings = &self.core.settings.registrar;
         let stored = store_params(address, self.bytes).map_err(refuse)?;
-        let granted_s = self.expires(stored.expires, settings)?;
+        let granted_s = self.expires(stored.expires, settings, &common.treatment)?;
         let expires_s = self.core.shortened(granted_s, common.call_id, common.cseq);
         let instance =
             &self.bytes[stored.params.start + usize::from(stored.instance.0)..][..usize::from(stored.instance.1)];
@@ -469,7 +489,12 @@ impl<'a> Planner<'_, 'a> {
     }
 
     /// Step 7: the Contact's expires, else the field Expires, else the default; cut to the bounds.
-    fn expires(&self, of_contact: Option<&[u8]>, settings: &RegistrarSettings) -> Result<u32, Rejection<'a>> {
+    fn expires(
+        &self,
+        of_contact: Option<&[u8]>,
+        settings: &RegistrarSettings,
+        treatment: &Treatment,
+    ) -> Result<u32, Rejection<'a>> {
         let all_digits = |v: &[u8]| !v.is_empty() && v.iter().all(u8::is_ascii_digit);
         // §20.10 and §20.19: a malformed value counts as absent; one that is too large as very long.
         let read = |v: &[u8]| parse_u32(v).or_else(|| all_digits(v).then_some(u32::MAX));
@@ -480,10 +505,11 @@ impl<'a> Planner<'_, 'a> {
             return Ok(0);
         }
         // Only shorter than an hour may be called too brief; the minimum is bounded so.
+        let asked_s = asked_s.max(treatment.min_expires_s.unwrap_or(0));
         if asked_s < settings.min_expires_s {
             return Err(Rejection::too_brief(settings.min_expires_s));
         }
-        Ok(asked_s.min(settings.max_expires_s))
+        Ok(asked_s.min(treatment.max_expires_s.unwrap_or(settings.max_expires_s)))
     }
 
     /// The binding that this Contact names, when it names it by the same bytes: the usual refresh.

@@ -24,6 +24,8 @@ pub(super) struct Registered<'a> {
     pub(super) wants_gruu: bool,
     /// Whether it supports Path (RFC 3327 §5.3).
     pub(super) wants_path: bool,
+    /// Its Call-ID and CSeq, where only what it has made itself is told; `None` for all, as RFC 3261 wants it.
+    pub(super) only: Option<(&'a [u8], u32)>,
 }
 
 impl Core {
@@ -45,7 +47,10 @@ impl Core {
             let tag = tag.as_ref().map_or(&[][..], <[u8; 16]>::as_slice);
             let message = registered.message;
             compose::reply_to_read(buffer, message, Some(registered.via), 200, "OK", tag, registered.stamp);
-            for binding in record.into_iter().flat_map(Record::bindings).filter(|b| b.is_live(now.unix_s())) {
+            let told = |b: &Binding<'_>| {
+                b.is_live(now.unix_s()) && registered.only.is_none_or(|own| own == (b.call_id(), b.cseq()))
+            };
+            for binding in record.into_iter().flat_map(Record::bindings).filter(told) {
                 write_contact(buffer, &binding, now);
                 if gruus && !binding.instance().is_empty() {
                     let gruu = TempGruu { aor, contact_id: binding.contact_id(), first_at_s: binding.first_at_s() };

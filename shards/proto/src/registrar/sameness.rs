@@ -30,7 +30,7 @@ pub(crate) fn print_of_settings(settings: &Settings) -> u64 {
     let mut print = Print::new();
     // Whatever is added to them stands in this text as well. Another version of it costs every subscriber one whole
     // registration.
-    print.add(format!("{:?} {:?}", settings.registrar, settings.nat).as_bytes());
+    print.add(format!("{:?} {:?} {:?}", settings.registrar, settings.nat, settings.policy).as_bytes());
     print.end()
 }
 
@@ -165,6 +165,8 @@ impl Core {
             to: request::reply_to(&via, source),
             wants_gruu: supports.supports_gruu(),
             wants_path: supports.supports_path(),
+            // A request for which that is not so has no fingerprint.
+            only: None,
         };
         self.reply_registered(&registered, aor, Some(id), now, out);
         Some(())

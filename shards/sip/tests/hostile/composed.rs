@@ -63,6 +63,7 @@ fn rfc3261_7_1_the_request_line_is_one_line() {
                 routes_popped: 0,
                 max_forwards: 6,
                 max_breadth: Some(3),
+                contact: None,
                 stamp: Stamp::default(),
                 top: None,
             };
@@ -95,6 +96,7 @@ fn rfc3261_16_6_headers_of_a_contact_stay_out_of_the_request_line() {
                 routes_popped: 0,
                 max_forwards: 6,
                 max_breadth: None,
+                contact: None,
                 stamp: Stamp::default(),
                 top: None,
             };

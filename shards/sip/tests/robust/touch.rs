@@ -280,6 +280,7 @@ fn forward(message: &Message<'_>, room: &mut Room) {
         routes_popped,
         max_forwards: 9,
         max_breadth: Some(60),
+        contact: None,
         stamp: Stamp::default(),
         top: None,
     };

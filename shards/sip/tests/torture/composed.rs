@@ -71,6 +71,7 @@ fn rfc3261_16_6_forwarding_every_sound_vector() {
             routes_popped: 0,
             max_forwards: 41,
             max_breadth: None,
+            contact: None,
             stamp: Stamp::default(),
             top: None,
         };
