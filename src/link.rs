@@ -18,9 +18,10 @@
 //! # Rooms
 //! Pure: [`frame`] is the layout of what is said, [`greeting`] who may say it, [`state`] whether the other end lives,
 //! [`health`] which homes are down, `told` what the log was told of. With I/O: [`meeting`] makes two nodes know each other by
-//! [`security`] (and `shared_key`), [`peer`] is the life of one link, [`links`] all of them. [`snapshot`] is what other
+//! [`security`] (and `shared_key`), [`peer`] is the life of one link, [`links`] all of them, [`asking`] what nodes ask each other. [`snapshot`] is what other
 //! threads see, `failure` why a connection came to no link.
 
+mod asking;
 mod failure;
 mod frame;
 mod greeting;
@@ -37,7 +38,8 @@ mod state;
 mod tests;
 mod told;
 
-pub(crate) use frame::Versions;
+pub(crate) use asking::{ANSWER_MAX, Asker, QUESTIONS_COUNT_MAX, Question, Unanswered};
+pub(crate) use frame::{MESSAGE_BYTES_MAX, Versions};
 pub(crate) use greeting::VERSIONS;
 pub(crate) use links::{LinkEvent, Links, NotSent};
 pub(crate) use security::{Certificates, Security, SecurityError};
@@ -46,6 +48,7 @@ pub(crate) use state::State;
 
 use crate::cluster::Topology;
 use crate::config::SipAddress;
+use asking::Asking;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -78,6 +81,8 @@ pub(crate) struct LinksOptions {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) tell_down: TellDown,
+    /// Takes the questions of other nodes; whoever is at its other end answers.
+    pub(crate) answerer: mpsc::Sender<Question>,
 }
 
 /// The running thread. Dropping it stops it.
@@ -85,6 +90,7 @@ pub(crate) struct LinksOptions {
 pub(crate) struct LinkThread {
     states: Arc<LinkStates>,
     wishes: watch::Sender<Wishes>,
+    asker: Asker,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -129,21 +135,27 @@ impl LinkThread {
         listener.set_nonblocking(true)?;
         let states = Arc::new(LinkStates::default());
         let (wishes, wished) = watch::channel(Wishes::default());
+        let (asker, asking) = Asker::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let written = Arc::clone(&states);
         let run = move || {
-            let life = live(options, listener, written, user, wished);
+            let life = live(options, listener, written, user, (wished, asking));
             if let Err(error) = tokio::task::LocalSet::new().block_on(&runtime, life) {
                 let why = error.to_string();
                 error!(why, "the links to other nodes have ended");
             }
         };
         let thread = std::thread::Builder::new().name("links".to_owned()).spawn(run)?;
-        Ok(Self { states, wishes, thread: Some(thread) })
+        Ok(Self { states, wishes, asker, thread: Some(thread) })
     }
 
     pub(crate) fn states(&self) -> &Arc<LinkStates> {
         &self.states
+    }
+
+    /// For whoever has questions.
+    pub(crate) fn asker(&self) -> Asker {
+        self.asker.clone()
     }
 
     /// For whoever reads anything again.
@@ -184,7 +196,7 @@ async fn live<F>(
     listener: TcpListener,
     states: Arc<LinkStates>,
     user: impl FnOnce(Rc<Links>, mpsc::Receiver<LinkEvent>) -> F,
-    mut wished: watch::Receiver<Wishes>,
+    (mut wished, mut asking): (watch::Receiver<Wishes>, mpsc::Receiver<Asking>),
 ) -> io::Result<()>
 where
     F: Future<Output = ()> + 'static,
@@ -207,8 +219,11 @@ where
         if let Some(topology) = topology {
             links.provide(topology);
         }
-        if wished.changed().await.is_err() {
-            break;
+        tokio::select! {
+            changed = wished.changed() => if changed.is_err() {
+                break;
+            },
+            Some(asking) = asking.recv() => asking::ask(&links, asking),
         }
     }
     listening.abort();

@@ -18,9 +18,9 @@ use crate::cluster::{Id, Reloader, Topology};
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
-use crate::link::{LinkStates, LinkThread};
+use crate::link::{LinkStates, LinkThread, QUESTIONS_COUNT_MAX, Question};
 use crate::log::{self, NamedCounts};
-use crate::ops::{self, Cluster, Ops, Shards, Subjects, Wishes};
+use crate::ops::{self, Cluster, Ops, Remote, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::pings::PingSwitch;
 use crate::replication::Standing;
@@ -34,6 +34,7 @@ use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use watch::Watch;
 
@@ -73,7 +74,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
     let mut running = start(&config, arguments.salvage, cores, member)?;
-    let ops = manage(&config, &running, &signals)?;
+    let ops = manage(&config, &mut running, &signals)?;
     let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
     announce(&config, &running.plane, place.as_deref(), started, hints);
     notify::send("READY=1");
@@ -91,13 +92,18 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
 }
 
 /// Starts the management interface, where there is to be one.
-fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Option<Ops>, Exit> {
+fn manage(config: &Config, running: &mut Running, signals: &Signals) -> Result<Option<Ops>, Exit> {
     let keeper = running.keeper.as_ref();
     let wishes = Wishes {
         stop: Arc::new(signals.stopper("drain")),
         drain_s: config.node.drain_s,
         reconcile: keeper.map(|keeper| Arc::new(keeper.reconciler()) as Arc<dyn Fn() + Send + Sync>),
     };
+    let remote = running.nodes.as_ref().zip(running.questions.take()).map(|(nodes, questions)| Remote {
+        questions,
+        own: nodes.borrow().current_id(),
+        allowed: config.node.remote_commands.clone().into(),
+    });
     let registry = ops::registry(Subjects {
         shards: Shards::new(running.plane.administration()),
         registrar: config.settings().registrar,
@@ -111,11 +117,12 @@ fn manage(config: &Config, running: &Running, signals: &Signals) -> Result<Optio
             ownership: running.ownership.as_ref().map(Ownership::commander),
             replication: running.replication.as_ref().map(Replication::statistics),
             compare: running.replication.as_ref().map(Replication::comparer),
+            asker: running.links.as_ref().map(LinkThread::asker),
             is_replicating: running.replication.as_ref().map(Replication::is_taking_part),
         }),
         wishes,
     });
-    let ops = Ops::start(&config.node.ops, registry);
+    let ops = Ops::start(&config.node.ops, registry, remote);
     ops.map_err(|error| failed(config, "the management interface did not start", &error))
 }
 
@@ -127,6 +134,8 @@ struct Running {
     handover: Option<Handover>,
     keeper: Option<Keeper>,
     links: Option<LinkThread>,
+    /// What other nodes ask over them, until somebody answers.
+    questions: Option<mpsc::Receiver<Question>>,
     replication: Option<Replication>,
     reloader: Option<Reloader>,
     /// Those of the cluster, where there is one.
@@ -172,8 +181,9 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
         None => Ok(None),
     };
     let setup = setup.map_err(|error| failed(config, "replication did not start", &error))?;
+    let (answerer, questions) = mpsc::channel(QUESTIONS_COUNT_MAX);
     let links = match &member {
-        Some(member) => member.link(config, shards(), setup),
+        Some(member) => member.link(config, shards(), setup, answerer),
         None => Ok(None),
     };
     let links = links.map_err(|error| failed(config, "this node cannot listen at its url for others", &error))?;
@@ -185,7 +195,8 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.transpose();
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
-    Ok(Running { plane, pings, ownership, handover, keeper, links, replication, reloader, nodes })
+    let questions = Some(questions);
+    Ok(Running { plane, pings, ownership, handover, keeper, links, questions, replication, reloader, nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.

@@ -3,7 +3,7 @@
 //! # Contract
 //! In: JSON-RPC 2.0 over HTTP ([`http`]) and over a named pipe ([`fifo`]), as OpenSIPS's mi_http and mi_fifo take it. Out:
 //! answers in OpenSIPS's shapes. What a command does is written down where its subject is: [`usrloc`], [`statistics`],
-//! [`clusterer`], [`alter`], [`nathelper`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
+//! [`clusterer`], [`alter`], [`remote`], [`nathelper`], [`node`], [`process`]; a room elsewhere adds its own to the [`Registry`] before the thread is started.
 //!
 //! Owned by the node, which starts it last and stops it last, so that it tells how a drain goes on. Nothing on this thread
 //! blocks, and nothing of it stands in the path of a message: shards are asked by commands of bounded work ([`shards`]).
@@ -29,6 +29,7 @@ mod node;
 mod parameters;
 mod process;
 mod registry;
+mod remote;
 mod shards;
 mod statistics;
 mod usrloc;
@@ -36,6 +37,7 @@ mod usrloc;
 pub(crate) use cluster::Cluster;
 pub(crate) use parameters::Signature;
 pub(crate) use registry::Registry;
+pub(crate) use remote::{READ_ONLY, Remote, is_sent_on};
 pub(crate) use shards::Shards;
 
 use crate::cluster::Reload;
@@ -130,6 +132,7 @@ pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
         statistics::COMMANDS,
         clusterer::COMMANDS,
         alter::COMMANDS,
+        remote::COMMANDS,
         nathelper::COMMANDS,
         node::COMMANDS,
     ];
@@ -143,6 +146,7 @@ pub(crate) fn registry(subjects: Subjects) -> Registry {
     usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
     statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
     alter::add(&mut registry, reload.as_ref(), cluster.as_ref());
+    remote::add(&mut registry, cluster.as_ref());
     clusterer::add(&mut registry, reload, cluster.as_ref());
     nathelper::add(&mut registry, &pings, cluster.as_ref());
     node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);
@@ -150,8 +154,12 @@ pub(crate) fn registry(subjects: Subjects) -> Registry {
 }
 
 impl Ops {
-    /// Starts the thread where the configuration asks for the interface.
-    pub(crate) fn start(config: &OpsConfig, mut registry: Registry) -> Result<Option<Self>, OpsError> {
+    /// Starts the thread where the configuration asks for the interface; without it nothing is done for other nodes either.
+    pub(crate) fn start(
+        config: &OpsConfig,
+        mut registry: Registry,
+        remote: Option<Remote>,
+    ) -> Result<Option<Self>, OpsError> {
         let listener = config.listen.map(|addr| {
             let listen = || {
                 let listener = TcpListener::bind(addr)?;
@@ -182,7 +190,12 @@ impl Ops {
                         fifo::serve(fifo, replies, Rc::clone(&registry), stopping.clone()).await;
                     }
                 };
-                tokio::join!(http, pipe);
+                let others = async {
+                    if let Some(remote) = remote {
+                        remote::serve(remote, Rc::clone(&registry), stopping.clone()).await;
+                    }
+                };
+                tokio::join!(http, pipe, others);
             };
             tokio::task::LocalSet::new().block_on(&runtime, serve);
         };

@@ -370,6 +370,69 @@ fn nodes_are_taken_out_of_the_cluster_and_back_by_command() {
 }
 
 #[test]
+fn nodes_do_for_each_other_what_they_allow() {
+    let (cluster, ops) = (Cluster::new(3), "[ops]\nlisten = \"127.0.0.1:0\"\n");
+    let allowed = "remote_commands = [\"ul_rm\", \"usrloc:dump\", \"version\"]\n";
+    let [one, two, three] = [(1, ops, ""), (2, ops, allowed), (3, "", "")].map(|(number, ops, allowed)| {
+        let at = SocketAddr::new(cluster.home(number).parse().unwrap(), 5060);
+        let file =
+            cluster.file(number, &format!("{SECRET}{allowed}")).replace("[cluster]\n", &format!("{ops}[cluster]\n"));
+        Daemon::start(&Start { shards: 1, at, file: &file, ..Start::default() })
+    });
+    let (mut one, mut two) = (one, two);
+    for (node, others) in [(&mut one, [2, 3]), (&mut two, [1, 3])] {
+        for other in others {
+            wait_for_link(node, other, "Up");
+        }
+    }
+    let bob = Phone::new("127.0.0.1");
+    bob.register(two.udp, "bob", 600);
+    let (code, dump, _) = command(&one, &["clusterer:send_mi", "1", "2", "ul_dump"]);
+    assert!(
+        code == 0 && dump.contains("\"AOR\": \"bob@fed.example\"") || dump.contains("\"AOR\":\"bob@fed.example\""),
+        "{dump}"
+    );
+    let remove = ["cluster_send_mi", "1", "2", "usrloc:rm", "location", "bob@fed.example"];
+    assert_eq!(command(&one, &remove), (0, "\"OK\"".to_owned(), String::new()));
+    two.line("a command of another node");
+    let line = two.line("a command of another node");
+    assert!(line.contains("\"from\":1,\"command\":\"usrloc:rm\""), "{line}");
+    assert_eq!(total(&two.reports(), "contacts"), 0);
+    // What a node says no to is told as it says it.
+    for (node, words, fault) in [
+        (&two, &["clusterer:send_mi", "1", "1", "ul_rm", "location", "a@fed.example"][..], "Forbidden (403)"),
+        (&two, &["clusterer:send_mi", "1", "1", "ul_flush"], "add it to cluster.remote_commands of node 1"),
+        (&one, &["clusterer:send_mi", "1", "2", "ul_dmp"], "Method not found"),
+        (&one, &["clusterer:send_mi", "1", "2", "ul_rm", "location", "bob"], "Domain missing in AOR (400)"),
+        (&one, &["clusterer:send_mi", "1", "2", "cluster_send_mi", "1", "1", "version"], "is not sent on"),
+        (
+            &one,
+            &["clusterer:send_mi", "1", "3", "version"],
+            "node 3 takes no command now: it has no management interface",
+        ),
+        (&one, &["clusterer:send_mi", "1", "1", "version"], "Local node specified as destination (400)"),
+        (&one, &["clusterer:send_mi", "1", "9", "version"], "Destination down (400)"),
+        (&one, &["clusterer:send_mi", "2", "2", "version"], "Cluster id not found (404)"),
+        (&one, &["clusterer:send_mi", "1", "0", "version"], "Bad value for 'destination' (400)"),
+    ] {
+        let (code, _, told) = command(node, words);
+        assert!(code == 1 && told.contains(fault), "{words:?}: {told}");
+    }
+    let (code, _, told) = command(&one, &["clusterer:broadcast_mi", "1", "version"]);
+    assert!(code == 1 && told.contains("Not all nodes have done it (500)"), "{told}");
+    assert!(told.contains("done by nodes 1 2; node 3 takes no command now"), "{told}");
+    done(&one, &["clusterer:set_status", "1", "3", "0"]);
+    let (code, version, _) = command(&one, &["cluster_broadcast_mi", "1", "version"]);
+    assert!(code == 0 && version.contains("sipfed ("), "{version}");
+    done(&one, &["clusterer:set_status", "1", "0"]);
+    let (code, _, told) = command(&one, &["clusterer:send_mi", "1", "2", "version"]);
+    assert!(code == 1 && told.contains("Local node disabled (400)"), "{told}");
+    for node in [one, two, three] {
+        node.stop();
+    }
+}
+
+#[test]
 fn a_node_that_cannot_show_who_it_is_or_listen_does_not_start_and_says_why() {
     let (cluster, files) = (Cluster::new(2), folder());
     let keys = certificates(&cluster, &files);
@@ -386,6 +449,10 @@ fn a_node_that_cannot_show_who_it_is_or_listen_does_not_start_and_says_why() {
     let (code, told) = refused(&cluster.file(1, "secret = \"open-sesame\"\n"));
     assert_eq!(code, 3, "{told}");
     assert!(told.contains("openssl rand") && !told.contains("sesame"), "{told}");
+    for (commands, what) in [("ul_dmp", "not a command of this release"), ("cluster_send_mi", "would be sent on")] {
+        let (code, told) = refused(&cluster.file(1, &format!("{SECRET}remote_commands = [\"{commands}\"]\n")));
+        assert!(code == 3 && told.contains(what), "{told}");
+    }
     let taken = std::net::TcpListener::bind(format!("{}:5578", cluster.home(1))).unwrap();
     let (code, told) = refused(&cluster.file(1, SECRET));
     assert_eq!(code, 1, "{told}");

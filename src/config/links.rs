@@ -2,6 +2,7 @@
 
 use super::key::{Key, Kind, Unit, Wrong};
 use super::{ClusterConfig, NodeConfig, forms};
+use crate::ops;
 use std::path::PathBuf;
 
 /// How nodes know each other, and how soon they notice that one is gone.
@@ -178,16 +179,37 @@ pub(crate) const KEYS: &[Key<ClusterConfig>] = &[
     },
 ];
 
+/// Commands that other nodes may be allowed.
+const REMOTE_COMMANDS_COUNT_MAX: usize = 64;
+
 /// The form of the files.
 const PEM_FILE: &str = "absolute path of a PEM file";
 
-/// Every key whose value goes into [`TlsFiles`].
+/// Every key of links that is a node's own.
 pub(crate) const OWN_KEYS: &[Key<NodeConfig>] = &[
+    Key {
+        section: "cluster",
+        name: "remote_commands",
+        what: "The management commands that this node does for other nodes of the cluster, which send them by \
+               `clusterer:send_mi` and `clusterer:broadcast_mi`. By default those that change nothing; `[]` for none. Who has \
+               broken into one node can have all of these done by the others. Without a management interface none is done.",
+        kind: Kind::List {
+            form: "\"module:command\"",
+            count_max: REMOTE_COMMANDS_COUNT_MAX,
+            get: |config| config.remote_commands.clone(),
+            clear: |config| config.remote_commands.clear(),
+            add: |config, text| {
+                config.remote_commands.push(remote_command(text)?);
+                Ok(())
+            },
+        },
+    },
     Key {
         section: "cluster",
         name: "tls_ca",
         what: "The authorities by which the certificates of other nodes have to be issued. With it, links between nodes go by \
-               certificates: that of a node is valid for the IP address in its `url`. Read at the start, as the next two are.",
+               certificates: that of a node is valid for the IP address in its `url`. Read at the start and on SIGHUP, as the \
+               next two are.",
         kind: Kind::Text {
             form: PEM_FILE,
             get: |config| config.tls.ca.as_ref().map(|path| path.display().to_string()),
@@ -224,3 +246,15 @@ pub(crate) const OWN_KEYS: &[Key<NodeConfig>] = &[
         },
     },
 ];
+
+/// The name of a command, as newer OpenSIPS writes it.
+fn remote_command(text: &str) -> Result<String, Wrong> {
+    let right = "write the name of a command, such as \"usrloc:rm\"; docs/management.md lists them";
+    let Some(signature) = ops::signatures().find(|signature| signature.is_called(text)) else {
+        return Err(Wrong::new("not a command of this release", right));
+    };
+    if ops::is_sent_on(signature.name) {
+        return Err(Wrong::new("a command that would be sent on", "leave it out: no node takes it from another one"));
+    }
+    Ok(signature.name.to_owned())
+}

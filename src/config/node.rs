@@ -52,6 +52,8 @@ pub(crate) struct NodeConfig {
     pub(crate) ownership: Mode,
     /// By what other nodes know this one, and it knows them.
     pub(crate) tls: TlsFiles,
+    /// The commands that this node does for others, by their names.
+    pub(crate) remote_commands: Vec<String>,
     /// The form of log lines.
     pub(crate) log_format: LogFormat,
     /// The least severe lines that are written.
@@ -143,6 +145,7 @@ impl Default for NodeConfig {
             current_id: None,
             ownership: Mode::Address,
             tls: TlsFiles::default(),
+            remote_commands: crate::ops::READ_ONLY.iter().map(ToString::to_string).collect(),
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
             drain_s: 5,

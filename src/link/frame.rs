@@ -5,7 +5,7 @@
 //! and what one reading brings, and takes no memory for what has not arrived, whatever a length says. After the first
 //! [`Fault`] nothing that follows means anything: the connection has to be closed.
 //!
-//! # Layout, version 1
+//! # Layout, versions 1 and 2
 //! Little-endian. Each frame: length of what follows (4), kind (1), content. A text is its length (1) and so many bytes of
 //! UTF-8 without control characters; the last text of a frame has no length where the table says "the rest".
 //!
@@ -17,6 +17,8 @@
 //! | 4 | pong | number of the ping (8) |
 //! | 5 | payload | channel (1), bytes (the rest) |
 //! | 6 | close | why (a text, the rest) |
+//! | 7 | ask, from version 2 on | number (8), the question (the rest) |
+//! | 8 | answer, from version 2 on | number of the question (8), the answer (the rest); empty where it is turned down |
 //!
 //! Hello and refuse are the same in all versions, since they come before one is agreed upon. A kind that is not of the
 //! version is a fault.
@@ -30,6 +32,9 @@ pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
 pub(super) const GREETING_BYTES_MAX: usize = 1024;
 /// Bytes that a payload may have.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - PAYLOAD_HEAD_BYTES;
+
+/// Bytes of a question or of an answer.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 const LENGTH_BYTES: usize = 4;
 /// Kind and channel.
@@ -45,6 +50,8 @@ const PING: u8 = 3;
 const PONG: u8 = 4;
 const PAYLOAD: u8 = 5;
 const CLOSE: u8 = 6;
+pub(super) const ASK: u8 = 7;
+pub(super) const ANSWER: u8 = 8;
 
 /// The versions that a node speaks, from the lowest to the highest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,8 @@ pub(super) enum Frame<'a> {
     Pong { number: u64 },
     Payload { channel: u8, bytes: &'a [u8] },
     Close { why: &'a str },
+    Ask { number: u64, bytes: &'a [u8] },
+    Answer { number: u64, bytes: &'a [u8] },
 }
 
 /// Why bytes are no frame.
@@ -136,6 +145,11 @@ impl Frame<'_> {
                 out.push(CLOSE);
                 out.extend_from_slice(cut(why, WHY_BYTES_MAX).as_bytes());
             }
+            Self::Ask { number, bytes } | Self::Answer { number, bytes } => {
+                out.push(if matches!(self, Self::Ask { .. }) { ASK } else { ANSWER });
+                out.extend_from_slice(&number.to_le_bytes());
+                out.extend_from_slice(bytes);
+            }
         }
         let length = (out.len() - start - LENGTH_BYTES) as u32;
         out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
@@ -192,7 +206,7 @@ impl Splitter {
 fn read(frame: &[u8]) -> Result<Frame<'_>, Fault> {
     let (kind, mut rest) = frame.split_first().ok_or(Fault::Empty)?;
     let kind = *kind;
-    if !(HELLO..=CLOSE).contains(&kind) {
+    if !(HELLO..=ANSWER).contains(&kind) {
         return Err(Fault::Kind(kind));
     }
     content(kind, &mut rest).filter(|_| rest.is_empty() || kind == HELLO).ok_or(Fault::Content(kind))
@@ -212,7 +226,7 @@ fn content<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Frame<'a>> {
             Frame::Refuse { code, why: why(rest)? }
         }
         PING => {
-            let number = u64::from_le_bytes(*rest.split_off(..8)?.as_array()?);
+            let number = long(rest)?;
             let (ids, []) = std::mem::take(rest).as_chunks() else { return None };
             if ids.len() > NODES_COUNT_MAX {
                 return None;
@@ -220,18 +234,27 @@ fn content<'a>(kind: u8, rest: &mut &'a [u8]) -> Option<Frame<'a>> {
             let ids = ids.iter().map(|id| Id::new(u16::from_le_bytes(*id).into()));
             Frame::Ping { number, neighbours: ids.collect::<Option<_>>()? }
         }
-        PONG => Frame::Pong { number: u64::from_le_bytes(*rest.split_off(..8)?.as_array()?) },
+        PONG => Frame::Pong { number: long(rest)? },
         PAYLOAD => {
             let channel = *rest.split_off_first()?;
             Frame::Payload { channel, bytes: std::mem::take(rest) }
         }
         CLOSE => Frame::Close { why: why(rest)? },
+        ASK | ANSWER => {
+            let number = long(rest)?;
+            let bytes = Some(std::mem::take(rest)).filter(|bytes| bytes.len() <= MESSAGE_BYTES_MAX)?;
+            if kind == ASK { Frame::Ask { number, bytes } } else { Frame::Answer { number, bytes } }
+        }
         _ => return None,
     })
 }
 
 fn number(rest: &mut &[u8]) -> Option<u16> {
     rest.split_off(..2)?.as_array().map(|bytes| u16::from_le_bytes(*bytes))
+}
+
+fn long(rest: &mut &[u8]) -> Option<u64> {
+    rest.split_off(..8)?.as_array().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
@@ -276,6 +299,8 @@ mod tests {
             Frame::Payload { channel: 9, bytes: b"\0\xff" },
             Frame::Payload { channel: 0, bytes: b"" },
             Frame::Close { why: "" },
+            Frame::Ask { number: 1 << 40, bytes: b"?" },
+            Frame::Answer { number: u64::MAX, bytes: b"" },
         ]
     }
 
@@ -329,6 +354,7 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_a_fault() {
         let too_long = (FRAME_BYTES_MAX as u32 + 1).to_le_bytes();
+        let long_question = written(&Frame::Ask { number: 1, bytes: &vec![0; MESSAGE_BYTES_MAX + 1] });
         let newline = written(&Frame::Close { why: "a\nb" });
         let backwards = written(&Frame::Hello(Hello { versions: Versions { min: 2, max: 1 }, ..hello() }));
         let crowd = written(&Frame::Ping { number: 1, neighbours: vec![id(1); NODES_COUNT_MAX + 1] });
@@ -336,7 +362,9 @@ mod tests {
             (&[0, 0, 0, 0][..], Fault::Empty),
             (&too_long, Fault::TooLong(FRAME_BYTES_MAX as u32 + 1)),
             (&[1, 0, 0, 0, 0], Fault::Kind(0)),
-            (&[1, 0, 0, 0, 7], Fault::Kind(7)),
+            (&[1, 0, 0, 0, 9], Fault::Kind(9)),
+            (&long_question, Fault::Content(ASK)),
+            (&[8, 0, 0, 0, ANSWER, 1, 2, 3, 4, 5, 6, 7], Fault::Content(ANSWER)),
             (&[1, 0, 0, 0, PAYLOAD], Fault::Content(PAYLOAD)),
             (&[10, 0, 0, 0, PING, 1, 0, 0, 0, 0, 0, 0, 0, 1], Fault::Content(PING)),
             (&[11, 0, 0, 0, PING, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0], Fault::Content(PING)),
@@ -396,7 +424,7 @@ mod tests {
 
         #[test]
         fn any_content_of_any_kind_is_a_frame_that_is_written_alike_or_a_fault(
-            kind in 0..8_u8,
+            kind in 0..10_u8,
             content in prop::collection::vec(any::<u8>(), 0..64),
         ) {
             let mut bytes = vec![kind];

@@ -8,7 +8,7 @@ use crate::cluster::{Id, Node, Topology};
 use crate::config::{SipAddress, sip_address};
 
 /// The versions of the protocol that this release speaks.
-pub(crate) const VERSIONS: Versions = Versions { min: 1, max: 1 };
+pub(crate) const VERSIONS: Versions = Versions { min: 1, max: 2 };
 
 /// A node at the other end of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]

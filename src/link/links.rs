@@ -1,5 +1,6 @@
 //! All links of a node: what its thread owns, and what whoever lives on that thread can do with them.
 
+use super::asking::Questions;
 use super::failure::{Failure, Reason};
 use super::frame::{Hello, PAYLOAD_BYTES_MAX};
 use super::greeting::{Expected, Own, PeerHello, Refused};
@@ -69,6 +70,7 @@ pub(crate) struct Links {
     /// `None` once the links end.
     events: RefCell<Option<mpsc::Sender<LinkEvent>>>,
     told: RefCell<Told>,
+    pub(super) questions: Questions,
     places: [Rc<Cell<usize>>; 2],
     tell_down: TellDown,
     /// The homes that are down, as was told last.
@@ -77,7 +79,8 @@ pub(crate) struct Links {
 
 impl Links {
     pub(super) fn new(options: LinksOptions, states: Arc<LinkStates>, events: mpsc::Sender<LinkEvent>) -> Rc<Self> {
-        let LinksOptions { topology, at, home, versions, security, ping_interval, ping_timeout, tell_down } = options;
+        let LinksOptions { topology, at, home, versions, security, ping_interval, ping_timeout, tell_down, answerer } =
+            options;
         Rc::new(Self {
             own: Own { versions, home, release: env!("CARGO_PKG_VERSION") },
             at,
@@ -89,6 +92,7 @@ impl Links {
             tasks: RefCell::default(),
             events: RefCell::new(Some(events)),
             told: RefCell::default(),
+            questions: Questions::new(answerer),
             places: Default::default(),
             tell_down,
             down: RefCell::default(),
@@ -124,6 +128,10 @@ impl Links {
     pub(crate) fn neighbours(&self) -> Vec<Id> {
         let peers = self.peers.borrow();
         peers.values().filter(|peer| peer.pulse.borrow().state() == State::Up).map(|peer| peer.id()).collect()
+    }
+
+    pub(super) fn peer(&self, node: Id) -> Option<Rc<Peer>> {
+        self.peers.borrow().get(&node).cloned()
     }
 
     pub(super) fn me(&self) -> Id {

@@ -4,8 +4,9 @@
 //! One task tends a link, so that what its user is told of one node stands in order: up, payloads, down. While the user does
 //! not take them, nothing is read: the kernel's buffers fill, and the other end waits.
 
+use super::asking::{self, ASKING_VERSION};
 use super::failure::{Failure, Reason};
-use super::frame::{FRAME_BYTES_MAX, Fault, Frame, Splitter};
+use super::frame::{ANSWER, ASK, FRAME_BYTES_MAX, Fault, Frame, Splitter};
 use super::links::{LinkEvent, Links};
 use super::meeting::{self, Met};
 use super::queue::Queue;
@@ -38,6 +39,10 @@ pub(super) struct Peer {
     pub(super) pulse: RefCell<Pulse>,
     /// What the log and others were told of it last.
     pub(super) noted: Cell<State>,
+    /// What was agreed upon over the present connection, or over the last.
+    pub(super) version: Cell<u16>,
+    /// What the other end runs there.
+    pub(super) release: RefCell<String>,
     /// Whether it was up at some time.
     pub(super) was_up: Cell<bool>,
     /// Raised when there may be something to do earlier than there was.
@@ -63,6 +68,8 @@ impl Peer {
             queue: Queue::default(),
             pulse: RefCell::new(pulse),
             noted: Cell::new(State::Down),
+            version: Cell::new(0),
+            release: RefCell::default(),
             was_up: Cell::new(false),
             beat: Notify::new(),
             counts,
@@ -95,6 +102,11 @@ impl Peer {
     /// Has the link end.
     pub(super) fn leave(&self, why: &'static str) {
         self.leaving.send_replace(Some(why));
+    }
+
+    /// Which of its connections the present one is.
+    pub(super) fn life(&self) -> u64 {
+        self.counts.ups.load(Relaxed)
     }
 
     pub(super) fn id(&self) -> Id {
@@ -136,6 +148,7 @@ pub(super) async fn tend(links: Rc<Links>, peer: Rc<Peer>, mut offers: mpsc::Rec
         }
         peer.pulse.borrow_mut().end();
         peer.queue.clear();
+        links.questions.forget(peer.node.id);
         links.note(&peer, &why);
         links.tell(LinkEvent::Down { node: peer.node.id, why }).await;
     }
@@ -176,13 +189,20 @@ async fn meet(
 }
 
 /// A connection from its beginning to its end; why it ended.
-async fn run(links: &Links, peer: &Peer, met: Met, mut leaving: watch::Receiver<Option<&'static str>>) -> String {
+async fn run(
+    links: &Rc<Links>,
+    peer: &Rc<Peer>,
+    met: Met,
+    mut leaving: watch::Receiver<Option<&'static str>>,
+) -> String {
     let (reader, writer) = tokio::io::split(met.stream);
     peer.pulse.borrow_mut().begin(Instant::now());
     peer.was_up.set(true);
     // What was said of an earlier connection counts no more.
     while peer.breaks.borrow_mut().try_recv().is_ok() {}
     add(&peer.counts.ups, 1);
+    peer.version.set(met.peer.version);
+    met.peer.release.clone_into(&mut peer.release.borrow_mut());
     links.note_up(peer, &met.peer);
     let up = LinkEvent::Up { node: peer.node.id, peer: met.peer };
     let reading = read(links, peer, reader, met.splitter, up);
@@ -218,8 +238,8 @@ impl From<Fault> for End {
 }
 
 async fn read(
-    links: &Links,
-    peer: &Peer,
+    links: &Rc<Links>,
+    peer: &Rc<Peer>,
     mut reader: ReadHalf<TlsStream<TcpStream>>,
     mut splitter: Splitter,
     up: LinkEvent,
@@ -246,7 +266,7 @@ async fn read(
 }
 
 /// Does what the frames say that have come; why the link ends, where one says so.
-async fn take_frames(links: &Links, peer: &Peer, splitter: &mut Splitter) -> Result<Option<String>, Fault> {
+async fn take_frames(links: &Rc<Links>, peer: &Rc<Peer>, splitter: &mut Splitter) -> Result<Option<String>, Fault> {
     let id = peer.node.id;
     while let Some(frame) = splitter.next(FRAME_BYTES_MAX)? {
         add(&peer.counts.frames_in, 1);
@@ -263,6 +283,10 @@ async fn take_frames(links: &Links, peer: &Peer, splitter: &mut Splitter) -> Res
                 let payload = LinkEvent::Payload { node: id, channel, bytes: bytes.into() };
                 deliver(links, peer, payload).await;
             }
+            Frame::Ask { .. } if peer.version.get() < ASKING_VERSION => return Err(Fault::Kind(ASK)),
+            Frame::Answer { .. } if peer.version.get() < ASKING_VERSION => return Err(Fault::Kind(ANSWER)),
+            Frame::Ask { number, bytes } => asking::take(links, peer, number, bytes),
+            Frame::Answer { number, bytes } => links.questions.answered(id, number, bytes),
             Frame::Close { why } => return Ok(Some(format!("the other end says: {why}"))),
             Frame::Refuse { why, .. } => {
                 links.states.count_failure(Reason::RefusedByPeer);

@@ -62,6 +62,20 @@ impl Queue {
         true
     }
 
+    /// Takes a frame of another kind in order with payloads, if there is room.
+    pub(super) fn put_frame(&self, frame: &Frame<'_>) -> bool {
+        let mut bytes = Vec::new();
+        frame.write(&mut bytes);
+        let mut waiting = self.waiting.borrow_mut();
+        let has_room = waiting.bytes + bytes.len() <= QUEUE_BYTES_MAX;
+        if has_room {
+            waiting.bytes += bytes.len();
+            waiting.payloads.push_back(bytes);
+            self.filled.notify_one();
+        }
+        has_room
+    }
+
     pub(super) fn ping(&self, ping: &Frame<'_>) {
         let mut frame = Vec::new();
         ping.write(&mut frame);

@@ -1,5 +1,6 @@
 //! Links of several nodes in one process, over loopback, by certificates and by a secret.
 
+mod asking;
 mod meetings;
 mod nodes;
 mod payloads;

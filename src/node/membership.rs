@@ -8,7 +8,9 @@ use crate::cluster::{Fault, Id, Known, Outlets, Provisioning, Reloader, SourceEr
 use crate::config::{self, Config, LogFormat, SipAddress};
 use crate::data_directory;
 use crate::directory::PeersSender;
-use crate::link::{self, Certificates, LinkEvent, LinkThread, LinksOptions, LinksSender, Security, SecurityError};
+use crate::link::{
+    self, Certificates, LinkEvent, LinkThread, LinksOptions, LinksSender, Question, Security, SecurityError,
+};
 use crate::ownership::OwnershipOptions;
 use crate::replication::{self, ReplicationSetup};
 use crate::show;
@@ -122,6 +124,7 @@ impl Member {
         config: &Config,
         shards: Option<PeersSender>,
         replication: Option<ReplicationSetup>,
+        answerer: mpsc::Sender<Question>,
     ) -> io::Result<Option<LinkThread>> {
         let Some(security) = self.security.clone() else {
             let me = self.topology.current_id();
@@ -145,6 +148,7 @@ impl Member {
             security,
             ping_interval: Duration::from_millis(links.ping_interval_ms.into()),
             ping_timeout: Duration::from_millis(links.ping_timeout_ms.into()),
+            answerer,
             tell_down: Box::new(move |homes| {
                 if let Some(shards) = &shards {
                     shards.send_down(homes);

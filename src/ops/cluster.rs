@@ -1,7 +1,7 @@
 //! What commands know of the cluster: the nodes, how they stand, who owns the address, and how far backups are.
 
 use crate::cluster::{Id, Topology};
-use crate::link::{LinkReport, LinkStates, State};
+use crate::link::{Asker, LinkReport, LinkStates, State};
 use crate::ownership::{Commander, Role};
 use crate::replication::{ReplicationStatistics, Standing};
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub(crate) struct Cluster {
     pub(crate) replication: Option<Arc<ReplicationStatistics>>,
     /// Has what is held here compared with what backups hold, where it has some.
     pub(crate) compare: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The way to other nodes, where there are links.
+    pub(crate) asker: Option<Asker>,
     /// Whether it takes part in hot backup, and what changes that, where it has backups.
     pub(crate) is_replicating: Option<watch::Sender<bool>>,
 }

@@ -4,7 +4,7 @@ use crate::cluster::{Id, Node, Topology};
 use crate::config::{bin_address, sip_address};
 use crate::link::links::NotSent;
 use crate::link::snapshot::LinkReport;
-use crate::link::{LinkEvent, LinkThread, LinksOptions, Security, VERSIONS, Versions};
+use crate::link::{LinkEvent, LinkThread, LinksOptions, QUESTIONS_COUNT_MAX, Question, Security, VERSIONS, Versions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -146,6 +146,7 @@ impl Start {
         let Self { security, versions, interval, timeout, topology } = self;
         let current = topology.current();
         let (at, home) = (current.url.socket_addr(), current.sip_addr);
+        let (answerer, questions) = tokio_mpsc::channel(QUESTIONS_COUNT_MAX);
         let down = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&down);
         let options = LinksOptions {
@@ -156,6 +157,7 @@ impl Start {
             security,
             ping_interval: interval,
             ping_timeout: timeout,
+            answerer,
             tell_down: Box::new(move |homes| {
                 told.lock().unwrap().push(homes.iter().map(ToString::to_string).collect());
             }),
@@ -187,7 +189,7 @@ impl Start {
                 }
             }
         });
-        Running { thread: thread.unwrap(), wishes, events, down }
+        Running { thread: thread.unwrap(), wishes, events, down, questions: Some(questions) }
     }
 }
 
@@ -197,6 +199,8 @@ pub(super) struct Running {
     wishes: tokio_mpsc::UnboundedSender<Wish>,
     events: mpsc::Receiver<LinkEvent>,
     down: Arc<Mutex<Vec<Vec<String>>>>,
+    /// Those of others, until somebody answers them or nobody does.
+    pub(super) questions: Option<tokio_mpsc::Receiver<Question>>,
 }
 
 impl Running {

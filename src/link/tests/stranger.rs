@@ -65,7 +65,7 @@ impl Caller {
                 Some(Frame::Ping { .. }) => return Heard::Ping,
                 Some(Frame::Pong { number }) => return Heard::Pong(number),
                 Some(Frame::Close { why }) => return Heard::Close(why.to_owned()),
-                Some(Frame::Payload { .. }) => panic!("nobody sends any"),
+                Some(Frame::Payload { .. } | Frame::Ask { .. } | Frame::Answer { .. }) => panic!("nobody sends any"),
                 None => {
                     let read =
                         async { tokio::time::timeout(PATIENCE, self.stream.read_buf(self.splitter.room())).await };
@@ -218,7 +218,7 @@ fn a_hello_that_does_not_belong_there_is_refused_with_what_to_change() {
             "node 2 runs with the sip_addr 10.9.9.9",
         ),
         (
-            Hello { versions: Versions { min: 2, max: 9 }, ..two() },
+            Hello { versions: Versions { min: 9, max: 9 }, ..two() },
             Refusal::NoCommonVersion,
             "install a newer release on node 1",
         ),
@@ -262,6 +262,9 @@ fn a_frame_that_cannot_be_ends_the_link_with_a_word() {
         (&[0xff, 0xff, 0xff, 0xff], "a frame of 4294967295 bytes"),
         (&[1, 0, 0, 0, 99], "a frame of the unknown kind 99"),
         (&[2, 0, 0, 0, 4, 0], "a broken frame of kind 4"),
+        // Questions are of a later version than it speaks.
+        (&[10, 0, 0, 0, 7, 1, 0, 0, 0, 0, 0, 0, 0, b'?'], "a frame of the unknown kind 7"),
+        (&[10, 0, 0, 0, 8, 1, 0, 0, 0, 0, 0, 0, 0, b'!'], "a frame of the unknown kind 8"),
     ] {
         let mut two = taken_for_two(&nodes, &one);
         two.bytes(bytes);
