@@ -2,7 +2,7 @@
 
 use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// One change of one binding of an AoR: the unit of everything that keeps bindings equal.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,40 @@ pub enum Ping {
     },
     /// By bytes that are no message, and that nobody answers.
     Bytes,
+}
+
+impl Bind<'_> {
+    /// What [`Op::Forestall`] takes for all bindings of an AoR, where nobody's REGISTER says so.
+    pub(crate) fn of_all(contact_id: u64, local: u16, until_s: u32) -> Bind<'static> {
+        Bind {
+            contact_id,
+            uri: b"",
+            params: b"",
+            instance: (0, 0),
+            reg_id: 0,
+            call_id: b"",
+            cseq: 0,
+            branch_hash: 0,
+            user_agent: b"",
+            path: b"",
+            q_milli: 0,
+            methods: 0,
+            request_print: 0,
+            granted_s: 0,
+            transport: Transport::Udp,
+            remote: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            local,
+            flow: FlowToken::NONE,
+            natted: false,
+            ping: Ping::None,
+            supports_gruu: false,
+            supports_path: false,
+            expires_at_s: until_s,
+            updated_at_s: 0,
+            first_at_s: 0,
+            stamp: Stamp::ZERO,
+        }
+    }
 }
 
 /// What a refresh writes.

@@ -9,6 +9,7 @@ use super::op::{Bind, Ping, Refresh, Removal};
 use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
 use crate::keys::AorHash;
+use sipfed_sip::Uri;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const HEAD_BYTES: usize = 12;
@@ -62,6 +63,7 @@ impl BindingFlags {
     const PING_REQUEST: u16 = 1 << 6;
     const PING_BYTES: u16 = 1 << 7;
     const ENDS_UNANSWERED: u16 = 1 << 8;
+    const FORESTALLS: u16 = 1 << 9;
 
     /// How it is pinged.
     pub(crate) fn ping(self) -> Ping {
@@ -90,6 +92,11 @@ impl BindingFlags {
     /// Whether the phone supports Path (RFC 3327).
     pub(crate) fn supports_path(self) -> bool {
         self.0 & Self::SUPPORTS_PATH != 0
+    }
+
+    /// Whether it was removed without being known here, and stands for what other nodes may know.
+    pub(crate) fn forestalls(self) -> bool {
+        self.0 & Self::FORESTALLS != 0
     }
 
     /// Whether its user removed it and it is only remembered.
@@ -266,6 +273,13 @@ impl Record {
         true
     }
 
+    /// Marks a binding as one that is not known here; whether there is such a binding.
+    pub(super) fn mark_forestalling(&mut self, contact_id: u64) -> bool {
+        let Some(fixed) = self.fixed_mut(contact_id) else { return false };
+        set_flag(fixed, BindingFlags::FORESTALLS);
+        true
+    }
+
     /// Marks a binding's connection as ended; whether there is such a binding.
     pub(super) fn mark_flow_lost(&mut self, contact_id: u64) -> bool {
         let Some(fixed) = self.fixed_mut(contact_id) else { return false };
@@ -335,7 +349,23 @@ impl<'a> Binding<'a> {
 
     /// Whether it stands for the removal of all bindings that the AoR had then, wherever they are known.
     pub(crate) fn is_removal_of_all(&self) -> bool {
-        self.flags().removed() && self.uri().is_empty()
+        self.flags().forestalls() && self.uri().is_empty()
+    }
+
+    /// Whether its removal, where it was not known, was that of `other` as well: they are the same for a registrar.
+    pub(super) fn forestalls(&self, other: &Binding<'_>) -> bool {
+        if !self.flags().forestalls() || !self.flags().removed() || self.stamp() <= other.stamp() {
+            return false;
+        }
+        let (uri, instance) = (self.uri(), self.instance());
+        if uri.is_empty() || uri == other.uri() && instance == other.instance() && self.reg_id() == other.reg_id() {
+            return true;
+        }
+        // As a registrar finds the binding of a Contact.
+        if !instance.is_empty() && (self.reg_id() != 0 || !other.instance().is_empty()) {
+            return instance == other.instance() && self.reg_id() == other.reg_id();
+        }
+        Uri::parse(uri).is_ok_and(|uri| Uri::parse(other.uri()).is_ok_and(|other| uri == other))
     }
 
     /// What it is remembered for, where it was removed.

@@ -9,8 +9,9 @@
 //! A refresh names the stamp of the binding that it was made of, since it says nothing else of it: where that is not what
 //! is held here it is passed over and counted, and the digests will differ until the whole binding has come.
 //!
-//! A removal of what is not held here is remembered as well, since another node may hold it: of one binding, or of all that
-//! the AoR had by then. It goes to other nodes like any other write, and removes there what is older than it.
+//! A removal of what is not held here is remembered as well, since another node may hold it, perhaps by another text of the
+//! same Contact: of one binding, or of all that the AoR had by then. It is told to every node that lacks it, and removes there
+//! what is meant and older.
 //!
 //! Without [`Location::keep_backups`] there is none of it.
 //!
@@ -86,6 +87,11 @@ pub(super) fn print(contact_id: u64, stamp: Stamp) -> u64 {
 /// by itself keeps the stamp that it had.
 fn is_overtaken(before: (Stamp, bool), after: (Stamp, bool)) -> bool {
     before < after
+}
+
+/// Whether a binding was removed, by what the record remembers of removals of what was not known here.
+fn is_forestalled(record: &Record, binding: &Binding<'_>) -> bool {
+    record.bindings().any(|removed| removed.forestalls(binding))
 }
 
 /// What is remembered of a binding that is held as one that was removed.
@@ -215,6 +221,7 @@ impl Location {
         let removal = removal_by(bind);
         let mut record = Record::finish(&packed);
         record.mark_removed(bind.contact_id, &removal);
+        record.mark_forestalling(bind.contact_id);
         self.bindings += 1;
         let id = match found {
             Some(id) => {
@@ -252,7 +259,7 @@ impl Location {
             return;
         }
         // Whoever has sent it hears of that, or has already.
-        if found.is_some_and(|id| self.is_removed_with_all(id, binding.stamp())) {
+        if found.is_some_and(|id| is_forestalled(self.record(id), binding)) {
             return;
         }
         if self.bindings() >= room {
@@ -283,20 +290,17 @@ impl Location {
             let is_held = self.bindings() < room && self.hold_removed(key, found, bind, wheel);
             counters.replica_refused += u64::from(!is_held);
         }
-        let Some(id) = found.filter(|_| bind.uri.is_empty()) else { return };
-        let is_meant = |b: &Binding<'_>| !b.flags().removed() && b.stamp() < removal.stamp;
-        let meant = |b: Binding<'_>| (b.contact_id(), b.cseq(), b.branch_hash());
+        let Some((id, _)) = self.find(key) else { return };
         loop {
-            let next = self.record(id).bindings().find(is_meant).map(meant);
-            let Some((contact_id, cseq, branch_hash)) = next else { return };
+            let record = self.record(id);
+            let meant = record.bindings().filter(|b| !b.flags().removed()).find(|b| is_forestalled(record, b));
+            let Some((contact_id, cseq, branch_hash)) = meant.map(|b| (b.contact_id(), b.cseq(), b.branch_hash()))
+            else {
+                return;
+            };
             self.mark_removed(id, contact_id, &Removal { cseq, branch_hash, ..removal }, wheel);
             counters.replica_removals += 1;
         }
-    }
-
-    /// Whether all bindings of the AoR were removed after one was written with this stamp.
-    fn is_removed_with_all(&self, id: RecordId, stamp: Stamp) -> bool {
-        self.record(id).bindings().any(|b| b.is_removal_of_all() && b.stamp() > stamp)
     }
 
     /// Takes in what another node has written down.
@@ -418,8 +422,8 @@ impl Location {
         })
     }
 
-    /// Writes whole what another node, which holds `theirs` of a leaf, lacks or has older; gives how many bindings. The
-    /// removal of one is written only over what is there. `theirs` is sorted by contact id.
+    /// Writes whole what another node, which holds `theirs` of a leaf, lacks or has older; gives how many bindings. A
+    /// removal is written only over what is there, unless it was one of what was not known here. `theirs` is sorted by contact id.
     pub(crate) fn write_newer(&self, leaf: u16, theirs: &[Held], out: &mut super::journal::Journal) -> usize {
         let now_s = self.stamps.now_s();
         let mut count = 0;
@@ -431,7 +435,7 @@ impl Location {
                         let theirs = (held.stamp, held.is_removed);
                         is_overtaken(theirs, (binding.stamp(), binding.flags().removed()))
                     }
-                    Err(_) => binding.is_live(now_s) || binding.is_removal_of_all(),
+                    Err(_) => binding.is_live(now_s) || binding.flags().forestalls(),
                 };
                 if !is_wanted {
                     continue;

@@ -332,7 +332,8 @@ impl Location {
             self.homes -= usize::from(!self.record(id).is_home());
             self.digest(aor, contact_id, stamp);
         } else {
-            // Another node may not remember it.
+            // Removed again: another node may not remember it, or have heard of the binding in between.
+            self.record_mut(id).mark_forestalling(contact_id);
             self.write_bound(id, contact_id);
         }
         self.journal.removed(aor, contact_id, removal);
@@ -416,6 +417,9 @@ impl Location {
                 let id = self.bind(AorKey { hash: entry.aor, aor }, found, &bind, wheel, counters);
                 if bind.transport.is_reliable() {
                     self.record_mut(id).mark_flow_lost(bind.contact_id);
+                }
+                if binding.flags().forestalls() {
+                    self.record_mut(id).mark_forestalling(bind.contact_id);
                 }
                 true
             }

@@ -1,6 +1,7 @@
 //! What a REGISTER asks for, decided as a whole before any of it is done (RFC 3261 §10.3 steps 6 and 7).
 
 use crate::hop::{FlowToken, Source};
+use crate::keys::AorHash;
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
 use crate::policy::{PathMode, Treatment};
@@ -131,6 +132,7 @@ impl<'a> Plan<'a> {
             request_print: sameness::NONE,
             flow: FlowToken::NONE,
             natted: false,
+            ping: Ping::None,
             ..self.bind(wanted, bytes, now)
         }
     }
@@ -318,12 +320,16 @@ impl Core {
                 Order::Retransmission => return Ok(()),
                 Order::Later => removal(before, &plan.common, now),
             },
-            // No Contact has an empty identity.
-            None => Act::Forestall(Wanted::removed(self.keys.contact(key.hash, b"", 0), b"")),
+            None => Act::Forestall(Wanted::removed(self.contact_of_all(key.hash), b"")),
         };
         // An AoR that is full of bindings has no room for it.
         let _ = plan.acts.try_push(act);
         Ok(())
+    }
+
+    /// The contact id that stands for all bindings of an AoR: no Contact has an empty identity.
+    pub(crate) fn contact_of_all(&self, aor: AorHash) -> u64 {
+        self.keys.contact(aor, b"", 0)
     }
 }
 

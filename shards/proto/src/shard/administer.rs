@@ -9,7 +9,7 @@ use super::{Place, Shard};
 use crate::hop::{FlowToken, Source, Transport};
 use crate::keys::Keys;
 use crate::limits;
-use crate::location::{AorKey, Cause, Op, Page, Record, Unbind};
+use crate::location::{AorKey, Bind, Binding, Cause, Op, Page, Record, Unbind};
 use crate::outbox::Outbox;
 use crate::proxy::may_send_to;
 use crate::time::Now;
@@ -126,10 +126,14 @@ impl Shard {
                 ops.push(Op::Unbind(Unbind { contact_id: binding.contact_id(), cause }));
             }
         }
+        let ended = if ops.is_empty() { found } else { Ended::Bindings(ops.len()) };
+        if contact.is_none() && core.location.has_backups() {
+            ops.push(core.removal_elsewhere(key, until_s)?);
+        }
         for op in &ops {
             core.location.apply(key, op, &mut core.wheel, &mut core.counters);
         }
-        Ok(if ops.is_empty() { found } else { Ended::Bindings(ops.len()) })
+        Ok(ended)
     }
 
     /// Makes a binding, or replaces the one at the same Contact.
@@ -197,6 +201,22 @@ impl Shard {
 }
 
 impl super::Core {
+    /// What removes all bindings of an AoR that only other nodes know.
+    fn removal_elsewhere(&mut self, key: AorKey<'_>, until_s: u32) -> Result<Op<'static>, Refusal> {
+        let record = self.location.find(key).map(|(_, record)| record);
+        if let Some(before) = record.into_iter().flat_map(Record::bindings).find(Binding::is_removal_of_all) {
+            let cause = Cause::User { cseq: before.cseq(), branch_hash: before.branch_hash(), until_s };
+            return Ok(Op::Unbind(Unbind { contact_id: before.contact_id(), cause }));
+        }
+        if self.location.bindings() >= self.settings.registrar.bindings_per_shard_max as usize {
+            return Err(Refusal::new(503, "Service Unavailable (limit of bindings reached)"));
+        }
+        let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, SIP_PORT));
+        let local = self.settings.listeners.first().map_or(unknown, |listener| listener.addr);
+        let local = self.location.locals.number(local);
+        Ok(Op::Forestall(Bind::of_all(self.contact_of_all(key.hash), local, until_s)))
+    }
+
     /// The domain of a canonical AoR as a URI of ours has it, with the port that makes it ours where it needs one.
     fn domain_of(&self, aor: &[u8]) -> Result<String, Refusal> {
         let unknown = || Refusal::new(404, "Not Found (the domain of the address of record is none of this node's)");

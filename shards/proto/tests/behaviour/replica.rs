@@ -5,7 +5,7 @@ use super::pair::{Member, Pair, bind, empty_shard, reshard, start};
 use proptest::prelude::*;
 use sipfed_proto::replica::end::Report;
 use sipfed_proto::replica::session::{News, ReplicaSettings};
-use sipfed_proto::{FlowToken, Outbox, Source, Transport};
+use sipfed_proto::{Ended, FlowToken, Outbox, Source, Transport};
 
 #[test]
 fn a_backup_answers_like_the_node_that_it_takes_over_from() {
@@ -180,6 +180,41 @@ fn a_removal_sticks_of_what_only_the_other_node_knows() {
     }
 }
 
+/// A phone need not write its Contact alike each time, nor name its instance when it removes it.
+#[test]
+fn a_removal_sticks_however_the_contact_is_written() {
+    let bound = "<sip:c1@203.0.113.9:5070>;+sip.instance=\"<urn:x:1>\"";
+    for (bound, removed) in [
+        (bound, "<sip:c1@203.0.113.9:5070>"),
+        (bound, "<sip:other@203.0.113.9:5070>;+sip.instance=\"<urn:x:1>\""),
+        ("<sip:c1@203.0.113.9:5070;ob>", "<sip:%631@203.0.113.9:5070;ob>"),
+    ] {
+        for is_restarted in [false, true] {
+            let mut pair = Pair::connected([1, 1]);
+            pair.cut();
+            pair.members[1].ask(&and(&register("u1", bound, 1), "Expires: 600"), pair.now);
+            pair.members[1].ask(&bind(1, 2, 2, 600), pair.now);
+            pair.pass(1000);
+            pair.members[0].ask(&and(&register("u1", removed, 3), "Expires: 0"), pair.now);
+            if is_restarted {
+                let logs = pair.members[0].logs.clone();
+                pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
+            }
+            pair.connect();
+            pair.settle();
+            pair.compare();
+            pair.assert_equal();
+            let contacts = pair.members[1].contacts("u1", pair.now);
+            assert!(contacts.len() == 1 && contacts[0].contains("sip:c2@"), "{removed}: {contacts:?}");
+            // Who registers again is there.
+            pair.members[1].ask(&and(&register("u1", bound, 4), "Expires: 600"), pair.now);
+            pair.settle();
+            pair.assert_equal();
+            assert_eq!(pair.members[0].contacts("u1", pair.now).len(), 2);
+        }
+    }
+}
+
 #[test]
 fn a_removal_of_all_sticks_of_what_only_the_other_node_knows() {
     for is_restarted in [false, true] {
@@ -224,6 +259,26 @@ fn a_removal_of_all_sticks_of_what_only_the_other_node_knows() {
         let held = pair.members.each_ref().map(|member| member.shards.iter().map(|(s, _)| s.bindings()).sum::<usize>());
         assert_eq!(held, [3, 3], "the memory of it is gone");
     }
+}
+
+/// By hand as well: it is no error that a node knows none, so that the operator takes them for removed.
+#[test]
+fn a_removal_by_hand_sticks_of_what_only_the_other_node_knows() {
+    let mut pair = Pair::connected([1, 1]);
+    pair.cut();
+    pair.members[1].ask(&bind(1, 1, 1, 600), pair.now);
+    for _ in 0..2 {
+        pair.pass(1000);
+        let now = pair.now;
+        let shard = &mut pair.members[0].shards[0].0;
+        assert_eq!(shard.end_by_hand(b"u1@fed.example", None, now), Ok(Ended::NoAor));
+        assert_eq!(shard.bindings(), 1);
+    }
+    pair.connect();
+    pair.settle();
+    pair.compare();
+    assert_eq!(pair.members.each_ref().map(|member| member.bindings(pair.now)), [0, 0]);
+    pair.assert_equal();
 }
 
 /// What stands for all bindings is none that a Contact could name.
