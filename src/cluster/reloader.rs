@@ -138,8 +138,10 @@ impl Reloader {
 
     /// Has all sources read again; `false` where there are none.
     pub(crate) fn reload(&self) -> bool {
-        // What does not fit has been asked for already and is still to be done.
-        let _ = self.asked.try_send(Wish::Read(None));
+        if self.has_source {
+            // What does not fit has been asked for already and is still to be done.
+            let _ = self.asked.try_send(Wish::Read(None));
+        }
         self.has_source
     }
 

@@ -152,3 +152,37 @@ fn opensips_cli_drives_a_node_over_its_pipe() {
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "no pipe is left");
     std::fs::remove_dir(&folder).unwrap();
 }
+
+#[test]
+fn opensips_cli_takes_nodes_out_of_a_cluster_and_commands_those_that_are_left() {
+    let network = format!("127.{}.240.", 20 + std::process::id() % 200);
+    let member = |number| {
+        let home = format!("{network}{number}");
+        format!("[[cluster.node]]\nnode_id = {number}\nurl = \"bin:{home}:5579\"\nsip_addr = \"{home}\"\n")
+    };
+    let secret = "secret = \"0123456789abcdef0123456789abcdef\"\n";
+    let node = node(&format!("[cluster]\ncurrent_id = 1\n{secret}{}{}", member(1), member(2)));
+    let tool = Tool::http(&node);
+    let state = || tool.mi(&["clusterer_list"]).unwrap()["Clusters"][0]["Nodes"][0]["state"].clone();
+    assert_eq!(state(), "enabled");
+    assert_eq!(tool.mi(&["clusterer_set_status", "1", "2", "0"]), Ok(json!("OK")));
+    assert_eq!(state(), "disabled");
+    assert_eq!(tool.mi(&["clusterer:set_status", "cluster_id=1", "node_id=2", "status=1"]), Ok(json!("OK")));
+    assert_eq!(state(), "enabled");
+    let down = tool.mi(&["cluster_send_mi", "1", "2", "version"]).unwrap_err();
+    assert!(down.contains("400: Destination down"), "{down}");
+    let not_all = tool.mi(&["cluster_broadcast_mi", "1", "version"]).unwrap_err();
+    assert!(not_all.contains("500: Not all nodes have done it"), "{not_all}");
+    assert_eq!(tool.mi(&["clusterer_remove_node", "1", "2"]), Ok(json!("OK")));
+    assert_eq!(tool.mi(&["clusterer:list"]).unwrap()["Clusters"][0]["Nodes"], json!([]));
+    // The tool makes a list of what stands behind the command.
+    let show = ["clusterer:broadcast_mi", "1", "ul_show_contact", "location", "nobody@fed.example"];
+    let unknown = tool.mi(&show).unwrap_err();
+    assert!(unknown.contains("404: AOR not found"), "{unknown}");
+    assert!(tool.mi(&["clusterer:broadcast_mi", "1", "version"]).unwrap()["Server"].is_string());
+    assert_eq!(tool.mi(&["clusterer_set_status", "1", "0"]), Ok(json!("OK")));
+    assert!(tool.mi(&["clusterer:broadcast_mi", "1", "version"]).unwrap_err().contains("400: Local node disabled"));
+    let capability = ["clusterer_set_cap_status", "1", "usrloc-contact-repl", "0"];
+    assert!(tool.mi(&capability).unwrap_err().contains("404: Capability not found"));
+    node.stop();
+}
