@@ -240,14 +240,13 @@ impl Location {
     /// Takes in what another node has written whole.
     fn merge_whole(
         &mut self,
-        key: AorKey<'_>,
+        (key, found): (AorKey<'_>, Option<RecordId>),
         (binding, local): (&Binding<'_>, SocketAddr),
         room: usize,
         wheel: &mut Wheel,
         counters: &mut Counters,
     ) {
         self.stamps.see(binding.stamp());
-        let found = self.find(key).map(|(id, _)| id);
         let before = found.and_then(|id| self.binding(id, binding.contact_id()));
         let before = before.map(|b| (b.stamp(), b.flags().removed()));
         if before.is_some_and(|before| !is_overtaken(before, (binding.stamp(), binding.flags().removed()))) {
@@ -315,9 +314,9 @@ impl Location {
                 self.taken(position);
                 self.journal.taken(&position);
             }
-            (Change::Bound { aor, local, binding }, _) => {
+            (Change::Bound { aor, local, binding }, found) => {
                 let key = AorKey { hash: entry.aor, aor };
-                self.merge_whole(key, (&binding, local), room, wheel, counters);
+                self.merge_whole((key, found), (&binding, local), room, wheel, counters);
             }
             (Change::Refreshed { before, mut refresh, is_anew }, Some(id)) => {
                 self.stamps.see(refresh.stamp);
