@@ -67,6 +67,11 @@ impl Shard {
         Ok(())
     }
 
+    /// How many refreshes were merged whose binding is another one here, or none.
+    pub(crate) fn replica_gaps(&self) -> u64 {
+        self.core.counters.replica_gaps
+    }
+
     /// All that another node has written down up to here was merged.
     pub fn taken(&mut self, position: Position) {
         self.core.location.taken(position);

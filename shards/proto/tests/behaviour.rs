@@ -19,6 +19,7 @@ mod behaviour {
     mod register;
     mod replica;
     mod replica_frames;
+    mod replica_pace;
     mod steering;
     mod stream;
     mod twin;

@@ -157,9 +157,9 @@ impl ReplicaEnd {
             }
             Order::TellPositions => report(Report::Positions(machine.positions().to_vec())),
             Order::Merge { ticket, position, journal } => {
-                let before = machine.counters().replica_gaps;
+                let before = machine.replica_gaps();
                 let is_good = machine.merge(&journal, now).is_ok();
-                let gaps = machine.counters().replica_gaps - before;
+                let gaps = machine.replica_gaps() - before;
                 if let Some(position) = position.filter(|_| is_good) {
                     machine.taken(position);
                 }

@@ -14,8 +14,9 @@
 //! At the start of a stream, and every [`ReplicaSettings::digest_interval_ms`] after, the digests of all leaves are sent
 //! within it, so that both nodes compare what they hold after the same part. For each leaf that differs the backup sends
 //! what it holds, and is sent what it lacks. This finds what was missed, by whatever cause; a new node misses everything,
-//! so it is a full synchronization as well. It goes leaf by leaf, [`LEAVES_AT_ONCE`] at a time: broken off anywhere, it goes
-//! on with the leaves that still differ. Once nothing differs the backup says that it is synchronized.
+//! so it is a full synchronization as well. It goes leaf by leaf, [`LEAVES_AT_ONCE`] at a time, so that a backup is given as
+//! much as its shards have merged and written down; broken off anywhere, it goes on with the leaves that still differ. Once
+//! nothing differs, and all of that is written down, the backup says that it is synchronized.
 //!
 //! # Who knows all
 //! A node is *whole* when it may say that somebody is not registered: it has no backups, or it was synchronized by a backup
@@ -335,7 +336,9 @@ impl Replicator {
             }
             Frame::Start { shard, sequence } => self.start_anew(node, shard, sequence)?,
             Frame::Part { shard, sequence, journal } => self.take_part(node, shard, sequence, &journal)?,
-            Frame::Digests { shard, round, first, digests, .. } => self.compare(node, shard, round, first, digests)?,
+            Frame::Digests { shard, sequence, round, first, digests } => {
+                self.compare(node, shard, (round, sequence), first, digests)?;
+            }
             Frame::Whole { shard, round, journal } => self.take_whole(node, shard, round, &journal)?,
             Frame::Compare => {
                 for outgoing in &mut backup.outgoing {

@@ -17,6 +17,8 @@ pub(super) struct Incoming {
     comparison: Comparison,
     /// Names the present comparison: what belongs to an earlier one counts no more.
     round: u64,
+    /// The part after which its digests are.
+    compared_after: u64,
     /// Bindings that the present comparison has brought.
     missing: u64,
     /// Whole bindings that are being merged, in orders.
@@ -152,10 +154,11 @@ impl Replicator {
         }
         if !is_good {
             // What it says is found missing by every comparison, and never comes.
-            if let Some(Task::Part { node, .. } | Task::Whole { node, .. }) =
+            if let Some(Task::Part { node, shard, .. } | Task::Whole { node, shard, .. }) =
                 self.given.remove(&ticket).map(|given| given.task)
             {
                 self.news.push_back(News::Unreadable(node));
+                self.go_on_mending(node, shard);
             }
             return;
         }
@@ -174,6 +177,7 @@ impl Replicator {
                 if let Some(backup) = self.backup_mut(node) {
                     backup.control.push_back(Frame::Taken { shard, sequence }.write());
                 }
+                self.go_on_mending(node, shard);
             }
             Some(Task::Whole { node, shard, round }) => {
                 let Ok(incoming) = self.incoming_mut(node, shard) else { return };
@@ -203,7 +207,7 @@ impl Replicator {
         &mut self,
         node: u16,
         shard: u8,
-        round: u64,
+        (round, after): (u64, u64),
         first: u16,
         theirs: Vec<u64>,
     ) -> Result<(), BadFrame> {
@@ -223,6 +227,7 @@ impl Replicator {
         let incoming = self.incoming_mut(node, shard)?;
         incoming.comparison = Comparison::Asking { first, theirs, ours };
         incoming.round = round;
+        incoming.compared_after = after;
         incoming.missing = 0;
         incoming.merging_whole = 0;
         let (from, to) = (self.owner(first), self.owner(last));
@@ -285,25 +290,28 @@ impl Replicator {
         Ok(())
     }
 
-    /// Asks for further leaves, or finds that none is left.
+    /// Asks for further leaves, as far as what came of earlier ones is merged and written down, or finds that none is left.
     fn go_on_mending(&mut self, node: u16, shard: u8) {
         let Ok(incoming) = self.incoming_mut(node, shard) else { return };
         let Comparison::Mending { left, asked } = &mut incoming.comparison else { return };
         let mut leaves = Vec::new();
-        while *asked < LEAVES_AT_ONCE
+        while *asked + incoming.merging_whole < LEAVES_AT_ONCE
             && let Some(leaf) = left.pop_front()
         {
             *asked += 1;
             leaves.push(leaf);
         }
-        let (is_over, round) = (*asked == 0 && incoming.merging_whole == 0, incoming.round);
+        let (is_mended, round) = (*asked == 0 && incoming.merging_whole == 0, incoming.round);
+        let after = incoming.compared_after;
         for leaf in leaves {
             debug_assert!(usize::from(leaf) < limits::LEAVES_COUNT);
             let owner = self.owner(leaf);
             let ticket = self.ticket(Task::List { node, shard, round }, 1);
             self.orders[usize::from(owner)].push_back(Order::List { ticket, leaf });
         }
-        if is_over {
+        // Equal digests may owe that to parts which are merged and not written down yet.
+        let is_of_it = |task: &Task| matches!(*task, Task::Part { node: of, shard: at, sequence } if (of, at) == (node, shard) && sequence <= after);
+        if is_mended && !self.given.values().any(|given| is_of_it(&given.task)) {
             self.mended(node, shard);
         }
     }
