@@ -25,11 +25,18 @@ use crossbeam::sync::Unparker;
 use keeper::{Keeper, Report, Request};
 use opening::Opened;
 use rocksdb::WriteOptions;
+use rocksdb::properties::NUM_IMMUTABLE_MEM_TABLE;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
+
+/// Bytes of operations between two looks at how full the write buffers are.
+const LOOK_EVERY_BYTES: u64 = 1 << 20;
+/// Full buffers from which on a log is filling. RocksDB stalls at one less than all, since it would rather slow down
+/// before there is none left.
+const FULL_BUFFERS_COUNT_MAX: u64 = store::WRITE_BUFFERS_COUNT_MAX as u64 - 2;
 
 /// When an entry is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +145,15 @@ pub struct Log {
     syncer: Option<Unparker>,
     shared: Arc<Shared>,
     statistics: Statistics,
+    fullness: Fullness,
+}
+
+/// What is known of how full the write buffers are.
+#[derive(Default)]
+struct Fullness {
+    is_filling: bool,
+    /// How much had been appended when that was looked up.
+    looked_at_bytes: u64,
 }
 
 impl Log {
@@ -181,6 +197,7 @@ impl Log {
             syncer,
             shared,
             statistics: Statistics::default(),
+            fullness: Fullness::default(),
         };
         Ok((log, report))
     }
@@ -233,6 +250,22 @@ impl Log {
             syncer.unpark();
         }
         Ok(sequence)
+    }
+
+    /// Whether so much waits to become tables that whoever can wait should: one more buffer, which has just been begun, is
+    /// left for those who cannot, before appends are stalled. There is no event when that is over.
+    pub fn is_filling(&mut self) -> bool {
+        let bytes = self.statistics.operations_bytes;
+        let State::Serving(store) = &self.state else { return false };
+        if self.fullness.is_filling || bytes - self.fullness.looked_at_bytes >= LOOK_EVERY_BYTES {
+            // Takes the lock of the database, which nobody holds while files are written.
+            let waiting = store
+                .cf_handle(&self.name)
+                .and_then(|family| store.property_int_value_cf(&family, NUM_IMMUTABLE_MEM_TABLE).ok().flatten());
+            let is_filling = waiting.is_some_and(|count| count >= FULL_BUFFERS_COUNT_MAX);
+            self.fullness = Fullness { is_filling, looked_at_bytes: bytes };
+        }
+        self.fullness.is_filling
     }
 
     /// The last sequence that is durable, in the sense of the log's [`Durability`].

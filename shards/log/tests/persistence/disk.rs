@@ -162,6 +162,7 @@ pub(crate) fn stall(folder: &Path) {
     let armed = folder.join("armed");
     let mut opened = Opened::new(&folder.join("shard-0"), options());
     fs::write(&armed, b"").unwrap();
+    let mut filling_at_bytes = None;
     let last = loop {
         match opened.try_append() {
             Ok(sequence) => assert!(sequence.0 < 100_000, "memory is bounded"),
@@ -170,13 +171,22 @@ pub(crate) fn stall(folder: &Path) {
                 break opened.log.statistics().entries;
             }
         }
+        if filling_at_bytes.is_none() && opened.log.is_filling() {
+            filling_at_bytes = Some(opened.log.statistics().operations_bytes);
+        }
     };
     assert_eq!(opened.log.statistics().stalls, 1);
+    let left = opened.log.statistics().operations_bytes - filling_at_bytes.expect("it is filling before it stalls");
+    assert!(left > sipfed_log::WRITE_BUFFER_BYTES as u64 / 2, "{left} bytes are left for who cannot wait");
+    assert!(opened.log.is_filling());
     let buffers = opened.log.meter().measure().unwrap().buffers_bytes;
     let bound = sipfed_log::WRITE_BUFFER_BYTES * (sipfed_log::WRITE_BUFFERS_COUNT_MAX + 1);
     assert!(buffers < bound as u64, "{buffers} bytes");
     fs::remove_file(&armed).unwrap();
     assert_eq!(opened.append(1000), Sequence(last + 1000), "what was stalled has no sequence");
+    while opened.log.is_filling() {
+        std::thread::yield_now();
+    }
     assert_eq!(opened.read().0, (1..=last + 1000).collect::<Vec<_>>());
     tell("recovered");
 }
