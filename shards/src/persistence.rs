@@ -1,9 +1,11 @@
 //! One shard's end of its log: what may be promised, and when.
 //!
 //! # Contract
-//! In: what the machine has written down in a turn ([`sipfed_proto::Shard::journal`]) and its promises, the replies and the
-//! answers to commands that say it is done. Out: the promises, each once what it promises is durable in the configured sense. A turn makes one
-//! append for all that it has changed, before it sends anything.
+//! In: what the machine has written down in a turn ([`sipfed_proto::Shard::journal`]) and its promises: the replies, the
+//! answers to commands that say it is done, and what is reported to other nodes as merged. Out: the promises, each once what
+//! it promises is durable in the configured sense. A turn makes one append for all that it has changed, before it sends
+//! anything. What other nodes send can wait, and has to while [`ShardLog::has_room`] says so, or the log would come to
+//! refuse phones for its sake.
 //!
 //! Owned by the shard's thread; the log's own threads flush, sync, and make and drop generations, and ring the shard's
 //! bell when there is news. Nothing here waits for a disk.
@@ -19,18 +21,24 @@
 //! A generation lasts as long as a binding may live; one that ended that long ago holds nothing that is needed and is
 //! dropped as a whole. So the log is never scanned or compacted, and holds three generations at most.
 //!
-//! Bounds: [`HELD_COUNT_MAX`] promises; `unsynced` is what is appended between two syncs; `pending` is what one turn may change, and what connections that end add to it.
+//! Bounds: [`HELD_COUNT_MAX`] promises, and reports of merges, of which there are none while there is no room; `unsynced` is
+//! what is appended between two syncs; `pending` is what one turn may change, and what connections that end add to it.
 
 pub(crate) mod boot;
 
 use crate::link::Promise;
 use sipfed_log::{AppendError, Event, Generation, Log, Sequence};
+use sipfed_proto::replica::end::Report;
 use sipfed_proto::{Counters, Destination, Now, Shard, ShardIndex, limits};
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
 /// Promises that may wait for the disk; one more is dropped, and its phone repeats itself.
 const HELD_COUNT_MAX: usize = 65_536;
+/// Promises and bytes that wait for the disk up to which there is room for what other nodes send. What a failed sync loses is
+/// appended again as one entry.
+const WAITING_COUNT_MAX: usize = HELD_COUNT_MAX / 2;
+const UNSYNCED_BYTES_MAX: usize = sipfed_log::OPERATIONS_BYTES_MAX / 2;
 /// Milliseconds between two attempts to reopen a log that has failed.
 const REOPEN_INTERVAL_MS: u64 = 1_000;
 /// Milliseconds after which a disk that is behind is worth a line in the log.
@@ -69,7 +77,7 @@ pub enum OnFailure {
     Serve,
 }
 
-/// A promise.
+/// A promise to a phone or to the control plane.
 pub(crate) enum Held {
     /// A reply to a phone.
     Message { to: Destination, bytes: Box<[u8]> },
@@ -77,11 +85,19 @@ pub(crate) enum Held {
     Answer(Promise),
 }
 
+/// What is durable now.
+pub(crate) enum Durable {
+    /// It may leave.
+    Promised(Held),
+    /// What another node has sent was merged, which lets that node rely on it.
+    Merged(Report),
+}
+
 /// A promise that waits for the disk.
 struct Waiting {
     /// The entry that it waits for; `None` while that has not been appended.
     sequence: Option<Sequence>,
-    held: Held,
+    promise: Durable,
 }
 
 /// See the module's documentation.
@@ -99,6 +115,7 @@ pub(crate) struct ShardLog {
     pending: Vec<u8>,
     /// Entries that were appended and are not durable yet: what a failed sync loses is appended again.
     unsynced: VecDeque<(Sequence, Box<[u8]>)>,
+    unsynced_bytes: usize,
     held: VecDeque<Waiting>,
     trouble: Option<Trouble>,
 }
@@ -133,6 +150,7 @@ impl ShardLog {
             last,
             pending: Vec::new(),
             unsynced: VecDeque::new(),
+            unsynced_bytes: 0,
             held: VecDeque::new(),
             trouble: None,
         }
@@ -174,6 +192,7 @@ impl ShardLog {
         lost.append(&mut self.pending);
         self.pending = lost;
         self.unsynced.clear();
+        self.unsynced_bytes = 0;
         for held in self.held.iter_mut().filter(|held| held.sequence.is_some_and(|wanted| wanted > last)) {
             held.sequence = None;
         }
@@ -216,6 +235,7 @@ impl ShardLog {
             Ok(sequence) => {
                 self.last = sequence;
                 if self.log.durable() < sequence {
+                    self.unsynced_bytes += self.pending.len();
                     self.unsynced.push_back((sequence, self.pending.as_slice().into()));
                 }
                 self.pending.clear();
@@ -262,9 +282,27 @@ impl ShardLog {
         }
     }
 
-    /// Whether the log asks for patience, so that it is worth asking again soon.
-    pub(crate) fn is_behind(&self) -> bool {
-        self.trouble.as_ref().is_some_and(|trouble| trouble.reopen_at.is_none())
+    /// Whether the log asks for patience, so that it is worth asking again soon; also whether it has no room for what other
+    /// nodes send, where that waits.
+    pub(crate) fn is_behind(&mut self, waits_for_room: bool) -> bool {
+        match &self.trouble {
+            Some(trouble) => trouble.reopen_at.is_none(),
+            // Of a sync the shard is told.
+            None => waits_for_room && self.log.is_filling(),
+        }
+    }
+
+    /// Whether it follows so well that it may be given what other nodes send. A log that is broken while its node goes on
+    /// without takes everything, and loses it.
+    pub(crate) fn has_room(&mut self) -> bool {
+        match (&self.trouble, self.on_failure) {
+            (Some(_), OnFailure::Refuse) => false,
+            (Some(trouble), OnFailure::Serve) => trouble.reopen_at.is_some(),
+            (None, _) => {
+                let is_waited_for = self.held.len() >= WAITING_COUNT_MAX || self.unsynced_bytes >= UNSYNCED_BYTES_MAX;
+                !is_waited_for && !self.log.is_filling()
+            }
+        }
     }
 
     /// Tells the operator, once for each trouble.
@@ -283,21 +321,30 @@ impl ShardLog {
         if self.held.len() >= HELD_COUNT_MAX {
             return false;
         }
-        let sequence = self.trouble.is_none().then_some(self.last);
-        self.held.push_back(Waiting { sequence, held });
+        self.wait_for_last(Durable::Promised(held));
         true
     }
 
-    /// Gives the promises that may leave by now to `leave`.
-    pub(crate) fn release(&mut self, mut leave: impl FnMut(Held)) {
+    /// Keeps the report of a merge of this turn until what was merged is durable. There was room for it.
+    pub(crate) fn hold_merged(&mut self, report: Report) {
+        self.wait_for_last(Durable::Merged(report));
+    }
+
+    fn wait_for_last(&mut self, promise: Durable) {
+        let sequence = self.trouble.is_none().then_some(self.last);
+        self.held.push_back(Waiting { sequence, promise });
+    }
+
+    /// Gives what is durable by now to `leave`.
+    pub(crate) fn release(&mut self, mut leave: impl FnMut(Durable)) {
         let durable = self.log.durable();
-        while self.unsynced.front().is_some_and(|(sequence, _)| *sequence <= durable) {
-            self.unsynced.pop_front();
+        while let Some((_, entry)) = self.unsynced.pop_front_if(|(sequence, _)| *sequence <= durable) {
+            self.unsynced_bytes -= entry.len();
         }
         let may_leave = |waiting: &Waiting| waiting.sequence.is_some_and(|wanted| wanted <= durable);
         while self.held.front().is_some_and(may_leave) {
             let Some(waiting) = self.held.pop_front() else { return };
-            leave(waiting.held);
+            leave(waiting.promise);
         }
     }
 

@@ -7,14 +7,18 @@
 //! full keeps what it owes as an answer, carries out no further order, and gives up parts; that it has, it says as soon as
 //! there is room ([`Report::Lost`]), and a comparison finds what was in them.
 //!
+//! That something was merged is told once the log has it, durable in the configured sense, like a promise to a phone: the
+//! other node relies on it. While the log has no room for more ([`crate::persistence`]), what other nodes send stays in the
+//! queue of orders, which makes them wait as well.
+//!
 //! Where the node is to promise only what a backup has ([`ReplicationOptions::is_sync`]), a reply waits here for its part
 //! to be released, after it has waited for the log.
 //!
-//! Bounds: [`ORDERS_COUNT_MAX`], [`REPORTS_COUNT_MAX`] and [`HELD_COUNT_MAX`] for each shard; a turn carries out orders of
-//! [`ORDERS_PER_TURN_MAX`] or until their reports have [`REPORTED_BYTES_MAX`] bytes.
+//! Bounds: [`ORDERS_COUNT_MAX`], [`REPORTS_COUNT_MAX`] and [`HELD_COUNT_MAX`] for each shard; a turn carries out
+//! [`ORDERS_PER_TURN_MAX`] orders, and fewer once they have merged or copied [`BYTES_PER_TURN_MAX`].
 
 use crate::mesh::Mesh;
-use crate::persistence::Held;
+use crate::persistence::{Held, ShardLog};
 use crate::wake::{Alarm, Wake};
 use crossbeam::queue::ArrayQueue;
 use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
@@ -34,8 +38,10 @@ const OWED_COUNT_MAX: usize = 1024;
 const HELD_COUNT_MAX: usize = 65_536;
 /// Orders that a shard carries out in one turn.
 const ORDERS_PER_TURN_MAX: usize = 64;
-/// Bytes that a turn's orders may have brought before no more of them is carried out.
-const REPORTED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of entries that a turn's orders may have merged or copied before no more of them is carried out.
+const BYTES_PER_TURN_MAX: usize = 256 << 10;
+/// The ticket of an order whose report nobody waits for.
+const NOBODY: u64 = 0;
 
 /// How the bindings of a node are replicated.
 #[derive(Clone, Debug)]
@@ -118,6 +124,10 @@ pub(crate) struct ReplicaPort {
     end: ReplicaEnd,
     /// Answers that there was no room for.
     owed: VecDeque<Report>,
+    /// What this turn has merged.
+    merged: Vec<Report>,
+    /// An order that the log has no room for.
+    waiting: Option<Order>,
     /// Parts were given up since the last that was handed over.
     has_lost: bool,
     /// Replies and answers, with the part that they wait for.
@@ -127,7 +137,16 @@ pub(crate) struct ReplicaPort {
 impl ReplicaPort {
     pub(crate) fn new(link: Arc<ReplicaLink>, shard: ShardIndex) -> Self {
         let shard = usize::from(shard.0);
-        Self { link, shard, end: ReplicaEnd::new(), owed: VecDeque::new(), has_lost: false, held: VecDeque::new() }
+        Self {
+            link,
+            shard,
+            end: ReplicaEnd::new(),
+            owed: VecDeque::new(),
+            merged: Vec::new(),
+            waiting: None,
+            has_lost: false,
+            held: VecDeque::new(),
+        }
     }
 
     fn queues(&self) -> &Queues {
@@ -140,29 +159,60 @@ impl ReplicaPort {
         let is_stuck = reports.is_full();
         let is_told = is_stuck || self.owed.is_empty();
         let may_leave = self.held.front().is_some_and(|(wanted, _)| *wanted <= self.released());
-        is_told && (orders.is_empty() || is_stuck) && !may_leave
+        is_told && (orders.is_empty() || is_stuck || self.is_waiting()) && !may_leave
     }
 
-    /// Carries out what has been ordered, before the turn does anything else; whether more is left.
-    pub(crate) fn obey(&mut self, machine: &mut Shard, now: Now) -> bool {
-        let Self { link, shard, end, owed, .. } = self;
-        let Queues { orders, reports, .. } = &link.queues[*shard];
-        pay(owed, reports);
+    /// Whether an order waits for the log to have room.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Carries out what has been ordered, before the turn does anything else; whether more is left. `has_room` says whether
+    /// the log has room for what other nodes send.
+    pub(crate) fn obey(&mut self, machine: &mut Shard, now: Now, mut has_room: impl FnMut() -> bool) -> bool {
+        self.tell();
+        let Self { link, shard, end, owed, merged, waiting, .. } = self;
+        let orders = &link.queues[*shard].orders;
         let (is_stuck, mut bytes) = (!owed.is_empty(), 0);
         for _ in 0..ORDERS_PER_TURN_MAX {
-            if is_stuck || bytes > REPORTED_BYTES_MAX {
+            if is_stuck || bytes > BYTES_PER_TURN_MAX {
                 break;
             }
-            let Some(order) = orders.pop() else { break };
-            end.obey(order, machine, now, |report| {
-                if let Report::Newer { journal, .. } = &report {
-                    bytes += journal.len();
+            let Some(order) = waiting.take().or_else(|| orders.pop()) else { break };
+            if let Order::Merge { ticket, journal, .. } = &order
+                && *ticket != NOBODY
+            {
+                if !has_room() {
+                    *waiting = Some(order);
+                    break;
                 }
-                owed.push_back(report);
+                bytes += journal.len();
+            }
+            end.obey(order, machine, now, |report| match report {
+                Report::Merged { .. } => merged.push(report),
+                report => {
+                    if let Report::Newer { journal, .. } = &report {
+                        bytes += journal.len();
+                    }
+                    owed.push_back(report);
+                }
             });
         }
         machine.mark_foreign();
-        !orders.is_empty() && !is_stuck
+        !orders.is_empty() && !is_stuck && waiting.is_none()
+    }
+
+    /// Reports what this turn has merged, or leaves that to the log where it is to become durable first.
+    pub(crate) fn settle_merged(&mut self, log: Option<&mut ShardLog>) {
+        match log {
+            Some(log) => self.merged.drain(..).for_each(|report| log.hold_merged(report)),
+            None => self.owed.extend(self.merged.drain(..)),
+        }
+    }
+
+    /// What was merged is durable.
+    pub(crate) fn merged(&mut self, report: Report) {
+        self.owed.push_back(report);
     }
 
     /// Takes what the turn has written down of its own. To be called before its journal is cleared.
@@ -181,7 +231,7 @@ impl ReplicaPort {
         });
     }
 
-    /// Hands over what there is to tell, once the log has what the turn has changed: what was merged is reported then.
+    /// Hands over what there is to tell.
     pub(crate) fn tell(&mut self) {
         let reports = &self.link.queues[self.shard].reports;
         let before = self.owed.len();
@@ -239,3 +289,6 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

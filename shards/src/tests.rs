@@ -46,7 +46,7 @@ fn udp_plane() -> (DataPlane, SocketAddr) {
     (plane, addr)
 }
 
-fn register(user: &str, transport: &str, from: SocketAddr) -> Vec<u8> {
+pub(crate) fn register(user: &str, transport: &str, from: SocketAddr) -> Vec<u8> {
     format!(
         "REGISTER sip:example.com SIP/2.0\r\n\
          Via: SIP/2.0/{transport} {from};branch=z9hG4bK-{user}\r\n\

@@ -27,7 +27,7 @@ use crate::directory::DirectoryPort;
 use crate::link::{Control, Done, Promise};
 use crate::mesh::{Letter, MeshPort};
 use crate::pace::Pace;
-use crate::persistence::{Held, ShardLog};
+use crate::persistence::{Durable, Held, ShardLog};
 use crate::ready::Ready;
 use crate::replication::ReplicaPort;
 use crate::runtime;
@@ -206,7 +206,9 @@ impl ShardRun {
             log.begin(now, &mut self.machine);
         }
         if let Some(replication) = &mut self.replication {
-            turn.has_more |= replication.obey(&mut self.machine, now);
+            let log = &mut self.log;
+            let has_room = || log.as_mut().is_none_or(ShardLog::has_room);
+            turn.has_more |= replication.obey(&mut self.machine, now, has_room);
         }
         self.obey_control(now, &mut turn);
         self.receive_ready(now, &mut turn);
@@ -237,9 +239,6 @@ impl ShardRun {
             machine.clear_journal();
             true
         };
-        if let Some(replication) = replication {
-            replication.tell();
-        }
         let kept = Kept { in_log, by_backup: replication.as_ref().is_none_or(ReplicaPort::may_leave) };
         self.kept = kept;
         for promise in promised.drain(..) {
@@ -250,15 +249,21 @@ impl ShardRun {
                 _ => promise.keep(),
             }
         }
+        if let Some(replication) = replication {
+            replication.settle_merged(log.as_mut().filter(|_| !kept.in_log));
+        }
         if let Some(log) = log {
-            log.release(|held| match replication {
-                Some(replication) if !kept.by_backup => {
+            log.release(|durable| match (durable, &mut *replication) {
+                (Durable::Promised(held), Some(replication)) if !kept.by_backup => {
                     counters.dropped_not_durable += u64::from(!replication.hold(held));
                 }
-                _ => held.leave(outbox),
+                (Durable::Promised(held), _) => held.leave(outbox),
+                (Durable::Merged(report), Some(replication)) => replication.merged(report),
+                (Durable::Merged(_), None) => {}
             });
         }
         if let Some(replication) = replication {
+            replication.tell();
             replication.release(outbox);
         }
     }
@@ -407,7 +412,8 @@ impl ShardRun {
             }
         }
         turn.has_more |= !self.outbox.is_empty();
-        let is_log_behind = self.log.as_ref().is_some_and(ShardLog::is_behind);
+        let waits_for_room = self.replication.as_ref().is_some_and(ReplicaPort::is_waiting);
+        let is_log_behind = self.log.as_mut().is_some_and(|log| log.is_behind(waits_for_room));
         turn.is_congested = !self.mesh.dispatch() || is_log_behind || self.udp.iter().any(UdpPort::has_backlog);
     }
 
