@@ -285,8 +285,8 @@ impl Mover {
 
     /// Sends what there is for a node, as far as its link has room.
     fn send(&mut self, node: Id) {
-        while let Some(frame) = self.waiting.remove(&node).or_else(|| self.replicator.next_frame(node.get())) {
-            match self.links.send(node, CHANNEL, &frame) {
+        while let Some(mut frame) = self.waiting.remove(&node).or_else(|| self.replicator.next_frame(node.get())) {
+            match self.links.send(node, CHANNEL, &mut frame) {
                 Ok(()) => {}
                 Err(NotSent::NoRoom) => {
                     self.waiting.insert(node, frame);

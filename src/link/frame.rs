@@ -31,14 +31,14 @@ pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
 /// The same for frames before the other side is known.
 pub(super) const GREETING_BYTES_MAX: usize = 1024;
 /// Bytes that a payload may have.
-pub(crate) const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX - PAYLOAD_HEAD_BYTES;
+pub(crate) const PAYLOAD_BYTES_MAX: usize = FRAME_BYTES_MAX + LENGTH_BYTES - PAYLOAD_HEAD_BYTES;
 
 /// Bytes of a question or of an answer.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 10;
 
 const LENGTH_BYTES: usize = 4;
-/// Kind and channel.
-const PAYLOAD_HEAD_BYTES: usize = 2;
+/// Length, kind and channel.
+pub(super) const PAYLOAD_HEAD_BYTES: usize = LENGTH_BYTES + 2;
 /// Bytes of why a link is refused or closed.
 const WHY_BYTES_MAX: usize = 512;
 /// What is asked for in one reading.
@@ -138,7 +138,8 @@ impl Frame<'_> {
                 out.extend_from_slice(&number.to_le_bytes());
             }
             Self::Payload { channel, bytes } => {
-                out.extend_from_slice(&[PAYLOAD, *channel]);
+                out.truncate(start);
+                out.extend_from_slice(&payload_head(*channel, bytes.len()));
                 out.extend_from_slice(bytes);
             }
             Self::Close { why } => {
@@ -154,6 +155,12 @@ impl Frame<'_> {
         let length = (out.len() - start - LENGTH_BYTES) as u32;
         out[start..start + LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
     }
+}
+
+/// What stands before a payload of that many bytes.
+pub(super) fn payload_head(channel: u8, bytes: usize) -> [u8; PAYLOAD_HEAD_BYTES] {
+    let [a, b, c, d] = ((PAYLOAD_HEAD_BYTES - LENGTH_BYTES + bytes) as u32).to_le_bytes();
+    [a, b, c, d, PAYLOAD, channel]
 }
 
 /// As much of the text as `bytes_max` has room for.

@@ -99,8 +99,9 @@ impl Links {
         })
     }
 
-    /// Sends a payload to a node, in order with those before; whoever is told otherwise still has it.
-    pub(crate) fn send(&self, node: Id, channel: u8, bytes: &[u8]) -> Result<(), NotSent> {
+    /// Sends a payload to a node, in order with those before, and takes it out of `bytes`; whoever is told otherwise still
+    /// has it.
+    pub(crate) fn send(&self, node: Id, channel: u8, bytes: &mut Vec<u8>) -> Result<(), NotSent> {
         let peers = self.peers.borrow();
         let peer = peers.get(&node).filter(|peer| peer.is_up()).ok_or(NotSent::NotUp)?;
         if bytes.len() > PAYLOAD_BYTES_MAX {

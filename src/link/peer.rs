@@ -312,16 +312,18 @@ async fn write(peer: &Peer, mut writer: WriteHalf<TlsStream<TcpStream>>) -> Stri
     let mut bytes = Vec::new();
     loop {
         bytes.clear();
-        let taken = peer.queue.take(&mut bytes).await;
+        let mut rest = Vec::new();
+        let taken = peer.queue.take(&mut bytes, &mut rest).await;
         let written = async {
             writer.write_all(&bytes).await?;
+            writer.write_all(&rest).await?;
             writer.flush().await
         };
         if let Err(error) = written.await {
             return Failure::of_io(&error).why;
         }
         add(&peer.counts.frames_out, taken.frames);
-        add(&peer.counts.bytes_out, bytes.len() as u64);
+        add(&peer.counts.bytes_out, (bytes.len() + rest.len()) as u64);
         if taken.is_last {
             let _ = writer.shutdown().await;
             return "the last word was said".to_owned();

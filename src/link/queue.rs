@@ -4,7 +4,7 @@
 //! is one each at most, since a later one says what an earlier one did, and they go before payloads. Owned by one link;
 //! whoever waits for something to write or for room is on its thread.
 
-use super::frame::{Frame, PAYLOAD_BYTES_MAX};
+use super::frame::{Frame, PAYLOAD_BYTES_MAX, PAYLOAD_HEAD_BYTES, payload_head};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use tokio::sync::Notify;
@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 pub(crate) const QUEUE_BYTES_MAX: usize = 4 << 20;
 /// Bytes of small frames that are written together.
 const BATCH_BYTES: usize = 64 << 10;
-/// Bytes of a payload's frame before the payload: length, kind and channel.
-const PAYLOAD_HEAD_BYTES: usize = 6;
+/// Bytes of a payload from which on it is written as it is, and not copied behind others.
+const LONG_BYTES: usize = 16 << 10;
 /// There is room as long as the longest payload fits.
 const ROOM_BYTES: usize = QUEUE_BYTES_MAX - PAYLOAD_BYTES_MAX - PAYLOAD_HEAD_BYTES;
 
@@ -33,9 +33,15 @@ struct Waiting {
     ping: Option<Vec<u8>>,
     pong: Option<u64>,
     close: Option<String>,
-    payloads: VecDeque<Vec<u8>>,
-    /// Of the payloads.
+    payloads: VecDeque<Payload>,
+    /// Of the payloads, with their heads.
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Payload {
+    channel: u8,
+    bytes: Vec<u8>,
 }
 
 /// What has been taken to be written.
@@ -47,17 +53,15 @@ pub(super) struct Taken {
 }
 
 impl Queue {
-    /// Takes a payload, if there is room.
-    pub(super) fn put(&self, channel: u8, bytes: &[u8]) -> bool {
+    /// Takes a payload out of `bytes`, if there is room.
+    pub(super) fn put(&self, channel: u8, bytes: &mut Vec<u8>) -> bool {
         let mut waiting = self.waiting.borrow_mut();
         let frame_bytes = bytes.len() + PAYLOAD_HEAD_BYTES;
         if waiting.bytes + frame_bytes > QUEUE_BYTES_MAX {
             return false;
         }
-        let mut frame = Vec::with_capacity(frame_bytes);
-        Frame::Payload { channel, bytes }.write(&mut frame);
-        waiting.bytes += frame.len();
-        waiting.payloads.push_back(frame);
+        waiting.bytes += frame_bytes;
+        waiting.payloads.push_back(Payload { channel, bytes: std::mem::take(bytes) });
         self.filled.notify_one();
         true
     }
@@ -105,10 +109,11 @@ impl Queue {
         self.waiting.borrow().bytes
     }
 
-    /// Puts what is to be written next into `out`, which is empty, as soon as there is something.
-    pub(super) async fn take(&self, out: &mut Vec<u8>) -> Taken {
+    /// Puts what is to be written next into `out`, which is empty, as soon as there is something. What follows it of a long
+    /// payload is put into `rest`.
+    pub(super) async fn take(&self, out: &mut Vec<u8>, rest: &mut Vec<u8>) -> Taken {
         loop {
-            let taken = self.take_waiting(out);
+            let taken = self.take_waiting(out, rest);
             if taken.frames > 0 {
                 return taken;
             }
@@ -116,7 +121,7 @@ impl Queue {
         }
     }
 
-    fn take_waiting(&self, out: &mut Vec<u8>) -> Taken {
+    fn take_waiting(&self, out: &mut Vec<u8>, rest: &mut Vec<u8>) -> Taken {
         let mut waiting = self.waiting.borrow_mut();
         let mut taken = Taken::default();
         if let Some(ping) = waiting.ping.take() {
@@ -131,12 +136,17 @@ impl Queue {
             Frame::Close { why: &why }.write(out);
             return Taken { frames: taken.frames + 1, is_last: true };
         }
-        while let Some(payload) = waiting.payloads.front()
-            && (out.is_empty() || out.len() + payload.len() <= BATCH_BYTES)
+        while rest.is_empty()
+            && out.len() < BATCH_BYTES
+            && let Some(Payload { channel, mut bytes }) = waiting.payloads.pop_front()
         {
-            out.extend_from_slice(payload);
-            waiting.bytes -= payload.len();
-            waiting.payloads.pop_front();
+            waiting.bytes -= bytes.len() + PAYLOAD_HEAD_BYTES;
+            out.extend_from_slice(&payload_head(channel, bytes.len()));
+            if bytes.len() < LONG_BYTES {
+                out.append(&mut bytes);
+            } else {
+                *rest = bytes;
+            }
             taken.frames += 1;
         }
         if waiting.bytes <= ROOM_BYTES {
@@ -171,8 +181,9 @@ mod tests {
 
     /// What is written next: the kinds of the frames, and whether they are the last.
     fn written(queue: &Queue) -> (Vec<String>, bool) {
-        let mut splitter = Splitter::default();
-        let taken = now(queue.take(splitter.room())).unwrap_or_default();
+        let (mut splitter, mut rest) = (Splitter::default(), Vec::new());
+        let taken = now(queue.take(splitter.room(), &mut rest)).unwrap_or_default();
+        splitter.room().append(&mut rest);
         let mut kinds = Vec::new();
         while let Some(frame) = splitter.next(FRAME_BYTES_MAX).unwrap() {
             kinds.push(match frame {
@@ -189,19 +200,20 @@ mod tests {
         let (queue, longest) = (Queue::default(), vec![0; PAYLOAD_BYTES_MAX]);
         for _ in 0..3 {
             assert!(now(queue.room()).is_some());
-            assert!(queue.put(1, &longest));
+            assert!(queue.put(1, &mut longest.clone()));
         }
         let mut room = std::pin::pin!(queue.room());
         let mut context = Context::from_waker(Waker::noop());
         assert!(room.as_mut().poll(&mut context).is_pending());
-        assert!(!queue.put(1, &longest));
-        assert!(queue.put(2, b"small"), "there is room for less");
+        let mut refused = longest.clone();
+        assert!(!queue.put(1, &mut refused) && refused == longest);
+        assert!(queue.put(2, &mut b"small".to_vec()), "there is room for less");
         assert_eq!(written(&queue), (vec![format!("1:{PAYLOAD_BYTES_MAX}")], false));
         assert!(room.as_mut().poll(&mut context).is_ready());
-        assert!(queue.put(1, &longest));
-        let mut rest = Vec::new();
-        while now(queue.take(&mut rest)).is_some() {
-            rest.clear();
+        assert!(queue.put(1, &mut longest.clone()));
+        let (mut out, mut rest) = (Vec::new(), Vec::new());
+        while now(queue.take(&mut out, &mut rest)).is_some() {
+            (out, rest) = (Vec::new(), Vec::new());
         }
         assert_eq!(queue.bytes(), 0);
     }
@@ -209,7 +221,7 @@ mod tests {
     #[test]
     fn small_frames_are_written_together_and_those_of_the_link_itself_go_first() {
         let queue = Queue::default();
-        assert!(queue.put(1, b"a") && queue.put(2, b""));
+        assert!(queue.put(1, &mut b"a".to_vec()) && queue.put(2, &mut Vec::new()));
         queue.ping(&Frame::Ping { number: 1, neighbours: Vec::new() });
         queue.ping(&Frame::Ping { number: 2, neighbours: Vec::new() });
         queue.pong(8);
@@ -219,7 +231,7 @@ mod tests {
             written(&queue),
             (vec![ping.into(), "Pong { number: 9 }".into(), "1:1".into(), "2:0".into()], false)
         );
-        assert!(queue.put(1, b"a"));
+        assert!(queue.put(1, &mut b"a".to_vec()));
         queue.close("the end");
         assert_eq!(written(&queue), (vec!["Close { why: \"the end\" }".into()], true));
     }
@@ -227,7 +239,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_makes_room() {
         let queue = Queue::default();
-        while queue.put(1, &[0; 1000]) {}
+        while queue.put(1, &mut vec![0; 1000]) {}
         let mut room = std::pin::pin!(queue.room());
         let mut context = Context::from_waker(Waker::noop());
         assert!(room.as_mut().poll(&mut context).is_pending());

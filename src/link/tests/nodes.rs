@@ -173,8 +173,8 @@ impl Start {
                         None => return,
                     },
                     wish = wished.recv() => match wish {
-                        Some(Wish::Send(node, channel, bytes, answer)) => {
-                            answer.send(links.send(node, channel, &bytes)).unwrap();
+                        Some(Wish::Send(node, channel, mut bytes, answer)) => {
+                            answer.send(links.send(node, channel, &mut bytes)).unwrap();
                         }
                         Some(Wish::Room(node, answer)) => {
                             let links = std::rc::Rc::clone(&links);
