@@ -218,8 +218,7 @@ impl ShardLog {
 
     /// Appends what the turn has written down; whether its promises may leave at once.
     pub(crate) fn append(&mut self, now: Now, machine: &mut Shard, counters: &mut Counters) -> bool {
-        self.pending.extend_from_slice(machine.journal());
-        machine.clear_journal();
+        machine.take_journal(&mut self.pending);
         if !self.pending.is_empty() || self.trouble.is_some() {
             self.append_pending(now, machine, counters);
         }

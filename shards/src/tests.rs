@@ -355,7 +355,7 @@ fn a_registration_is_promised_once_a_backup_has_it() {
     let len = phone.recv(&mut buffer).unwrap();
     assert!(buffer[..len].starts_with(b"SIP/2.0 200 ") && buffer[..len].windows(10).any(|part| part == b"1 REGISTER"));
     // Another node with the same secret takes it over.
-    link.put(0, Order::Merge { ticket: 1, position: None, journal }).unwrap();
+    link.put(0, Order::Merge { ticket: 1, position: None, journal: journal.to_vec() }).unwrap();
     link.ring(0);
-    assert_eq!(next(), Report::Merged { ticket: 1, is_good: true, gaps: 0 });
+    assert_eq!(next(), Report::Merged { ticket: 1, is_good: true, gaps: 0, spent: journal.into() });
 }

@@ -25,8 +25,14 @@ use crate::time::Now;
 use std::ops::Range;
 
 /// Entries for a backup, made apart from the node's own journal.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Copy(Journal);
+
+impl Default for Copy {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Copy {
     /// Without an entry.
@@ -37,6 +43,11 @@ impl Copy {
     /// The entries.
     pub fn bytes(&self) -> &[u8] {
         self.0.bytes()
+    }
+
+    /// Forgets the entries, and keeps their room for others.
+    pub fn clear(&mut self) {
+        self.0.clear();
     }
 }
 

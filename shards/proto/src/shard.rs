@@ -236,6 +236,11 @@ impl Shard {
         self.core.location.journal.bytes()
     }
 
+    /// Puts what was written down behind what `into` has; it has been taken care of with that.
+    pub fn take_journal(&mut self, into: &mut Vec<u8>) {
+        self.core.location.journal.take(into);
+    }
+
     /// What was written down has been taken care of.
     pub fn clear_journal(&mut self) {
         self.core.location.journal.clear();

@@ -19,7 +19,7 @@ fn machine() -> Shard {
 }
 
 /// What another node with the same secret writes down for a registration.
-fn journal(user: &str) -> Box<[u8]> {
+fn journal(user: &str) -> Vec<u8> {
     let mut machine = machine();
     let local = "127.0.0.1:5060".parse().unwrap();
     let remote = "127.0.0.1:5070".parse().unwrap();
@@ -43,7 +43,7 @@ fn told(port: &mut ReplicaPort) -> Vec<(u64, bool)> {
     let mut told = Vec::new();
     while let Some(report) = port.link.take_report(0) {
         told.push(match report {
-            Report::Merged { ticket, is_good, gaps: 0 } if is_good => (ticket, true),
+            Report::Merged { ticket, is_good, gaps: 0, .. } if is_good => (ticket, true),
             Report::Digests { ticket, .. } => (ticket, false),
             report => panic!("{report:?}"),
         });

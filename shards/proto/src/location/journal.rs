@@ -166,6 +166,16 @@ impl Journal {
         &self.bytes[self.foreign_bytes..]
     }
 
+    /// Puts the entries behind what `into` has, and clears them. They are not copied where it is empty.
+    pub(crate) fn take(&mut self, into: &mut Vec<u8>) {
+        if into.is_empty() {
+            std::mem::swap(&mut self.bytes, into);
+        } else {
+            into.extend_from_slice(&self.bytes);
+        }
+        self.clear();
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.foreign_bytes = 0;

@@ -15,6 +15,9 @@ use crate::time::Now;
 /// Bytes of entries in one report, unless a single one is longer.
 const PIECE_BYTES: usize = 128 << 10;
 
+/// Bytes of whole bindings up to which the room for those of the next leaf is kept.
+const COPY_BYTES_KEPT: usize = 1 << 20;
+
 /// What a shard is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -29,7 +32,7 @@ pub enum Order {
         /// What is complete with it.
         position: Option<Position>,
         /// The entries.
-        journal: Box<[u8]>,
+        journal: Vec<u8>,
     },
     /// To tell the digests of its leaves.
     Digests {
@@ -87,6 +90,8 @@ pub enum Report {
         is_good: bool,
         /// Refreshes among them whose binding is another one here, or none.
         gaps: u64,
+        /// The entries, for their room to be used again by who has made it.
+        spent: Vec<u8>,
     },
     /// The digests of its leaves, in their order.
     Digests {
@@ -126,6 +131,8 @@ pub enum Report {
 pub struct ReplicaEnd {
     has_backups: bool,
     sequence: u64,
+    /// The room in which whole bindings are written.
+    copy: Copy,
 }
 
 impl ReplicaEnd {
@@ -163,7 +170,7 @@ impl ReplicaEnd {
                 if let Some(position) = position.filter(|_| is_good) {
                     machine.taken(position);
                 }
-                report(Report::Merged { ticket, is_good, gaps });
+                report(Report::Merged { ticket, is_good, gaps, spent: journal });
             }
             Order::Digests { ticket } => {
                 let digests = machine.digests().collect();
@@ -173,9 +180,12 @@ impl ReplicaEnd {
                 report(Report::List { ticket, leaf, held: machine.list(leaf).collect() });
             }
             Order::Newer { ticket, leaf, mut held } => {
-                let mut copy = Copy::new();
-                let count = machine.write_newer(leaf, &mut held, &mut copy) as u32;
-                tell_newer(ticket, leaf, count, copy.bytes(), report);
+                let count = machine.write_newer(leaf, &mut held, &mut self.copy) as u32;
+                tell_newer(ticket, leaf, count, self.copy.bytes(), report);
+                if self.copy.bytes().len() > COPY_BYTES_KEPT {
+                    self.copy = Copy::new();
+                }
+                self.copy.clear();
             }
             Order::BackupsHave(stamp) => machine.backups_have(stamp),
             Order::Whole(is_whole) => machine.set_whole(is_whole),

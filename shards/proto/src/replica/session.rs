@@ -23,9 +23,9 @@
 //! that is whole. A seed that finds no such backup for [`ReplicaSettings::seed_fallback_ms`] goes on with what it has. So
 //! does the node with the lowest number where several wait for one another, once they hold the same.
 //!
-//! Bounds: what is kept, for each shard; [`LEAVES_AT_ONCE`] leaves on their way to a backup, for each of its shards; parts
-//! of a backup that are being merged are bounded by its link, which is to be read only while
-//! [`Replicator::is_congested`] is false.
+//! Bounds: what is kept, for each shard; [`SPARE_COUNT_MAX`] rooms of [`SPARE_BYTES_MAX`]; [`LEAVES_AT_ONCE`] leaves on
+//! their way to a backup, for each of its shards; parts of a backup that are being merged are bounded by its link, which is
+//! to be read only while [`Replicator::is_congested`] is false.
 
 mod incoming;
 mod outgoing;
@@ -42,6 +42,9 @@ use std::collections::{HashMap, VecDeque};
 const LEAVES_AT_ONCE: usize = 32;
 /// Orders that may wait for one shard before links are read no more.
 const ORDERS_COUNT_MAX: usize = 256;
+/// Rooms for whole bindings that are kept, and bytes of each.
+const SPARE_COUNT_MAX: usize = 128;
+const SPARE_BYTES_MAX: usize = 256 << 10;
 /// Milliseconds between two looks at what shards may forget.
 const FORGET_INTERVAL_MS: u64 = 5_000;
 
@@ -211,6 +214,8 @@ pub struct Replicator {
     /// What earlier lives of the node have taken, once every shard has told it.
     resumption: Resumption,
     orders: Vec<VecDeque<Order>>,
+    /// Rooms for whole bindings that come: shards give back what they have merged.
+    spare: Vec<Vec<u8>>,
     given: HashMap<u64, Given>,
     next_ticket: u64,
     news: VecDeque<News>,
@@ -229,6 +234,7 @@ impl Replicator {
             backups: Vec::new(),
             resumption: Resumption::new(shards),
             orders: (0..shards).map(|_| VecDeque::from([Order::TellPositions])).collect(),
+            spare: Vec::new(),
             given: HashMap::new(),
             next_ticket: 1,
             news: VecDeque::new(),
@@ -396,7 +402,10 @@ impl Replicator {
                 self.streams[usize::from(shard)].push(sequence, stamp, journal);
             }
             Report::Lost { sequence, stamp } => self.lost(shard, sequence, stamp),
-            Report::Merged { ticket, is_good, gaps } => self.merged(ticket, is_good, gaps > 0),
+            Report::Merged { ticket, is_good, gaps, spent } => {
+                self.keep_spare(spent);
+                self.merged(ticket, is_good, gaps > 0);
+            }
             Report::Digests { ticket, sequence, stamp, digests } => {
                 self.digests_told(shard, ticket, (sequence, stamp), digests);
             }

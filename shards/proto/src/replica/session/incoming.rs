@@ -1,11 +1,15 @@
 //! What a node takes in: the journals of a backup, and whatever a comparison finds missing.
 
-use super::{LEAVES_AT_ONCE, News, Replicator, Task};
+use super::{LEAVES_AT_ONCE, News, Replicator, SPARE_BYTES_MAX, SPARE_COUNT_MAX, Task};
 use crate::limits;
 use crate::replica::end::Order;
 use crate::replica::frame::{BadFrame, Frame};
 use crate::replica::{Position, Stamp, part};
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+/// Bytes of a room that is worth being used again.
+const SPARE_BYTES: RangeInclusive<usize> = 4096..=SPARE_BYTES_MAX;
 
 /// The journal of one shard of a backup.
 #[derive(Debug, Default)]
@@ -102,7 +106,7 @@ impl Replicator {
         *self.incoming_mut(node, shard)? = Incoming { taken: Some(sequence), ..Incoming::default() };
         let history = self.backup_mut(node).map_or(0, |backup| backup.history);
         let position = Position { node, shard, history, sequence };
-        self.order_all(&Order::Merge { ticket: 0, position: Some(position), journal: Box::default() });
+        self.order_all(&Order::Merge { ticket: 0, position: Some(position), journal: Vec::new() });
         Ok(())
     }
 
@@ -115,16 +119,17 @@ impl Replicator {
         incoming.merging.push_back((sequence, false));
         let history = self.backup_mut(node).map_or(0, |backup| backup.history);
         let position = Position { node, shard, history, sequence };
-        let pieces = self.pieces(journal)?;
+        let pieces = pieces(journal, self.streams.len(), Vec::new)?;
         let ticket = self.ticket(Task::Part { node, shard, sequence }, pieces.len());
         for (orders, piece) in self.orders.iter_mut().zip(pieces) {
-            orders.push_back(Order::Merge { ticket, position: Some(position), journal: piece.into() });
+            orders.push_back(Order::Merge { ticket, position: Some(position), journal: piece });
         }
         Ok(())
     }
 
     pub(super) fn take_whole(&mut self, node: u16, shard: u8, round: u64, journal: &[u8]) -> Result<(), BadFrame> {
-        let pieces = self.pieces(journal)?;
+        let spare = &mut self.spare;
+        let pieces = pieces(journal, self.streams.len(), || spare.pop().unwrap_or_default())?;
         let concerned = pieces.iter().filter(|piece| !piece.is_empty()).count();
         if concerned == 0 {
             return Ok(());
@@ -133,18 +138,17 @@ impl Replicator {
         incoming.merging_whole += usize::from(incoming.round == round);
         let ticket = self.ticket(Task::Whole { node, shard, round }, concerned);
         for (orders, piece) in self.orders.iter_mut().zip(pieces).filter(|(_, piece)| !piece.is_empty()) {
-            orders.push_back(Order::Merge { ticket, position: None, journal: piece.into() });
+            orders.push_back(Order::Merge { ticket, position: None, journal: piece });
         }
         Ok(())
     }
 
-    /// The entries of a journal, by shard of this node.
-    fn pieces(&self, journal: &[u8]) -> Result<Vec<Vec<u8>>, BadFrame> {
-        let shards = self.streams.len();
-        let mut pieces = vec![Vec::new(); shards];
-        part(journal, shards as u8, |shard, entry| pieces[usize::from(shard)].extend_from_slice(entry))
-            .map_err(|_| BadFrame("has an entry that is cut off"))?;
-        Ok(pieces)
+    /// Keeps the room of what a shard has merged for whole bindings that come. Rooms of parts are short.
+    pub(super) fn keep_spare(&mut self, mut spent: Vec<u8>) {
+        if self.spare.len() < SPARE_COUNT_MAX && SPARE_BYTES.contains(&spent.capacity()) {
+            spent.clear();
+            self.spare.push(spent);
+        }
     }
 
     /// A shard has merged something. Where that meant nothing without bindings that are not here, they are asked for at once.
@@ -334,4 +338,28 @@ impl Replicator {
             self.news.push_back(News::Synchronized { node, bindings: backup.mended });
         }
     }
+}
+
+/// The entries of a journal, by shard of `count`; `room` makes room for those of one.
+fn pieces(journal: &[u8], count: usize, mut room: impl FnMut() -> Vec<u8>) -> Result<Vec<Vec<u8>>, BadFrame> {
+    let mut pieces = vec![Vec::new(); count];
+    let mut put = |shard: u8, run: &[u8]| {
+        let piece = &mut pieces[usize::from(shard)];
+        if piece.capacity() == 0 && !run.is_empty() {
+            *piece = room();
+        }
+        piece.extend_from_slice(run);
+    };
+    // Neighbours are mostly of one shard: those of one leaf are.
+    let (mut of, mut begun, mut at) = (0, 0, 0);
+    let read = part(journal, count as u8, |shard, entry| {
+        if shard != of {
+            put(of, &journal[begun..at]);
+            (of, begun) = (shard, at);
+        }
+        at += entry.len();
+    });
+    read.map_err(|_| BadFrame("has an entry that is cut off"))?;
+    put(of, &journal[begun..at]);
+    Ok(pieces)
 }
