@@ -40,6 +40,10 @@ const HELD_COUNT_MAX: usize = 65_536;
 const ORDERS_PER_TURN_MAX: usize = 64;
 /// Bytes of entries that a turn's orders may have merged or copied before no more of them is carried out.
 const BYTES_PER_TURN_MAX: usize = 256 << 10;
+/// The same while phones are being served, who wait for as long as that takes: what the bindings of one leaf are.
+const BYTES_PER_SERVING_TURN_MAX: usize = 32 << 10;
+/// What telling that one binding is held counts for, in bytes.
+const LISTED_BYTES: usize = 64;
 /// The ticket of an order whose report nobody waits for.
 const NOBODY: u64 = 0;
 
@@ -167,15 +171,22 @@ impl ReplicaPort {
         self.waiting.is_some()
     }
 
-    /// Carries out what has been ordered, before the turn does anything else; whether more is left. `has_room` says whether
-    /// the log has room for what other nodes send.
-    pub(crate) fn obey(&mut self, machine: &mut Shard, now: Now, mut has_room: impl FnMut() -> bool) -> bool {
+    /// Carries out what has been ordered, before the turn does anything else; whether more is left. It does less at once
+    /// while phones are being served. `has_room` says whether the log has room for what other nodes send.
+    pub(crate) fn obey(
+        &mut self,
+        machine: &mut Shard,
+        now: Now,
+        is_serving: bool,
+        mut has_room: impl FnMut() -> bool,
+    ) -> bool {
         self.tell();
+        let bytes_max = if is_serving { BYTES_PER_SERVING_TURN_MAX } else { BYTES_PER_TURN_MAX };
         let Self { link, shard, end, owed, merged, waiting, .. } = self;
         let orders = &link.queues[*shard].orders;
         let (is_stuck, mut bytes) = (!owed.is_empty(), 0);
         for _ in 0..ORDERS_PER_TURN_MAX {
-            if is_stuck || bytes > BYTES_PER_TURN_MAX {
+            if is_stuck || bytes > bytes_max {
                 break;
             }
             let Some(order) = waiting.take().or_else(|| orders.pop()) else { break };
@@ -191,9 +202,11 @@ impl ReplicaPort {
             end.obey(order, machine, now, |report| match report {
                 Report::Merged { .. } => merged.push(report),
                 report => {
-                    if let Report::Newer { journal, .. } = &report {
-                        bytes += journal.len();
-                    }
+                    bytes += match &report {
+                        Report::Newer { journal, .. } => journal.len(),
+                        Report::List { held, .. } => held.len() * LISTED_BYTES,
+                        _ => 0,
+                    };
                     owed.push_back(report);
                 }
             });

@@ -102,6 +102,8 @@ pub(crate) struct ShardRun {
     /// Answers to commands of this turn that its append has to make true.
     promised: Vec<Promise>,
     is_draining: bool,
+    /// The turn before has handled messages.
+    is_serving: bool,
 }
 
 /// Where that which a turn has changed is kept already.
@@ -179,6 +181,7 @@ impl ShardRun {
             replication,
             promised: Vec::new(),
             is_draining: false,
+            is_serving: false,
         })
     }
 
@@ -208,7 +211,7 @@ impl ShardRun {
         if let Some(replication) = &mut self.replication {
             let log = &mut self.log;
             let has_room = || log.as_mut().is_none_or(ShardLog::has_room);
-            turn.has_more |= replication.obey(&mut self.machine, now, has_room);
+            turn.has_more |= replication.obey(&mut self.machine, now, self.is_serving, has_room);
         }
         self.obey_control(now, &mut turn);
         self.receive_ready(now, &mut turn);
@@ -224,6 +227,7 @@ impl ShardRun {
         if let Some(directory) = &mut self.directory {
             directory.tell(&mut self.machine);
         }
+        self.is_serving = turn.messages_count > 0;
         turn
     }
 

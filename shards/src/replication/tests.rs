@@ -58,13 +58,13 @@ fn what_other_nodes_send_waits_for_room_in_the_log_and_the_rest_does_not() {
     merge(&port, 2, "alice");
     port.link.put(0, Order::Digests { ticket: 3 }).unwrap();
     for _ in 0..2 {
-        assert!(!port.obey(&mut machine, NOW, || false), "nothing can be done at once");
+        assert!(!port.obey(&mut machine, NOW, false, || false), "nothing can be done at once");
         port.settle_merged(None);
         assert!(port.is_waiting() && machine.bindings() == 0);
     }
     assert_eq!(told(&mut port), [(1, false)]);
     assert!(port.is_idle(), "it is not to spin");
-    port.obey(&mut machine, NOW, || true);
+    port.obey(&mut machine, NOW, false, || true);
     port.settle_merged(None);
     assert!(!port.is_waiting() && machine.bindings() == 1);
     let mut answers = told(&mut port);
@@ -80,17 +80,33 @@ fn a_turn_merges_a_bounded_number_of_bytes() {
     for (ticket, piece) in [(1, &journal[..]), (2, &[])] {
         port.link.put(0, Order::Merge { ticket, position: None, journal: piece.into() }).unwrap();
     }
-    assert!(port.obey(&mut machine, NOW, || true), "the rest is for the next turn");
+    assert!(port.obey(&mut machine, NOW, false, || true), "the rest is for the next turn");
     port.settle_merged(None);
     assert_eq!(told(&mut port), [(1, true)]);
-    port.obey(&mut machine, NOW, || true);
+    port.obey(&mut machine, NOW, false, || true);
     port.settle_merged(None);
     assert_eq!(told(&mut port), [(2, true)]);
 }
 
+#[test]
+fn a_turn_merges_less_while_phones_are_served() {
+    let (mut port, mut machine) = (port(), machine());
+    let many = 1 + BYTES_PER_SERVING_TURN_MAX / journal("user-0").len();
+    let journal: Vec<u8> = (0..many).flat_map(|user| journal(&format!("user-{user}"))).collect();
+    for ticket in 1..=3 {
+        port.link.put(0, Order::Merge { ticket, position: None, journal: journal.clone() }).unwrap();
+    }
+    assert!(port.obey(&mut machine, NOW, true, || true), "the rest is for the next turn");
+    port.settle_merged(None);
+    assert_eq!(told(&mut port), [(1, true)]);
+    port.obey(&mut machine, NOW, false, || true);
+    port.settle_merged(None);
+    assert_eq!(told(&mut port), [(2, true), (3, true)]);
+}
+
 /// What a turn does with the log, of which nothing is durable before it is synced.
 fn turn(port: &mut ReplicaPort, machine: &mut Shard, log: &mut ShardLog) {
-    port.obey(machine, NOW, || log.has_room());
+    port.obey(machine, NOW, false, || log.has_room());
     let is_durable = log.append(NOW, machine, &mut Counters::default());
     port.settle_merged((!is_durable).then_some(&mut *log));
     log.release(|durable| match durable {
