@@ -54,8 +54,9 @@ pub(crate) fn is_possible(test: &str) -> bool {
     is_root
 }
 
+/// Runs `ip`, which has to succeed.
 #[track_caller]
-fn ip(arguments: &[&str]) {
+pub(crate) fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {}: {told}", arguments.join(" "));
@@ -82,15 +83,21 @@ impl Network {
     /// A new host with the addresses of that number.
     pub(crate) fn host(&self, number: u8) -> Host {
         let (switch, port) = (self.switch(), format!("port{number}"));
-        let host = Host { namespace: format!("{}-{number}", self.name), number };
+        let host = self.lone_host(number);
         let namespace = &host.namespace;
-        ip(&["netns", "add", namespace]);
         ip(&["-n", &switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
         ip(&["-n", &switch, "link", "set", &port, "master", "switch", "up"]);
-        ip(&["-n", namespace, "link", "set", "lo", "up"]);
         ip(&["-n", namespace, "link", "set", "eth0", "up"]);
         host.set_address(address(number), true);
         host.set_address(address_v6(number), true);
+        host
+    }
+
+    /// A new host that is not at the switch.
+    pub(crate) fn lone_host(&self, number: u8) -> Host {
+        let host = Host { namespace: format!("{}-{number}", self.name), number };
+        ip(&["netns", "add", &host.namespace]);
+        ip(&["-n", &host.namespace, "link", "set", "lo", "up"]);
         host
     }
 }
@@ -108,6 +115,11 @@ impl Drop for Network {
 }
 
 impl Host {
+    /// The name of its network namespace.
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// What a command begins with that is to run there, with `exec`.
     pub(crate) fn within(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.namespace]
@@ -149,7 +161,7 @@ impl Host {
     }
 
     /// What belongs to the network of the host because it was made there.
-    fn make_there<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn make_there<T: Send + 'static>(&self, make: impl FnOnce() -> T + Send + 'static) -> T {
         let path = format!("/run/netns/{}", self.namespace);
         // A thread goes there and does not come back; what it has made does.
         let made = std::thread::spawn(move || {

@@ -149,14 +149,19 @@ impl Phone {
 
     /// Answers a request.
     pub(crate) fn answer(&self, (request, from): &(Message, SocketAddr), status: u16) {
-        let mut response = format!("SIP/2.0 {status} X\r\n");
-        for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
-            for value in request.fields(name) {
-                let tag = if name == "To" && !value.contains(";tag=") { ";tag=phone" } else { "" };
-                write!(response, "{name}: {value}{tag}\r\n").unwrap();
-            }
-        }
-        write!(response, "Contact: <{}>\r\nContent-Length: 0\r\n\r\n", self.contact("phone")).unwrap();
-        self.send(*from, &response);
+        self.send(*from, &response(request, status, &self.contact("phone")));
     }
+}
+
+/// The response of a phone with this Contact to a request.
+pub(crate) fn response(request: &Message, status: u16, contact: &str) -> String {
+    let mut response = format!("SIP/2.0 {status} X\r\n");
+    for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
+        for value in request.fields(name) {
+            let tag = if name == "To" && !value.contains(";tag=") { ";tag=phone" } else { "" };
+            write!(response, "{name}: {value}{tag}\r\n").unwrap();
+        }
+    }
+    write!(response, "Contact: <{contact}>\r\nContent-Length: 0\r\n\r\n").unwrap();
+    response
 }
