@@ -13,6 +13,7 @@ mod member;
 mod nat;
 mod node;
 mod ops;
+mod policy;
 mod problem;
 mod reader;
 mod reference;
@@ -85,6 +86,7 @@ impl Config {
                 retry_after_s: cluster.retry_after_s,
             },
             nat: cluster.nat.settings(),
+            policy: cluster.policy.clone(),
             timers: cluster.timers,
             directory: self.directory_settings(),
         }

@@ -8,7 +8,7 @@ use super::nat::NatConfig;
 use crate::cluster::Id;
 use crate::directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
-use sipfed_proto::settings::{DirectorySettings, LostFlow, Overflow, RegistrarSettings, TimerSettings};
+use sipfed_proto::settings::{DirectorySettings, LostFlow, Overflow, RegistrarSettings, Rule, TimerSettings};
 
 /// The keys that all nodes of a cluster share.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) timers: TimerSettings,
     /// Phones behind NATs.
     pub(crate) nat: NatConfig,
+    /// What is done with which requests.
+    pub(crate) policy: Vec<Rule>,
     /// The directory of the federation.
     pub(crate) directory: DirectoryConfig,
     /// The nodes, and which of several clusters they are.
@@ -126,6 +128,7 @@ impl Default for ClusterConfig {
             links: LinksConfig::default(),
             replication: ReplicationConfig::default(),
             nat: NatConfig::default(),
+            policy: Vec::new(),
         }
     }
 }

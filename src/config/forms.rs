@@ -2,6 +2,7 @@
 //! hosts, route URIs, header text and paths.
 
 use super::key::Wrong;
+use ipnet::IpNet;
 use sipfed_proto::{Listener, Transport};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -219,6 +220,14 @@ pub(crate) fn sip_uri(text: &str) -> Result<String, Wrong> {
         return Err(Wrong::new("a character or a length that a SIP URI cannot have here", right));
     }
     Ok(text.to_owned())
+}
+
+/// A network, or one address.
+pub(crate) fn network(text: &str) -> Result<IpNet, Wrong> {
+    let one = text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().map(|net| net.trunc()).or(one).map_err(|_| {
+        Wrong::new("not a network", "write an address and the length of its prefix, such as \"192.0.2.0/24\"")
+    })
 }
 
 /// A method that a node may send by itself (RFC 3261 §7.1).

@@ -21,6 +21,10 @@ pub(crate) enum Kind<C: 'static> {
     Number { min: u64, max: u64, unit: Unit, get: fn(&C) -> Option<u64>, set: fn(&mut C, u64) },
     /// `true` or `false`.
     Flag { get: fn(&C) -> bool, set: fn(&mut C, bool) },
+    /// `true` or `false`, where leaving it out is neither.
+    Wish { get: fn(&C) -> Option<bool>, set: fn(&mut C, bool) },
+    /// One of some words, where leaving it out is none of them.
+    MaybeChoice { words: &'static [&'static str], get: fn(&C) -> Option<&'static str>, set: fn(&mut C, &str) },
     /// One of some words.
     Choice { words: &'static [&'static str], get: fn(&C) -> &'static str, set: fn(&mut C, &str) },
     /// A string of a form of its own.
@@ -131,7 +135,9 @@ impl<C: Default> Key<C> {
         Some(match &self.kind {
             Kind::Number { get, .. } => get(&default)?.to_string(),
             Kind::Flag { get, .. } => get(&default).to_string(),
+            Kind::Wish { get, .. } => get(&default)?.to_string(),
             Kind::Choice { get, .. } => format!("\"{}\"", get(&default)),
+            Kind::MaybeChoice { get, .. } => format!("\"{}\"", get(&default)?),
             Kind::Text { get, .. } => format!("\"{}\"", get(&default)?),
             Kind::List { get, .. } => {
                 let items: Vec<String> = get(&default).into_iter().map(|item| format!("\"{item}\"")).collect();
@@ -144,8 +150,8 @@ impl<C: Default> Key<C> {
     pub(crate) fn form(&self) -> String {
         match &self.kind {
             Kind::Number { min, max, unit, .. } => format!("{min} to {max} {}", unit.name()).trim().to_owned(),
-            Kind::Flag { .. } => "true or false".to_owned(),
-            Kind::Choice { words, .. } => quoted(words),
+            Kind::Flag { .. } | Kind::Wish { .. } => "true or false".to_owned(),
+            Kind::Choice { words, .. } | Kind::MaybeChoice { words, .. } => quoted(words),
             Kind::Text { form, .. } => (*form).to_owned(),
             Kind::List { form, count_max, .. } => format!("list of {form}, at most {count_max}"),
         }

@@ -3,7 +3,8 @@
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
 use super::spelling;
-use super::{CLUSTER_KEYS, Config, NODE_KEYS, member};
+use super::{CLUSTER_KEYS, Config, NODE_KEYS, member, policy};
+use sipfed_proto::limits;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use toml::Spanned;
@@ -65,6 +66,9 @@ impl Reader<'_> {
         value: &Spanned<DeValue<'_>>,
         config: &mut Config,
     ) {
+        if name.get_ref() == policy::SECTION {
+            return self.rules(value, config);
+        }
         let known = sections().any(|section| section == name.get_ref());
         let Some(table) = value.get_ref().as_table().filter(|_| known) else {
             let problem = if known { not_a_section(name, value) } else { unknown_section(name, value.get_ref()) };
@@ -89,21 +93,7 @@ impl Reader<'_> {
 
     /// Reads every `[[cluster.node]]`. The places of its keys have its number, from 0: `cluster.node.0.url`.
     fn members(&mut self, value: &Spanned<DeValue<'_>>, config: &mut Config) {
-        self.places.insert(member::SECTION.to_owned(), value.span());
-        let Some(items) = value.get_ref().as_array() else {
-            let right =
-                "write [[cluster.node]], with two brackets on each side, on a line of its own, once for each node";
-            let what = "cluster.node is a list of tables";
-            self.problems.push(Problem::new(what, value.span(), type_name(value.get_ref()), right));
-            return;
-        };
-        for (index, item) in items.iter().enumerate() {
-            let Some(table) = item.get_ref().as_table() else {
-                let what = "cluster.node has something other than a table";
-                let right = "write [[cluster.node]] on a line of its own, and the keys of the node below it";
-                self.problems.push(Problem::new(what, item.span(), type_name(item.get_ref()), right));
-                continue;
-            };
+        for (index, item, table) in self.tables(member::SECTION, value) {
             let (mut draft, told) = (member::Draft::default(), self.problems.len());
             for (key, value) in table {
                 if self.key(member::KEYS, member::SECTION, key.get_ref(), value, &mut draft) {
@@ -124,6 +114,50 @@ impl Reader<'_> {
         }
     }
 
+    /// Reads every `[[policy]]`, in their order.
+    fn rules(&mut self, value: &Spanned<DeValue<'_>>, config: &mut Config) {
+        for (index, item, table) in self.tables(policy::SECTION, value) {
+            let mut draft = policy::Draft::default();
+            for (key, value) in table {
+                if !self.key(policy::KEYS, policy::SECTION, key.get_ref(), value, &mut draft) {
+                    self.problems.push(unknown_key(policy::SECTION, key));
+                }
+            }
+            if index == limits::RULES_COUNT_MAX {
+                let right = format!("join some of them; there may be {}", limits::RULES_COUNT_MAX);
+                self.problems.push(Problem::new("there are too many rules", item.span(), "one too many", right));
+            }
+            config.cluster.policy.push(draft.rule());
+        }
+    }
+
+    /// The tables of a list of them, each with its number; what is none is told.
+    fn tables<'v, 'd>(
+        &mut self,
+        section: &str,
+        value: &'v Spanned<DeValue<'d>>,
+    ) -> Vec<(usize, &'v Spanned<DeValue<'d>>, &'v DeTable<'d>)> {
+        self.places.insert(section.to_owned(), value.span());
+        let Some(items) = value.get_ref().as_array() else {
+            let right =
+                format!("write [[{section}]], with two brackets on each side, on a line of its own, once for each");
+            let what = format!("{section} is a list of tables");
+            self.problems.push(Problem::new(what, value.span(), type_name(value.get_ref()), right));
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            if let Some(table) = item.get_ref().as_table() {
+                tables.push((index, item, table));
+                continue;
+            }
+            let what = format!("{section} has something other than a table");
+            let right = format!("write [[{section}]] on a line of its own, and its keys below it");
+            self.problems.push(Problem::new(what, item.span(), type_name(item.get_ref()), right));
+        }
+        tables
+    }
+
     /// Reads the value of a key if it is one of `keys`.
     fn key<C: Default>(
         &mut self,
@@ -142,11 +176,11 @@ impl Reader<'_> {
                 Ok(number) => set(into, number),
                 Err(problem) => self.problems.push(problem),
             },
-            Kind::Flag { set, .. } => match value.get_ref().as_bool() {
+            Kind::Flag { set, .. } | Kind::Wish { set, .. } => match value.get_ref().as_bool() {
                 Some(flag) => set(into, flag),
                 None => self.wrong_type(key, value, "write true or false, without quotes".to_owned()),
             },
-            Kind::Choice { words, set, .. } => match value.get_ref().as_str() {
+            Kind::Choice { words, set, .. } | Kind::MaybeChoice { words, set, .. } => match value.get_ref().as_str() {
                 Some(word) if words.contains(&word) => set(into, word),
                 Some(word) => {
                     let meant = spelling::nearest(word, words.iter().copied())
@@ -261,17 +295,24 @@ fn type_name(value: &DeValue<'_>) -> &'static str {
 fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_cluster = CLUSTER_KEYS.into_iter().flatten().map(|key| (key.section, key.name));
     let of_node = NODE_KEYS.into_iter().flatten().map(|key| (key.section, key.name));
-    of_cluster.chain(of_node).chain(member::KEYS.iter().map(|key| (key.section, key.name)))
+    let of_lists = member::KEYS.iter().map(|key| (key.section, key.name));
+    let of_rules = policy::KEYS.iter().map(|key| (key.section, key.name));
+    of_cluster.chain(of_node).chain(of_lists).chain(of_rules)
 }
 
 /// The sections that stand in a file once.
 fn sections() -> impl Iterator<Item = &'static str> {
-    names().map(|(section, _)| section).filter(|section| *section != member::SECTION)
+    names().map(|(section, _)| section).filter(|section| !is_list(section))
+}
+
+/// Whether a section may stand in a file several times.
+pub(super) fn is_list(section: &str) -> bool {
+    [member::SECTION, policy::SECTION].contains(&section)
 }
 
 /// The line that a section begins with.
 fn header(section: &str) -> String {
-    if section == member::SECTION { format!("[[{section}]]") } else { format!("[{section}]") }
+    if is_list(section) { format!("[[{section}]]") } else { format!("[{section}]") }
 }
 
 fn not_a_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Problem {

@@ -2,11 +2,12 @@
 //! `docs/configuration.md`.
 
 use super::key::Key;
-use super::{CLUSTER_KEYS, NODE_KEYS, member, nat, ops};
+use super::reader::is_list;
+use super::{CLUSTER_KEYS, NODE_KEYS, member, nat, ops, policy};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -15,6 +16,12 @@ const SECTIONS: [(&str, &str); 15] = [
         nat::SECTION,
         "Phones behind NATs: what tells that one is, and pings that keep the way to it open; see [nat.md](nat.md). OpenSIPS's \
          names stand beside.",
+    ),
+    (
+        policy::SECTION,
+        "A rule: this section once for each, in their order. The first keys say which requests it holds for, all of which have to \
+         hold; the others what is done with them then, where what a later rule says counts more. Requests of a dialog go their \
+         way whatever rules say. See [policy.md](policy.md).",
     ),
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
@@ -44,17 +51,18 @@ const COLUMNS: usize = 100;
 pub(crate) fn default_file() -> String {
     let mut file = "# Every key of sipfed with its default. A key may be left out, and so may the file.\n".to_owned();
     for (section, sentence) in SECTIONS {
+        // Writing to a string cannot fail, here and below.
         file.push('\n');
         comment(sentence, &mut file);
-        if section == member::SECTION {
+        if is_list(section) {
             // There is none by default.
             let mut example = String::new();
             lines(section, member::KEYS, &mut example);
-            file.push_str("# [[cluster.node]]\n");
+            lines(section, policy::KEYS, &mut example);
+            let _ = writeln!(file, "# [[{section}]]");
             file.extend(example.lines().map(|line| format!("# {}\n", line.trim_start_matches("# "))));
             continue;
         }
-        // Writing to a string cannot fail, here and below.
         let _ = writeln!(file, "[{section}]");
         for keys in NODE_KEYS {
             lines(section, keys, &mut file);
@@ -215,7 +223,7 @@ server offers it, and nobody looks at the certificate.
     fn page() -> String {
         let mut page = INTRODUCTION.to_owned();
         for (section, sentence) in SECTIONS {
-            let header = if section == member::SECTION { format!("[[{section}]]") } else { format!("[{section}]") };
+            let header = if is_list(section) { format!("[[{section}]]") } else { format!("[{section}]") };
             write!(page, "## {header}\n\n{sentence}\n\n").unwrap();
             page.push_str("| key | value | default | scope | meaning |\n| --- | --- | --- | --- | --- |\n");
             for keys in NODE_KEYS {
@@ -225,6 +233,7 @@ server offers it, and nobody looks at the certificate.
                 rows(section, keys, "cluster", &mut page);
             }
             rows(section, member::KEYS, "cluster", &mut page);
+            rows(section, policy::KEYS, "cluster", &mut page);
             page.push('\n');
         }
         page.push_str(STORES);
@@ -277,7 +286,7 @@ server offers it, and nobody looks at the certificate.
         let of_cluster = CLUSTER_KEYS.into_iter().flatten().map(|key| key.section);
         let of_node = NODE_KEYS.into_iter().flatten().map(|key| key.section);
         let sections = of_cluster.chain(of_node);
-        for section in sections.chain([member::SECTION]) {
+        for section in sections.chain([member::SECTION, policy::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
         }
     }

@@ -33,15 +33,28 @@ struct Waiting {
     ping: Option<Vec<u8>>,
     pong: Option<u64>,
     close: Option<String>,
-    payloads: VecDeque<Payload>,
-    /// Of the payloads, with their heads.
+    in_order: VecDeque<InOrder>,
+    /// Of these, as they are written.
     bytes: usize,
 }
 
+/// What goes over the link in its order.
 #[derive(Debug)]
-struct Payload {
-    channel: u8,
-    bytes: Vec<u8>,
+enum InOrder {
+    /// A payload without its head.
+    Payload { channel: u8, bytes: Vec<u8> },
+    /// A whole frame of another kind.
+    Frame(Vec<u8>),
+}
+
+impl InOrder {
+    /// Its bytes as it is written.
+    fn len(&self) -> usize {
+        match self {
+            Self::Payload { bytes, .. } => PAYLOAD_HEAD_BYTES + bytes.len(),
+            Self::Frame(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// What has been taken to be written.
@@ -61,7 +74,7 @@ impl Queue {
             return false;
         }
         waiting.bytes += frame_bytes;
-        waiting.payloads.push_back(Payload { channel, bytes: std::mem::take(bytes) });
+        waiting.in_order.push_back(InOrder::Payload { channel, bytes: std::mem::take(bytes) });
         self.filled.notify_one();
         true
     }
@@ -74,7 +87,7 @@ impl Queue {
         let has_room = waiting.bytes + bytes.len() <= QUEUE_BYTES_MAX;
         if has_room {
             waiting.bytes += bytes.len();
-            waiting.payloads.push_back(bytes);
+            waiting.in_order.push_back(InOrder::Frame(bytes));
             self.filled.notify_one();
         }
         has_room
@@ -138,14 +151,19 @@ impl Queue {
         }
         while rest.is_empty()
             && out.len() < BATCH_BYTES
-            && let Some(Payload { channel, mut bytes }) = waiting.payloads.pop_front()
+            && let Some(next) = waiting.in_order.pop_front()
         {
-            waiting.bytes -= bytes.len() + PAYLOAD_HEAD_BYTES;
-            out.extend_from_slice(&payload_head(channel, bytes.len()));
-            if bytes.len() < LONG_BYTES {
-                out.append(&mut bytes);
-            } else {
-                *rest = bytes;
+            waiting.bytes -= next.len();
+            match next {
+                InOrder::Payload { channel, bytes } => {
+                    out.extend_from_slice(&payload_head(channel, bytes.len()));
+                    if bytes.len() < LONG_BYTES {
+                        out.extend_from_slice(&bytes);
+                    } else {
+                        *rest = bytes;
+                    }
+                }
+                InOrder::Frame(bytes) => out.extend_from_slice(&bytes),
             }
             taken.frames += 1;
         }
