@@ -7,6 +7,7 @@ pub(crate) mod durability;
 pub(crate) mod latency;
 pub(crate) mod machine;
 mod machine_call;
+mod machine_sync;
 pub(crate) mod memory;
 pub(crate) mod register;
 pub(crate) mod replication;

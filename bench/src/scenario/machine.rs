@@ -3,9 +3,11 @@
 //! Refreshes are written in batches outside of the measured stretch, as a receive of 64 datagrams would leave
 //! them, and handed to the shard as the runtime does: a glance at each, a look ahead for all, each to
 //! `receive_glanced`, then one `handle_timeout`, then the outbox is emptied. Time goes on as at 30,000 requests a
-//! second, so that what the shard remembers for a while is also forgotten at the usual pace. Then come calls: see [`super::machine_call`].
+//! second, so that what the shard remembers for a while is also forgotten at the usual pace. Then come calls: see [`super::machine_call`]; then
+//! all bindings are given to an empty shard: see [`super::machine_sync`].
 
 use super::machine_call::{CallStretch, Calls};
+use super::machine_sync::{self, SyncStretch};
 use crate::answer::status;
 use crate::branch::Branch;
 use crate::cli::MachineArgs;
@@ -25,6 +27,7 @@ use std::time::Instant;
 pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 15_060);
 pub(super) const PHONE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 40_000);
 pub(super) const START_UNIX_MS: u64 = 1_800_000_000_000;
+pub(super) const NOW: Now = Now::from_unix_ms(START_UNIX_MS);
 const REQUESTS_PER_MS: u64 = 30;
 /// CSeq has four digits in the template.
 const PASSES_MAX: u64 = 8000;
@@ -73,6 +76,8 @@ pub(crate) fn run(args: &MachineArgs) -> Result<Report, Error> {
     calls.stretch(u64::from(sized(args.calls, 64)))?;
     let call_stretches: Vec<CallStretch> =
         (0..rounds).map(|_| calls.stretch(u64::from(sized(args.calls, 64)))).collect::<Result<_, _>>()?;
+    let sync_stretches: Vec<SyncStretch> =
+        (0..rounds).map(|_| machine_sync::stretch(&machine.shard)).collect::<Result<_, _>>()?;
 
     let mut report = Report::new("machine");
     report.set("AoRs", u64::from(aors));
@@ -97,7 +102,24 @@ pub(crate) fn run(args: &MachineArgs) -> Result<Report, Error> {
     };
     report.add(Figure::new("call, pure shard", "ns", &per_call(|stretch| stretch.ns)));
     report.add(Figure::new("call, allocations", "per call", &per_call(|stretch| stretch.allocations)));
+    let per_binding = |of: fn(&SyncStretch) -> u64| -> Vec<f64> {
+        sync_stretches.iter().map(|stretch| of(stretch) as f64 / stretch.bindings.max(1) as f64).collect()
+    };
+    report.add(Figure::new("binding given to a backup, pure shard", "ns", &per_binding(|stretch| stretch.give_ns)));
+    report.add(Figure::new("binding merged by a backup, pure shard", "ns", &per_binding(|stretch| stretch.merge_ns)));
+    let merge_allocations = per_binding(|stretch| stretch.merge_allocations);
+    report.add(Figure::new("binding merged by a backup, allocations", "per binding", &merge_allocations));
     Ok(report)
+}
+
+/// A shard that owns all subscribers and has none yet.
+pub(super) fn empty_shard() -> Shard {
+    let settings = Settings {
+        listeners: vec![Listener { transport: Transport::Udp, addr: LOCAL }],
+        own_addresses: vec![LOCAL.ip()],
+        ..Settings::default()
+    };
+    Shard::new(Arc::new(settings), Place { index: ShardIndex(0), count: 1 }, [7; 32], NOW)
 }
 
 /// Bytes that one request makes the shard write down for its log.
@@ -123,14 +145,8 @@ pub(super) fn operation_bytes(instance: Instance) -> Result<OperationBytes, Erro
 
 impl Machine {
     fn new(aors: u32, template: RegisterTemplate) -> Self {
-        let settings = Settings {
-            listeners: vec![Listener { transport: Transport::Udp, addr: LOCAL }],
-            own_addresses: vec![LOCAL.ip()],
-            ..Settings::default()
-        };
-        let place = Place { index: ShardIndex(0), count: 1 };
         Self {
-            shard: Shard::new(Arc::new(settings), place, [7; 32], Now::from_unix_ms(START_UNIX_MS)),
+            shard: empty_shard(),
             out: Outbox::new(),
             source: Source { transport: Transport::Udp, remote: PHONE, local: LOCAL, flow: FlowToken::NONE },
             index: sipfed_sip::Index::new(),
