@@ -22,6 +22,7 @@
 //! - `registrar`: RFC 3261 §10.3 on top of it.
 //! - `transaction`: the four machines of RFC 3261 §17 as tables.
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
+//! - [`explain`]: what would become of a request, for operators.
 //! - `policy`: what is done with which requests, as rules say it.
 //! - `nat`: signs of NATs, and pings that keep them open.
 //! - [`replica`]: nodes that hold the same bindings.
@@ -31,6 +32,7 @@
 pub mod counters;
 mod date;
 pub mod directory;
+pub mod explain;
 pub mod hop;
 mod keys;
 pub mod limits;

@@ -136,6 +136,8 @@ pub(crate) struct Treatment {
     pub(crate) fix_contact: bool,
     /// The rule that refuses it.
     pub(crate) refused_by: Option<usize>,
+    /// Whether no rule was looked at behind the last that held.
+    pub(crate) is_ended: bool,
 }
 
 impl Treatment {
@@ -183,7 +185,7 @@ impl When {
                 .is_none_or(|pattern| pattern.is_like(request.message.value(HeaderName::UserAgent).unwrap_or_default()))
             && header.as_ref().is_none_or(|(name, pattern)| has_like(request, name, pattern))
             && natted.is_none_or(|natted| natted == facts.is_natted)
-            && from_cluster.is_none_or(|from_cluster| from_cluster == facts.is_from_cluster())
+            && from_cluster.is_none_or(|from_cluster| from_cluster == facts.core.is_from_cluster(request))
     }
 }
 
@@ -199,12 +201,6 @@ impl<'a> Facts<'_, 'a> {
         let Request { method, to, uri, .. } = self.request;
         let uri = if *method == Method::Register { to.uri().ok()? } else { *uri };
         uri.sip().map(|uri| uri.host)
-    }
-
-    fn is_from_cluster(&self) -> bool {
-        let Request { source, via, call_id, .. } = self.request;
-        let directory = self.core.directory.as_ref();
-        directory.is_some_and(|known| known.is_peer(source.remote.ip()) || known.is_marked(via, call_id))
     }
 }
 
@@ -231,6 +227,13 @@ fn has_like(request: &Request<'_>, name: &str, pattern: &Pattern) -> bool {
 }
 
 impl Core {
+    /// Whether another node of the federation has sent it.
+    pub(crate) fn is_from_cluster(&self, request: &Request<'_>) -> bool {
+        let Request { source, via, call_id, .. } = request;
+        let directory = self.directory.as_ref();
+        directory.is_some_and(|known| known.is_peer(source.remote.ip()) || known.is_marked(via, call_id))
+    }
+
     /// How a request is treated. `is_natted` is whether it shows a sign of a NAT that counts.
     pub(crate) fn treat(&self, request: &Request<'_>, is_natted: bool) -> Treatment {
         let mut treatment = Treatment::default();
@@ -239,6 +242,7 @@ impl Core {
             if rule.when.holds(request, &facts) {
                 treatment.take(index, &rule.then);
                 if rule.then.is_last || treatment.refused_by.is_some() {
+                    treatment.is_ended = true;
                     break;
                 }
             }

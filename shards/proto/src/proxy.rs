@@ -35,3 +35,5 @@ pub(crate) use context::Context;
 pub(crate) use domain::Domains;
 pub(crate) use next_hop::{branch_shard, may_send_to};
 pub(crate) use outcome::Outcome;
+pub(crate) use route::Routed;
+pub(crate) use target::Fate;

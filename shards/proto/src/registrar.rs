@@ -24,6 +24,7 @@ mod stored;
 pub(crate) use gruu::{GRUU_PREFIX, TempGruu};
 pub(crate) use sameness::print_of_settings;
 
+use crate::keys::AorHash;
 use crate::location::{AorKey, Op, Refresh, Unbind};
 use crate::outbox::Outbox;
 use crate::policy::{PathMode, Treatment};
@@ -31,7 +32,8 @@ use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
 use crate::time::Now;
-use plan::{Act, Plan};
+use plan::Act;
+pub(crate) use plan::Plan;
 use reply::Registered;
 use sipfed_sip::{HeaderName, Message};
 
@@ -94,11 +96,27 @@ impl Core {
     fn register_aor<'a>(
         &mut self,
         request: &Request<'a>,
-        (treatment, is_natted): (&Treatment, bool),
+        treatment: (&Treatment, bool),
         aor: &mut Vec<u8>,
         bytes: &mut Vec<u8>,
         now: Now,
-    ) -> Result<crate::keys::AorHash, Rejection<'a>> {
+    ) -> Result<AorHash, Rejection<'a>> {
+        self.with_plan(request, treatment, (aor, bytes), now, |core, key, plan, bytes| {
+            core.carry_out(key, plan, bytes, now);
+            key.hash
+        })
+    }
+
+    /// Does something with what such a request asks for, once that is decided. The plan is too large to be handed about.
+    #[inline]
+    pub(crate) fn with_plan<'a, T>(
+        &mut self,
+        request: &Request<'a>,
+        (treatment, is_natted): (&Treatment, bool),
+        (aor, bytes): (&mut Vec<u8>, &mut Vec<u8>),
+        now: Now,
+        then: impl FnOnce(&mut Self, AorKey<'_>, &Plan<'a>, &[u8]) -> T,
+    ) -> Result<T, Rejection<'a>> {
         treatment.refusal()?;
         // Step 2. Steps 3 and 4, authentication and authorization, have no rules to apply yet.
         Rejection::check_required(request.message, HeaderName::Require, SUPPORTED)?;
@@ -119,8 +137,7 @@ impl Core {
         // Step 6 and 7.
         let mut plan = Plan::new(self.common(request, treatment, is_natted, bytes)?);
         self.fill_plan(request, key, bytes, &mut plan, now)?;
-        self.carry_out(key, &plan, bytes, now);
-        Ok(key.hash)
+        Ok(then(self, key, &plan, bytes))
     }
 
     fn carry_out(&mut self, key: AorKey<'_>, plan: &Plan<'_>, bytes: &[u8], now: Now) {

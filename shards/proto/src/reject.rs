@@ -173,19 +173,7 @@ impl Core {
         let tag = self.reply_tag(branch, message.value(HeaderName::CallId).unwrap_or_default());
         let mut reason = std::mem::take(&mut self.scratch.reason);
         reason.clear();
-        let mut status = rejection.status;
-        // Writing to a String cannot fail.
-        let _ = match rejection.reason {
-            Reason::Rule(rule) => {
-                let said = self.settings.policy.get(rule).and_then(|rule| rule.then.refuse.as_ref());
-                let (code, phrase) = said.map_or((status, "Forbidden"), |(code, phrase)| (*code, phrase));
-                status = code;
-                reason.write_str(phrase)
-            }
-            Reason::Phrase(phrase) => reason.write_str(phrase),
-            Reason::Fault(Fault::Version) => reason.write_str("Version Not Supported"),
-            Reason::Fault(fault) => write!(reason, "Bad Request ({fault})"),
-        };
+        let status = self.write_words(rejection, &mut reason);
         let server = &self.settings.server_header;
         out.push(to, Ticket::NONE, |buffer| {
             compose::reply(buffer, message, status, &reason, &tag, stamp);
@@ -197,6 +185,29 @@ impl Core {
         });
         self.counters.sent += 1;
         self.scratch.reason = reason;
+    }
+
+    /// Appends the reason phrase of a refusal, and gives its status code.
+    fn write_words(&self, rejection: &Rejection<'_>, reason: &mut String) -> u16 {
+        // Writing to a String cannot fail.
+        let _ = match rejection.reason {
+            Reason::Rule(rule) => {
+                let said = self.settings.policy.get(rule).and_then(|rule| rule.then.refuse.as_ref());
+                let (code, phrase) = said.map_or((rejection.status, "Forbidden"), |(code, phrase)| (*code, phrase));
+                reason.push_str(phrase);
+                return code;
+            }
+            Reason::Phrase(phrase) => reason.write_str(phrase),
+            Reason::Fault(Fault::Version) => reason.write_str("Version Not Supported"),
+            Reason::Fault(fault) => write!(reason, "Bad Request ({fault})"),
+        };
+        rejection.status
+    }
+
+    /// Status code and reason phrase of a refusal.
+    pub(crate) fn words_of(&self, rejection: &Rejection<'_>) -> (u16, String) {
+        let mut reason = String::new();
+        (self.write_words(rejection, &mut reason), reason)
     }
 
     /// The To tag of our replies to this request, equal for its retransmissions.

@@ -7,6 +7,7 @@ pub use administer::{ByHand, Ended, Owners, Refusal};
 use crate::counters::Counters;
 use crate::date::Date;
 use crate::directory::{Answer, Change, Directory, Pass, Question, Walk};
+use crate::explain::{Explanation, Unexplained};
 use crate::hop::{FlowToken, ShardIndex, Source};
 use crate::keys::{AorHash, Keys};
 use crate::limits;
@@ -176,6 +177,11 @@ impl Shard {
         if let Some(message) = core.scan(bytes, index) {
             core.handle(&message, glance.aor, source, now, out);
         }
+    }
+
+    /// What would become of a message that is received from `source` now, and why; nothing is changed.
+    pub fn explain(&mut self, bytes: &[u8], source: &Source, now: Now) -> Result<Explanation, Unexplained> {
+        self.core.explain(bytes, source, now)
     }
 
     /// A connection of any shard has ended: what was bound to it is marked as configured.

@@ -4,6 +4,7 @@ mod behaviour {
     mod administer;
     mod call;
     mod dialog;
+    mod explain;
     mod failure;
     mod federation;
     mod fork;

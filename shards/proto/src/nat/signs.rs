@@ -72,6 +72,8 @@ impl Default for Signs {
 impl Signs {
     /// No sign.
     pub const NONE: Self = Self(0);
+    /// Every sign.
+    pub(crate) const ALL: Self = Self(u8::MAX);
 
     /// These and `sign`.
     #[must_use]

@@ -46,11 +46,12 @@ impl Core {
         now: Now,
     ) -> Result<Targets, Rejection<'static>> {
         let here_alone = |found| Ok(Targets { here: found, elsewhere: None });
+        let is_from_cluster = self.is_from_cluster(request);
         let Some(directory) = &mut self.directory else { return found.and_then(here_alone) };
         if request.method == Method::Ack || treatment.is_local {
             return found.and_then(here_alone);
         }
-        if directory.is_peer(request.source.remote.ip()) || directory.is_marked(&request.via, request.call_id) {
+        if is_from_cluster {
             directory.silent.heard_from(request.source.remote.ip());
             self.counters.requests_from_peers += 1;
             return found.and_then(here_alone);

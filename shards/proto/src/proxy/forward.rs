@@ -37,9 +37,8 @@ impl Core {
     ) -> Result<(), Rejection<'a>> {
         let loop_hash = self.validate(request)?;
         let breadth = breadth(request)?;
-        let routed = self.take_own_routes(request)?;
         let treatment = self.treatment_of(request);
-        treatment.refusal()?;
+        let routed = self.check_treated(request, &treatment)?;
         let targets = self.targets(request, &routed, &treatment, now)?;
         if self.servers.len() >= self.settings.proxy.transactions_per_shard_max as usize {
             let retry_after_s = self.settings.proxy.retry_after_s;
@@ -74,6 +73,24 @@ impl Core {
         // Phones at home here ring at once; other homes join them when they are known.
         self.start_group(id, request, &routed, now, out);
         Ok(())
+    }
+
+    /// Where a request goes by its routes, unless a rule refuses it.
+    fn check_treated<'a>(&self, request: &Request<'a>, treatment: &Treatment) -> Result<Routed<'a>, Rejection<'a>> {
+        let routed = self.take_own_routes(request)?;
+        treatment.refusal()?;
+        Ok(routed)
+    }
+
+    /// All that may refuse a request before anybody is looked for, and where it goes by its routes.
+    pub(crate) fn check_forward<'a>(
+        &self,
+        request: &Request<'a>,
+        treatment: &Treatment,
+    ) -> Result<Routed<'a>, Rejection<'a>> {
+        self.validate(request)?;
+        breadth(request)?;
+        self.check_treated(request, treatment)
     }
 
     /// How a request is treated: as rules say, or in a dialog as the request that has opened it went.

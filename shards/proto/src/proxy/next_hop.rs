@@ -33,7 +33,7 @@ pub(super) fn reaches(local: IpAddr, remote: IpAddr) -> bool {
 
 /// What leads to a phone that is not reached at its Contact (RFC 5626 §5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(crate) enum Flow {
     /// A connection.
     Connection(FlowToken),
     /// Datagrams to the address that a NAT shows it at.

@@ -11,18 +11,18 @@ use std::net::SocketAddr;
 
 /// A request's Request-URI and routes as they are once our own are taken off.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Routed<'a> {
+pub(crate) struct Routed<'a> {
     /// The Request-URI.
-    pub(super) uri: Uri<'a>,
-    pub(super) uri_bytes: &'a [u8],
+    pub(crate) uri: Uri<'a>,
+    pub(crate) uri_bytes: &'a [u8],
     /// The first route that is not ours.
-    pub(super) next: Option<Address<'a>>,
+    pub(crate) next: Option<Address<'a>>,
     /// How many of the topmost routes are ours.
-    pub(super) popped: usize,
+    pub(crate) popped: usize,
     /// Whether the last route became the Request-URI and is to be left out.
-    pub(super) last_taken: bool,
+    pub(crate) last_taken: bool,
     /// The flow that our own route names, where the request is to go over it.
-    pub(super) flow: Option<Flow>,
+    pub(crate) flow: Option<Flow>,
 }
 
 impl Core {

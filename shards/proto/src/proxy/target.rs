@@ -58,6 +58,34 @@ pub(super) struct Targets {
     pub(super) elsewhere: Option<Elsewhere>,
 }
 
+/// Why a request does not go to a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its time is over, or it was removed.
+    Over,
+    /// It does not take the method.
+    Method,
+    /// It answers pings too slowly for what a rule says.
+    Slow,
+    /// Its User-Agent is not what a rule says.
+    Agent,
+    /// Nothing leads to it.
+    NoWay,
+}
+
+impl Fate {
+    /// The same in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Over => "it was removed, or its time is over",
+            Self::Method => "it does not take the method",
+            Self::Slow => "its last answer to a ping took longer than max_ping_latency_ms of a rule",
+            Self::Agent => "its User-Agent is not like contact_user_agent of a rule",
+            Self::NoWay => "no way leads to it: its connection is gone, or its address cannot be sent to",
+        }
+    }
+}
+
 impl Core {
     /// The targets of a request.
     pub(super) fn targets(
@@ -252,22 +280,13 @@ impl Core {
         };
         let mut targets = Vec::new();
         let mut filtered = false;
-        let live = record.bindings().filter(|b| b.is_live(now.unix_s()));
-        for binding in live.filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
-            if binding.methods() & request.method.bit() == 0 {
-                filtered = true;
-                continue;
-            }
-            let latency_ms = Some(binding.health().latency_ms).filter(|ms| *ms > 0);
-            if treatment.max_latency_ms.zip(latency_ms).is_some_and(|(max_ms, ms)| ms > max_ms)
-                || !self.takes_agent(treatment, binding.user_agent())
-            {
-                continue;
-            }
-            if let Some(to) = self.way_to_binding(&request.source, &binding) {
+        for binding in record.bindings().filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
+            let fate = self.fate(request, treatment, &binding, now);
+            filtered |= fate == Err(Fate::Method);
+            if let Ok(to) = fate {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
                 let (q_milli, is_natted) = (binding.q_milli(), binding.flags().natted() && binding.path().is_empty());
-                let latency_ms = latency_ms.unwrap_or(u16::MAX);
+                let latency_ms = Some(binding.health().latency_ms).filter(|ms| *ms > 0).unwrap_or(u16::MAX);
                 targets.push(Target { uri, path, to, q_milli, latency_ms, is_home: false, is_natted });
             }
         }
@@ -276,6 +295,40 @@ impl Core {
             (true, true) => Err(Rejection::new(405, "Method Not Allowed (no contact takes this method)")),
             (true, false) => Err(Rejection::new(480, "Temporarily Unavailable")),
         }
+    }
+
+    /// Where a request goes that goes to a binding, or why it does not.
+    pub(crate) fn fate(
+        &self,
+        request: &Request<'_>,
+        treatment: &Treatment,
+        binding: &Binding<'_>,
+        now: Now,
+    ) -> Result<Destination, Fate> {
+        if !binding.is_live(now.unix_s()) {
+            return Err(Fate::Over);
+        }
+        if binding.methods() & request.method.bit() == 0 {
+            return Err(Fate::Method);
+        }
+        // 0 is none yet.
+        if treatment.max_latency_ms.is_some_and(|max_ms| binding.health().latency_ms > max_ms) {
+            return Err(Fate::Slow);
+        }
+        if !self.takes_agent(treatment, binding.user_agent()) {
+            return Err(Fate::Agent);
+        }
+        self.way_to_binding(&request.source, binding).ok_or(Fate::NoWay)
+    }
+
+    /// The way of a request that no AoR of ours is asked for.
+    pub(crate) fn way_by_route(
+        &self,
+        request: &Request<'_>,
+        routed: &Routed<'_>,
+    ) -> Result<Destination, Rejection<'static>> {
+        let targets = self.targets_by_route(request, routed)?;
+        targets.first().map(|target| target.to).ok_or_else(|| Rejection::new(404, "Not Found"))
     }
 
     /// Where a binding is reached: through its Path, on its connection, where it registered from when it is behind a

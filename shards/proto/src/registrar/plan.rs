@@ -18,7 +18,7 @@ use std::ops::Range;
 
 /// A whole REGISTER, decided.
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     pub(super) acts: ArrayVec<Act<'a>, { limits::AOR_BINDINGS_COUNT_MAX }>,
     /// Contact ids that make room.
     pub(super) evicted: ArrayVec<u64, { limits::AOR_BINDINGS_COUNT_MAX }>,
@@ -79,6 +79,27 @@ impl<'a> Plan<'a> {
     #[inline]
     pub(super) fn new(common: Common<'a>) -> Self {
         Self { acts: ArrayVec::new(), evicted: ArrayVec::new(), common }
+    }
+
+    /// What it does, in words.
+    pub(crate) fn words(&self) -> String {
+        let (mut bound, mut refreshed, mut removed) = (0, 0, self.evicted.len());
+        for act in &self.acts {
+            match act {
+                Act::Nothing => {}
+                Act::Refresh(_) => refreshed += 1,
+                Act::Bind(_) => bound += 1,
+                Act::Remove(_) | Act::Forestall(_) => removed += 1,
+            }
+        }
+        let ping = match self.common.ping {
+            Ping::None => "not pinged",
+            Ping::Bytes => "pinged with bytes",
+            Ping::Request { ends_unanswered: false } => "pinged with requests",
+            Ping::Request { ends_unanswered: true } => "pinged with requests, and removed when it does not answer",
+        };
+        let reached = if self.common.natted { "where it was seen" } else { "at its Contact" };
+        format!("accepted: {bound} bound, {refreshed} refreshed, {removed} removed; reached {reached}, {ping}")
     }
 
     /// Whether every Contact was refreshed in place.
