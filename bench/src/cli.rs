@@ -41,6 +41,9 @@ enum Scenario {
     Boot(#[command(flatten)] BootArgs),
     /// What hot backup costs: CPU per REGISTER, response times, and an empty backup that is given everything.
     Replication(#[command(flatten)] ReplicationArgs),
+    /// What it costs to ping phones behind NATs, how evenly pings leave, and memory of a binding that is pinged; of one
+    /// shard, if --shards does not say otherwise.
+    Pings(#[command(flatten)] PingsArgs),
     /// What the global directory costs: publishing, lookups, and a store that does not answer.
     Directory(#[command(flatten)] DirectoryArgs),
     /// Every scenario that takes seconds, beside its targets; with --smoke every scenario.
@@ -129,6 +132,11 @@ impl ServerArgs {
         let arguments: Vec<String> =
             arguments.iter().map(ToString::to_string).chain(self.daemon_args.iter().cloned()).collect();
         Server::start_daemon(&program, self.shards(), &arguments, settings)
+    }
+
+    /// The same, with so many shards where the command line does not say how many.
+    pub(crate) fn with_shards(&self, usual: usize) -> Self {
+        Self { shards: self.shards.or(Some(usual)), ..self.clone() }
     }
 
     /// Shards of the daemon.
@@ -371,6 +379,23 @@ pub(crate) struct ReplicationArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct PingsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+    /// Bindings, each of its own address of record.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(64..=20_000_000))]
+    pub(crate) bindings: u32,
+    /// Seconds in which each of them is pinged once.
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) interval_s: u32,
+    /// Rounds, each of one interval.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
 struct AllArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -411,6 +436,7 @@ impl Cli {
             Scenario::Boot(args) => (vec![scenario::boot::run(&args)?], args.server.json),
             Scenario::Directory(args) => (vec![scenario::directory::run(&args)?], args.server.json),
             Scenario::Replication(args) => (vec![scenario::replication::run(&args)?], args.server.json),
+            Scenario::Pings(args) => (vec![scenario::pings::run(&args)?], args.server.json),
             Scenario::All(args) => (args.run()?, args.server.json),
             Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
         };
@@ -470,6 +496,8 @@ impl AllArgs {
             let boot = BootArgs { server: server.clone(), phone, bindings, refreshes, end, rounds };
             reports.push(scenario::boot::run(&boot)?);
             let (parts, modest_rate) = (Vec::new(), 5000);
+            let pings = PingsArgs { server: server.clone(), phone, bindings, interval_s: 30, rounds };
+            reports.push(scenario::pings::run(&pings)?);
             let args = ReplicationArgs { server, phone, parts, aors, rate, modest_rate, bindings, window, rounds };
             reports.push(scenario::replication::run(&args)?);
         }

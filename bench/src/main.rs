@@ -7,7 +7,7 @@
 //! - [`sockets`], [`pace`], [`resend`], [`latency`]: how load is offered and timed.
 //! - [`register_message`], [`register_load`]: phones that register; [`fetch`]: who asks what is
 //!   registered; [`call_message`], [`call_load`]: phones
-//!   that call. [`template`], [`branch`], [`answer`], [`lines`]: what the hot path writes and reads.
+//!   that call; [`pinged`]: phones that are pinged. [`template`], [`branch`], [`answer`], [`lines`]: what the hot path writes and reads.
 //! - [`phase`], [`report`], [`target`]: figures and what they should be.
 //! - [`sys`]: the only unsafe code.
 #![deny(unsafe_code)]
@@ -24,6 +24,7 @@ mod latency;
 mod lines;
 mod pace;
 mod phase;
+mod pinged;
 mod register_load;
 mod register_message;
 mod report;

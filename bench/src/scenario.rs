@@ -9,6 +9,7 @@ pub(crate) mod machine;
 mod machine_call;
 mod machine_sync;
 pub(crate) mod memory;
+pub(crate) mod pings;
 pub(crate) mod register;
 pub(crate) mod replication;
 
@@ -32,6 +33,8 @@ pub(crate) enum Range {
     Directory,
     /// [`replication`].
     Replication,
+    /// [`pings`].
+    Pings,
 }
 
 impl Range {
@@ -44,6 +47,7 @@ impl Range {
             Self::Call => 600_000_000,
             Self::Durability => 700_000_000,
             Self::Replication => 800_000_000,
+            Self::Pings => 850_000_000,
             Self::Boot => 900_000_000,
             Self::Directory => 950_000_000,
         }

@@ -8,10 +8,12 @@
 //! - [`again`]: a daemon that is ended and started over what it has kept.
 //! - [`daemon_log`]: what a daemon that logs JSON says of itself.
 //! - [`directory_probe`]: what it says of its directory, for a thread beside the one that loads it.
+//! - [`threads`]: what its shards' threads alone have used.
 
 mod again;
 mod daemon_log;
 mod directory_probe;
+mod threads;
 
 pub(crate) use again::End;
 pub(crate) use daemon_log::LogTotals;

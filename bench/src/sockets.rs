@@ -5,7 +5,7 @@
 //! lives: a phone's Contact names it.
 
 use crate::error::{Doing, Error};
-use crate::sys::{DatagramBatch, Epoll, set_timer_slack_ns};
+use crate::sys::{DatagramBatch, Epoll, note_arrivals, set_timer_slack_ns};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -74,6 +74,11 @@ impl Sockets {
             started: Instant::now(),
             phase: 0,
         })
+    }
+
+    /// Has the kernel note when each datagram reaches one of them.
+    pub(crate) fn note_arrivals(&self) -> Result<(), Error> {
+        self.clients.iter().try_for_each(|socket| note_arrivals(socket).doing("having arrivals noted"))
     }
 
     /// How many sockets there are.

@@ -76,6 +76,13 @@ pub(crate) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 2048;
 /// Datagrams of one batch.
 pub(crate) const BATCH_COUNT_MAX: usize = 64;
+/// Bytes of what the kernel says of a datagram beside it: one time, with its head.
+const CONTROL_BYTES: usize = 64;
+
+/// Aligned as the kernel wants it.
+#[repr(align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_BYTES]);
 
 type Datagram = [u8; DATAGRAM_BYTES_MAX];
 
@@ -86,7 +93,24 @@ pub(crate) struct DatagramBatch {
     peers: Box<[libc::sockaddr_storage]>,
     peer_lengths: [libc::socklen_t; BATCH_COUNT_MAX],
     vectors: Box<[libc::iovec]>,
+    controls: Box<[Control]>,
     headers: Box<[libc::mmsghdr]>,
+}
+
+/// Has the kernel note when each datagram reaches this socket, for [`DatagramBatch::arrived_ns`].
+pub(crate) fn note_arrivals(socket: &impl AsRawFd) -> io::Result<()> {
+    let is_on: libc::c_int = 1;
+    // SAFETY: `is_on` is valid for the call, which reads as many bytes of it as it is told.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const is_on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl DatagramBatch {
@@ -101,6 +125,7 @@ impl DatagramBatch {
             peers: vec![peer; BATCH_COUNT_MAX].into_boxed_slice(),
             peer_lengths: [0; BATCH_COUNT_MAX],
             vectors: vec![vector; BATCH_COUNT_MAX].into_boxed_slice(),
+            controls: vec![Control([0; CONTROL_BYTES]); BATCH_COUNT_MAX].into_boxed_slice(),
             headers: vec![header; BATCH_COUNT_MAX].into_boxed_slice(),
         }
     }
@@ -120,6 +145,27 @@ impl DatagramBatch {
         self.lengths[at] = length.min(DATAGRAM_BYTES_MAX);
     }
 
+    /// When datagram `at`, received last, reached its socket, in nanoseconds since the Unix epoch; `None` where the kernel
+    /// was not asked to [note](note_arrivals) that.
+    pub(crate) fn arrived_ns(&self, at: usize) -> Option<u64> {
+        let header = &self.headers[at].msg_hdr;
+        // SAFETY: `point_headers` has made the header name a control buffer of `self`, and the kernel has set how much of it
+        // it has filled. A first control message is inside of that, and its length is checked before its time is read.
+        unsafe {
+            let control = libc::CMSG_FIRSTHDR(header);
+            let needed = libc::CMSG_LEN(size_of::<libc::timespec>() as libc::c_uint) as usize;
+            if control.is_null()
+                || (*control).cmsg_level != libc::SOL_SOCKET
+                || (*control).cmsg_type != libc::SCM_TIMESTAMPNS
+                || ((*control).cmsg_len as usize) < needed
+            {
+                return None;
+            }
+            let time = libc::CMSG_DATA(control).cast::<libc::timespec>().read_unaligned();
+            Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+        }
+    }
+
     /// Receives what is there into a connected socket's batch; 0 when nothing is.
     pub(crate) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         self.receive_with(socket.as_raw_fd(), libc::MSG_DONTWAIT)
@@ -133,6 +179,10 @@ impl DatagramBatch {
     fn receive_with(&mut self, socket: RawFd, flags: libc::c_int) -> io::Result<usize> {
         self.peer_lengths = [size_of::<libc::sockaddr_storage>() as libc::socklen_t; BATCH_COUNT_MAX];
         self.point_headers(BATCH_COUNT_MAX, |_| DATAGRAM_BYTES_MAX);
+        for (header, control) in self.headers.iter_mut().zip(&mut self.controls) {
+            header.msg_hdr.msg_control = (&raw mut control.0).cast();
+            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
+        }
         // SAFETY: `point_headers` has just made each header point at a buffer, an address and a vector that
         // live in `self`, with their true sizes; the kernel keeps none of them after the call.
         let count = unsafe {
@@ -187,6 +237,8 @@ impl DatagramBatch {
             header.msg_namelen = self.peer_lengths[at];
             header.msg_iov = &raw mut self.vectors[at];
             header.msg_iovlen = 1;
+            header.msg_control = ptr::null_mut();
+            header.msg_controllen = 0;
         }
     }
 }
@@ -332,6 +384,21 @@ mod tests {
         assert_eq!(near.receive(&client).unwrap(), 3);
         assert_eq!((near.datagram(0)[0], near.datagram(2)[0]), (b'a', b'c'));
         assert_eq!(near.receive(&client).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_kernel_says_when_a_datagram_came_where_it_is_asked_to() {
+        let (server, client) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        let mut batch = DatagramBatch::new();
+        client.send_to(b"a", server.local_addr().unwrap()).unwrap();
+        assert_eq!((batch.receive_waiting(&server).unwrap(), batch.arrived_ns(0)), (1, None));
+        note_arrivals(&server).unwrap();
+        let now_ns = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+        let before_ns = now_ns();
+        client.send_to(b"b", server.local_addr().unwrap()).unwrap();
+        assert_eq!(batch.receive_waiting(&server).unwrap(), 1);
+        let arrived_ns = batch.arrived_ns(0).unwrap();
+        assert!((before_ns..=now_ns()).contains(&arrived_ns), "{arrived_ns}");
     }
 
     #[test]

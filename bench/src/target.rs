@@ -57,3 +57,7 @@ pub(crate) const SYNC_BINDINGS_PER_S: Option<Target> = Some(Target::AtLeast(500_
 pub(crate) const SYNC_P99_RATIO: Option<Target> = Some(Target::AtMost(2.0));
 /// 99 of 100 REGISTERs while the store is frozen, as a multiple of the same while it answers.
 pub(crate) const FROZEN_P99_RATIO: Option<Target> = Some(Target::AtMost(1.1));
+/// What pings take of one core, percent.
+pub(crate) const PINGS_CORE_PERCENT: Option<Target> = Some(Target::AtMost(60.0));
+/// Most pings in ten milliseconds, as a multiple of what an even share is.
+pub(crate) const PINGS_BUSIEST_RATIO: Option<Target> = Some(Target::AtMost(2.0));

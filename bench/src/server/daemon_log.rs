@@ -64,9 +64,19 @@ impl Server {
         Ok(totals(&self.reports(shards)?))
     }
 
+    /// Gauges or counters of these names, each added up over the shards.
+    pub(crate) fn counts<const N: usize>(&self, shards: usize, names: [&str; N]) -> Result<[u64; N], Error> {
+        let reports = self.reports(shards)?;
+        let counts = names.map(|name| count(&reports, name));
+        if counts.contains(&None) {
+            return Err(Error::Options("the daemon does not count what is to be measured"));
+        }
+        Ok(counts.map(Option::unwrap_or_default))
+    }
+
     /// Transactions that no shard has forgotten yet.
     pub(crate) fn open_transactions(&self, shards: usize) -> Result<u64, Error> {
-        Ok(self.reports(shards)?.iter().filter_map(|report| report["open_transactions"].as_u64()).sum())
+        self.counts(shards, ["open_transactions"]).map(|[count]| count)
     }
 
     /// How the daemon's one backup stands, by its own account; `None` for one that has none.
@@ -137,6 +147,11 @@ fn time_of_day(line: &Value) -> Option<Duration> {
     Some(Duration::from_secs((hours * 60 + minutes) * 60 + seconds) + Duration::from_micros(micros))
 }
 
+/// A gauge, or a counter, of all shards; `None` where one has none of that name.
+fn count(reports: &[Value], name: &str) -> Option<u64> {
+    reports.iter().map(|report| report[name].as_u64().or_else(|| report["counters"][name].as_u64())).sum()
+}
+
 fn totals(reports: &[Value]) -> LogTotals {
     let sum = |field: &str| reports.iter().filter_map(|report| report[field].as_u64()).sum();
     LogTotals { entries: sum("log_entries"), bytes: sum("log_bytes") }
@@ -159,6 +174,13 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert_eq!(totals(&lines), LogTotals { entries: 5, bytes: 290 });
         assert_eq!(totals(&[serde_json::json!({"message": "report", "shard": 0})]), LogTotals::default());
+    }
+
+    #[test]
+    fn gauges_and_counters_of_all_shards_are_added_up() {
+        let report = serde_json::json!({"message": "report", "contacts": 2, "counters": {"pings_sent": 3}});
+        let reports = [report.clone(), report];
+        assert_eq!(["contacts", "pings_sent", "none"].map(|name| count(&reports, name)), [Some(4), Some(6), None]);
     }
 
     #[test]
