@@ -1,8 +1,10 @@
 //! The deadlines of a shard: a hierarchical timer wheel.
 //!
-//! Six levels of 64 slots; a slot of the lowest level is one tick of [`TICK_MS`] milliseconds, a slot of the
-//! next level is a whole turn of the one below. Scheduling and cancelling take constant time; a deadline
-//! moves down at most five times before it fires. A deadline fires at its tick or later, never earlier.
+//! Levels of 64 slots; a slot of the lowest level is one tick of [`TICK_MS`] milliseconds, a slot of each other level as
+//! long as four of the level below. A deadline stands in the lowest level that reaches it, so its slot is no longer than a
+//! sixteenth of the time that was left. That bounds what has to be moved at once of deadlines that come
+//! round evenly, such as pings. Scheduling and cancelling take constant time; a deadline moves down a few times before it
+//! fires. A deadline fires at its tick or later, never earlier.
 //!
 //! Each entry belongs to whoever keeps its [`TimerId`]: it is gone once it fired or was cancelled. Moving a
 //! crowded slot down is spread over calls by the budget of [`Wheel::advance`].
@@ -13,11 +15,14 @@ use std::num::NonZeroU32;
 
 /// Milliseconds of one tick.
 pub(crate) const TICK_MS: u64 = 4;
-const LEVEL_BITS: u32 = 6;
-const SLOTS_COUNT: usize = 1 << LEVEL_BITS;
-const LEVELS_COUNT: usize = 6;
-/// Ticks that the wheel can look ahead; a later deadline waits in the last slot and is looked at again.
-const HORIZON_TICKS: u64 = (1 << (LEVEL_BITS * LEVELS_COUNT as u32)) - 1;
+const SLOT_BITS: u32 = 6;
+const SLOTS_COUNT: usize = 1 << SLOT_BITS;
+/// By how much longer a slot is than one of the level below, in bits.
+const LEVEL_BITS: u32 = 2;
+const LEVELS_COUNT: usize = 14;
+/// Ticks that the wheel can look ahead: more than the half of 32 bits that a deadline may be away.
+const HORIZON_TICKS: u64 = (SLOTS_COUNT as u64 - 1) << (LEVEL_BITS * (LEVELS_COUNT as u32 - 1));
+const _: () = assert!(HORIZON_TICKS > (u32::MAX >> 1) as u64);
 const NONE: u32 = u32::MAX;
 /// The place of entries that were taken out of their slot and wait to be fired or moved down.
 const MOVING: u16 = (LEVELS_COUNT * SLOTS_COUNT) as u16;
@@ -149,19 +154,14 @@ impl Wheel {
 
     /// The first occupied slot in time and the tick at which it begins.
     fn next_slot(&self) -> Option<(usize, u64)> {
-        for level in 0..LEVELS_COUNT {
-            let bits = self.occupied[level];
-            if bits == 0 {
-                continue;
-            }
+        let occupied = self.occupied.iter().enumerate().filter(|(_, bits)| **bits != 0);
+        let firsts = occupied.map(|(level, bits)| {
             let shift = LEVEL_BITS * level as u32;
-            let here = (self.tick >> shift) as u32 % SLOTS_COUNT as u32;
-            let ahead = u64::from(bits.rotate_right(here).trailing_zeros());
-            let slot = (u64::from(here) + ahead) % SLOTS_COUNT as u64;
-            let begin = ((self.tick >> shift) + ahead) << shift;
-            return Some((level * SLOTS_COUNT + slot as usize, begin.max(self.tick)));
-        }
-        None
+            let here = self.tick >> shift;
+            let slot = here + u64::from(bits.rotate_right((here % SLOTS_COUNT as u64) as u32).trailing_zeros());
+            (level * SLOTS_COUNT + slot as usize % SLOTS_COUNT, (slot << shift).max(self.tick))
+        });
+        firsts.min_by_key(|(_, begin)| *begin)
     }
 
     /// Takes a slot's entries out as a whole.
@@ -181,10 +181,15 @@ impl Wheel {
     }
 
     fn link(&mut self, id: u32, deadline: u64) {
-        let at = deadline.clamp(self.tick, self.tick + HORIZON_TICKS);
-        let apart = (self.tick ^ at) | (SLOTS_COUNT as u64 - 1);
-        let level = ((apart.ilog2() / LEVEL_BITS) as usize).min(LEVELS_COUNT - 1);
-        let slot = (at >> (LEVEL_BITS * level as u32)) as usize % SLOTS_COUNT;
+        let at = deadline.max(self.tick);
+        let ahead = (at - self.tick) | (SLOTS_COUNT as u64 - 1);
+        let mut level = (ahead.ilog2() + 1 - SLOT_BITS).div_ceil(LEVEL_BITS);
+        // It begins so many slots after the one at hand, which is one more than there are where that has begun before.
+        if (at >> (LEVEL_BITS * level)) - (self.tick >> (LEVEL_BITS * level)) == SLOTS_COUNT as u64 {
+            level += 1;
+        }
+        let slot = (at >> (LEVEL_BITS * level)) as usize % SLOTS_COUNT;
+        let level = level as usize;
         let place = level * SLOTS_COUNT + slot;
         self.occupied[level] |= 1 << slot;
         let head = std::mem::replace(&mut self.heads[place], id);
@@ -288,6 +293,27 @@ mod tests {
         }
         assert!(calls >= 10);
         assert_eq!(wheel.next_deadline(), None);
+    }
+
+    #[test]
+    fn no_tick_has_to_move_much_of_what_comes_round_evenly() {
+        const COUNT: u32 = 30_000;
+        let mut now = Now::from_unix_ms(1_000_000);
+        let (mut wheel, interval_ms) = (Wheel::new(now), 30_000);
+        for n in 0..COUNT {
+            wheel.schedule(Due::Ping(n), now.plus_ms(u64::from(n) * interval_ms / u64::from(COUNT)));
+        }
+        let mut looked_at_max = 0;
+        for _ in 0..3 * interval_ms / TICK_MS {
+            now = now.plus_ms(TICK_MS);
+            let mut budget = usize::MAX;
+            while let Some(due) = wheel.advance(now, &mut budget) {
+                wheel.schedule(due, now.plus_ms(interval_ms));
+            }
+            looked_at_max = looked_at_max.max(usize::MAX - budget);
+        }
+        // What is due in a sixteenth of the interval, and a little.
+        assert!(looked_at_max < COUNT as usize / 15, "{looked_at_max} in one tick");
     }
 
     #[test]
