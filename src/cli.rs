@@ -3,7 +3,7 @@
 use crate::cluster::Provisioning;
 use crate::cluster_tool::{self, ClusterCommand};
 use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
-use crate::ctl::{self, CtlArguments};
+use crate::ctl::{self, CtlArguments, ExplainArguments};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
 use crate::show;
@@ -121,6 +121,9 @@ pub(crate) enum Command {
     /// Asks and commands a node that runs: bindings, statistics, drain.
     #[command(after_help = ctl::help())]
     Ctl(CtlArguments),
+    /// Says what a node that runs would do with a request: which rules hold, where it would go, and why.
+    #[command(after_help = ctl::EXPLAIN_EXAMPLES)]
+    Explain(ExplainArguments),
     /// Prints a configuration file that names every key with its default.
     #[command(after_help = "Example:\n  sipfed defaults > sipfed.toml")]
     Defaults,

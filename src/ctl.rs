@@ -21,9 +21,9 @@ use std::path::PathBuf;
 /// Where a node is looked for that nobody has named: the usual port of OpenSIPS's mi_http, on this host.
 const USUAL_URL: &str = "http://127.0.0.1:8888/mi";
 
-/// What `ctl` takes.
+/// Where a node that runs is, and how its answers are shown.
 #[derive(Debug, Args)]
-pub(crate) struct CtlArguments {
+pub(crate) struct Place {
     /// The configuration file of the node, which says where its management interface is.
     #[arg(long, short, value_name = "FILE", conflicts_with_all = ["url", "fifo"])]
     config: Option<PathBuf>,
@@ -39,6 +39,13 @@ pub(crate) struct CtlArguments {
     /// Prints the result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// What `ctl` takes.
+#[derive(Debug, Args)]
+pub(crate) struct CtlArguments {
+    #[command(flatten)]
+    place: Place,
     /// What to do; the commands of OpenSIPS have their names.
     #[arg(value_name = "COMMAND")]
     command: String,
@@ -76,22 +83,73 @@ pub(crate) fn help() -> String {
 
 /// `sipfed ctl`.
 pub(crate) fn run(arguments: &CtlArguments) -> Exit {
-    let client = match client(arguments) {
+    let client = match client(&arguments.place) {
         Ok(client) => client,
         Err(exit) => return exit,
     };
+    let is_json = arguments.place.json;
     let signature = ops::signatures().find(|signature| signature.is_called(&arguments.command));
     let parameters = parameters(signature, &arguments.parameters);
     if arguments.command == "drain" || arguments.command == "sipfed:drain" {
-        return drain::run(&client, arguments.json);
+        return drain::run(&client, is_json);
     }
-    match client.call(&arguments.command, &parameters) {
-        Ok(result) => print(&result, arguments.json),
-        Err(error) => told(&client, &arguments.command, &error),
+    call(&client, &arguments.command, &parameters, is_json)
+}
+
+fn call(client: &Client, command: &str, parameters: &Value, is_json: bool) -> Exit {
+    match client.call(command, parameters) {
+        Ok(result) => print(&result, is_json),
+        Err(error) => told(client, command, &error),
     }
 }
 
-fn client(arguments: &CtlArguments) -> Result<Client, Exit> {
+/// What `explain` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArguments {
+    #[command(flatten)]
+    place: Place,
+    /// A file with the request, or - for standard input.
+    #[arg(long, short, value_name = "MESSAGE")]
+    file: PathBuf,
+    /// Where the request would come from; by default where its Via says.
+    #[arg(long, value_name = "udp:ADDRESS:PORT")]
+    source: Option<String>,
+}
+
+/// Below the help of `explain`.
+pub(crate) const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  sipfed explain --file invite.txt --source udp:198.51.100.7:5060
+  sipfed explain --file register.txt --config /etc/sipfed/sipfed.toml --json
+
+Nothing is sent, and nothing is changed. Line ends may be those of an editor.";
+
+/// `sipfed explain`.
+pub(crate) fn explain(arguments: &ExplainArguments) -> Exit {
+    let read = if arguments.file.as_os_str() == "-" {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(&arguments.file)
+    };
+    let message = match read {
+        Ok(message) => message,
+        Err(error) => {
+            show::error(&format!("{}: {error}", arguments.file.display()), "name a text file with one SIP request");
+            return Exit::BadCommandLine;
+        }
+    };
+    let mut parameters = Map::new();
+    parameters.insert("message".to_owned(), message.into());
+    if let Some(source) = &arguments.source {
+        parameters.insert("source".to_owned(), source.clone().into());
+    }
+    match client(&arguments.place) {
+        Ok(client) => call(&client, "sipfed:explain", &Value::Object(parameters), arguments.place.json),
+        Err(exit) => exit,
+    }
+}
+
+fn client(arguments: &Place) -> Result<Client, Exit> {
     if let Some(fifo) = &arguments.fifo {
         return Ok(Client::Fifo { path: fifo.clone(), replies: arguments.fifo_reply_directory.clone() });
     }

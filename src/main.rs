@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Command::Cluster { command } => cluster_tool::run(&command),
         Command::Directory { command } => directory_tool::run(&command),
         Command::Ctl(arguments) => ctl::run(&arguments),
+        Command::Explain(arguments) => ctl::explain(&arguments),
         Command::Defaults => cli::defaults(),
         Command::Version => cli::version(),
         Command::Completions { shell } => cli::completions(shell),

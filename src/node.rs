@@ -107,6 +107,7 @@ fn manage(config: &Config, running: &mut Running, signals: &Signals) -> Result<O
     let registry = ops::registry(Subjects {
         shards: Shards::new(running.plane.administration()),
         registrar: config.settings().registrar,
+        listeners: config.node.listen.clone(),
         is_durable: config.node.durability.is_some(),
         directory: keeper.map(Keeper::shared_statistics),
         pings: running.pings.clone(),

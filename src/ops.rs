@@ -19,6 +19,7 @@ mod clusterer;
 mod contact;
 mod dispatch;
 mod dump;
+mod explain;
 mod fifo;
 mod frames;
 mod http;
@@ -44,6 +45,7 @@ use crate::cluster::Reload;
 use crate::config::OpsConfig;
 use crate::directory::Statistics;
 use crate::pings::PingSwitch;
+use sipfed_proto::Listener;
 use sipfed_proto::settings::RegistrarSettings;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -73,6 +75,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Subjects {
     pub(crate) shards: Shards,
     pub(crate) registrar: RegistrarSettings,
+    /// Where the node listens, as configured.
+    pub(crate) listeners: Vec<Listener>,
     /// Whether bindings outlive the node.
     pub(crate) is_durable: bool,
     /// Of the directory, where there is one.
@@ -135,13 +139,14 @@ pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
         remote::COMMANDS,
         nathelper::COMMANDS,
         node::COMMANDS,
+        explain::COMMANDS,
     ];
     rooms.into_iter().flatten().copied()
 }
 
 /// A registry with the commands of this room.
 pub(crate) fn registry(subjects: Subjects) -> Registry {
-    let Subjects { shards, registrar, is_durable, directory, pings, reload, cluster, wishes } = subjects;
+    let Subjects { shards, registrar, listeners, is_durable, directory, pings, reload, cluster, wishes } = subjects;
     let mut registry = Registry::default();
     usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
     statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
@@ -149,6 +154,7 @@ pub(crate) fn registry(subjects: Subjects) -> Registry {
     remote::add(&mut registry, cluster.as_ref());
     clusterer::add(&mut registry, reload, cluster.as_ref());
     nathelper::add(&mut registry, &pings, cluster.as_ref());
+    explain::add(&mut registry, &shards, &listeners);
     node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);
     registry
 }

@@ -8,6 +8,8 @@ mod daemon;
 mod drain;
 #[path = "management/dump.rs"]
 mod dump;
+#[path = "management/explain.rs"]
+mod explain;
 #[path = "management/fifo.rs"]
 mod fifo;
 #[path = "management/hostile.rs"]

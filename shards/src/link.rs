@@ -12,7 +12,8 @@
 
 use crate::ShardReport;
 use crossbeam::queue::ArrayQueue;
-use sipfed_proto::{ByHand, Ended, Now, Page, Refusal, Shard};
+use sipfed_proto::explain::{Explanation, Unexplained};
+use sipfed_proto::{ByHand, Ended, Now, Page, Refusal, Shard, Source};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,6 +53,15 @@ pub enum Command {
         from: u32,
         /// The bindings, and the number to go on from; `None` when there is none left.
         reply: Reply<(Page, Option<u32>)>,
+    },
+    /// What would become of a message.
+    Explain {
+        /// As it would be received.
+        message: Vec<u8>,
+        /// Where from.
+        source: Source,
+        /// What, and why.
+        reply: Reply<Result<Explanation, Unexplained>>,
     },
     /// The bindings of an AoR.
     Find {
@@ -130,6 +140,7 @@ impl Command {
                 reply.give(machine.page(from, now));
                 return Done::AnsweredAtLength;
             }
+            Self::Explain { message, source, reply } => reply.give(machine.explain(&message, &source, now)),
             Self::Find { aor, reply } => reply.give(machine.bindings_of(&aor, now)),
             Self::End { aor, contact, reply } => {
                 return promised(reply, machine.end_by_hand(&aor, contact.as_deref(), now));
