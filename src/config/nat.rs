@@ -37,7 +37,7 @@ pub(super) const SECTION: &str = "nat";
 /// Status codes that `ping_ignored_codes` may name.
 const IGNORED_CODES_COUNT_MAX: usize = 16;
 
-/// Every key of the section.
+/// Every key of the section, and what the registrar tells phones that keep their NAT open themselves.
 pub(super) const KEYS: &[Key<ClusterConfig>] = &[
     Key {
         section: SECTION,
@@ -199,6 +199,19 @@ pub(super) const KEYS: &[Key<ClusterConfig>] = &[
             unit: Unit::Things,
             get: |config| Some(config.nat.settings.ping.packets_per_s_max.into()),
             set: |config, value| config.nat.settings.ping.packets_per_s_max = value as u32,
+        },
+    },
+    Key {
+        section: "registrar",
+        name: "flow_timer_s",
+        what: "What phones that keep flows (RFC 5626) are told as the longest silence on them (Flow-Timer); 0 for nothing, so that they \
+               take what the RFC says.",
+        kind: Kind::Number {
+            min: 0,
+            max: 3600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.registrar.flow_timer_s.into()),
+            set: |config, value| config.registrar.flow_timer_s = value as u32,
         },
     },
 ];

@@ -8,7 +8,7 @@
 //! Bounded by what a message names and an AoR has.
 
 use crate::hop::{Destination, ShardIndex, Source};
-use crate::location::{AorKey, Binding, Record};
+use crate::location::AorKey;
 use crate::policy::Treatment;
 use crate::proxy::{Fate, Routed};
 use crate::request::Request;
@@ -159,8 +159,10 @@ impl Core {
         let mut aor = Vec::new();
         uri.write_aor(&mut aor);
         let record = self.location.find(AorKey { hash: self.keys.aor(&aor), aor: &aor }).map(|(_, record)| record);
-        for binding in record.into_iter().flat_map(Record::bindings) {
-            out.contacts.push(self.fate_of_contact(request, treatment, &binding, now));
+        for (record, binding) in record.into_iter().flat_map(|record| record.bindings().map(move |b| (record, b))) {
+            let fate = self.fate(request, treatment, (record, &binding), now);
+            let uri = String::from_utf8_lossy(binding.uri()).into_owned();
+            out.contacts.push(ContactFate { uri, branch: fate.map(|to| place(&to)).map_err(Fate::words) });
         }
         let count = out.contacts.iter().filter(|contact| contact.branch.is_ok()).count();
         let count = if treatment.no_branches { count.min(1) } else { count };
@@ -172,18 +174,6 @@ impl Core {
             (count, Ok(())) => format!("branches: {count}, and those to other homes"),
         };
         out.aor = Some(String::from_utf8_lossy(&aor).into_owned());
-    }
-
-    fn fate_of_contact(
-        &self,
-        request: &Request<'_>,
-        treatment: &Treatment,
-        binding: &Binding<'_>,
-        now: Now,
-    ) -> ContactFate {
-        let fate = self.fate(request, treatment, binding, now);
-        let uri = String::from_utf8_lossy(binding.uri()).into_owned();
-        ContactFate { uri, branch: fate.map(|to| place(&to)).map_err(Fate::words) }
     }
 
     fn asks_elsewhere(&self, request: &Request<'_>, treatment: &Treatment, count: usize) -> Result<(), &'static str> {

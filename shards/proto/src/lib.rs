@@ -24,7 +24,7 @@
 //! - `proxy`: RFC 3261 §16, response contexts and their branches.
 //! - [`explain`]: what would become of a request, for operators.
 //! - `policy`: what is done with which requests, as rules say it.
-//! - `nat`: signs of NATs, and pings that keep them open.
+//! - `nat`: signs of NATs, and pings that keep them open; `stun`: keep-alives of phones over UDP.
 //! - [`replica`]: nodes that hold the same bindings.
 //! - [`directory`]: which AoRs are at home here, and where others are.
 #![forbid(unsafe_code)]
@@ -50,6 +50,7 @@ pub mod settings;
 mod shard;
 mod slab;
 mod steer;
+mod stun;
 mod time;
 mod transaction;
 pub mod view;

@@ -35,27 +35,37 @@ use crate::time::Now;
 use plan::Act;
 pub(crate) use plan::Plan;
 use reply::Registered;
-use sipfed_sip::{HeaderName, Message};
+use sipfed_sip::{Contact, HeaderName, Message};
 
 /// Option tags that a REGISTER may require of us.
-const SUPPORTED: &[&str] = &["path", "gruu"];
+const SUPPORTED: &[&str] = &["path", "gruu", "outbound"];
 
 /// The extensions that a phone says it supports and that change what it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Supports {
     gruu: bool,
     path: bool,
+    outbound: bool,
 }
 
 impl Supports {
     fn of(message: &Message<'_>) -> Self {
-        let mut supports = Self { gruu: false, path: false };
+        let mut supports = Self { gruu: false, path: false, outbound: false };
         for tag in message.tags(HeaderName::Supported) {
             supports.gruu |= sipfed_sip::eq_ignore_case(tag, b"gruu");
             supports.path |= sipfed_sip::eq_ignore_case(tag, b"path");
+            supports.outbound |= sipfed_sip::eq_ignore_case(tag, b"outbound");
         }
         supports
     }
+}
+
+/// Whether a Contact names a flow of its own (RFC 5626 §4.2).
+fn names_flow(message: &Message<'_>) -> bool {
+    message.contacts().any(|contact| match contact {
+        Ok(Contact::At(address)) => address.params.has("reg-id") && address.params.has("+sip.instance"),
+        _ => false,
+    })
 }
 
 impl Core {
@@ -79,6 +89,7 @@ impl Core {
                     to: request.reply_to(),
                     wants_gruu: supports.gruu,
                     wants_path: supports.path && treatment.path != PathMode::Off,
+                    outbound: supports.outbound && names_flow(&request.message),
                     only: treatment.only_request_contacts.then_some((request.call_id, request.cseq.number)),
                 };
                 self.reply_registered(&registered, hash, record, now, out);

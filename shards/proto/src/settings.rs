@@ -157,6 +157,8 @@ pub struct RegistrarSettings {
     pub service_route: Vec<String>,
     /// Whether GRUUs are handed out (RFC 5627).
     pub gruu: bool,
+    /// Seconds told to phones that keep flows as the longest silence on them (Flow-Timer, RFC 5626 §5.4); 0 for nothing.
+    pub flow_timer_s: u32,
     /// What becomes of a binding whose connection has ended.
     pub lost_flow: LostFlow,
     /// Most bindings of one shard; one more is refused with 503.
@@ -250,6 +252,7 @@ impl Default for RegistrarSettings {
             overflow: Overflow::Refuse,
             service_route: Vec::new(),
             gruu: true,
+            flow_timer_s: 0,
             lost_flow: LostFlow::Connect,
             bindings_per_shard_max: 20_000_000,
         }

@@ -8,7 +8,7 @@ use crate::counters::Counters;
 use crate::date::Date;
 use crate::directory::{Answer, Change, Directory, Pass, Question, Walk};
 use crate::explain::{Explanation, Unexplained};
-use crate::hop::{FlowToken, ShardIndex, Source};
+use crate::hop::{FlowToken, ShardIndex, Source, Transport};
 use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::location::journal::{self, BadEntry};
@@ -22,6 +22,7 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::settings::{LostFlow, Settings};
 use crate::steer::Glance;
+use crate::stun;
 use crate::time::Now;
 use crate::transaction::client::ClientTransactions;
 use crate::transaction::server::{self, ServerTransactions};
@@ -155,6 +156,10 @@ impl Shard {
     ) -> Verdict {
         let Self { index, core } = self;
         core.counters.received += 1;
+        if stun::may_be(bytes) && source.transport == Transport::Udp {
+            core.answer_stun(bytes, source, out);
+            return Verdict::Handled;
+        }
         let glanced = glance.aor.map(|aor| core.owner_of(aor));
         if let Some(owner) = glanced.filter(|owner| *owner != core.place.index) {
             core.counters.steered_out += 1;

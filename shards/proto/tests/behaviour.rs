@@ -14,6 +14,7 @@ mod behaviour {
     mod nat;
     mod node;
     mod ordering;
+    mod outbound;
     mod pair;
     mod passive;
     mod policy;

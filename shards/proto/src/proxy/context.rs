@@ -9,6 +9,7 @@ use crate::transaction::client::ClientId;
 use std::collections::VecDeque;
 
 /// Between the arrival of a request and its final response.
+#[allow(clippy::struct_excessive_bools, reason = "they have nothing to do with each other")]
 #[derive(Debug)]
 pub(crate) struct Context {
     /// The request as it came; empty once nothing more has to be made of it.
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(super) loop_hash: u32,
     /// Whether its Contact is written as where its sender was seen.
     pub(super) fixes_contact: bool,
+    /// Whether a route of ours names the flow that it goes over.
+    pub(super) goes_by_flow: bool,
     /// Breadth that no open branch has (RFC 5393 §5.3.3).
     pub(super) breadth: u32,
     /// Targets that have not been tried.
@@ -93,6 +96,7 @@ impl Context {
             is_invite,
             loop_hash: 0,
             fixes_contact: false,
+            goes_by_flow: false,
             breadth: 0,
             targets: VecDeque::new(),
             open: Vec::new(),

@@ -50,6 +50,7 @@ impl Core {
         context.loop_hash = loop_hash;
         context.breadth = breadth;
         context.fixes_contact = treatment.fix_contact;
+        context.goes_by_flow = routed.flow.is_some();
         context.targets = targets.here.into();
         if !is_invite {
             context.trying_at = Some(now.plus_ms(self.settings.timers.non_invite_trying_ms()));
@@ -328,7 +329,7 @@ impl Core {
             compose::reply(buffer, &request.message, 200, "OK", &tag, request.stamp);
             compose::header(buffer, "Allow", crate::reject::OWN_METHODS);
             compose::header(buffer, "Accept", b"");
-            compose::header(buffer, "Supported", b"path, gruu");
+            compose::header(buffer, "Supported", b"path, gruu, outbound");
             if !server.is_empty() {
                 compose::header(buffer, "Server", server.as_bytes());
             }

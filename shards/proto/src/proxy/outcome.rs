@@ -37,6 +37,8 @@ impl Core {
         let (status, response) = match outcome {
             Outcome::Response(response) => (response.status, Some(*response)),
             Outcome::TimedOut => (408, None),
+            // RFC 5626 §5.3: whoever has named the flow is to try another.
+            Outcome::NotSent if context.goes_by_flow => (430, None),
             Outcome::NotSent => (503, None),
         };
         if status < 200 {
@@ -159,6 +161,7 @@ impl Core {
             // §16.7 step 6: one branch that cannot serve does not mean that we cannot.
             let (status, reason) = match best.status {
                 408 => (408, "Request Timeout"),
+                430 => (430, "Flow Failed"),
                 _ => (500, "Server Internal Error (no branch could be reached)"),
             };
             self.respond_own(id, status, reason, now, out);

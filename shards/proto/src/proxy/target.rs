@@ -71,6 +71,8 @@ pub(crate) enum Fate {
     Agent,
     /// Nothing leads to it.
     NoWay,
+    /// Another flow leads to the same phone.
+    OtherFlow,
 }
 
 impl Fate {
@@ -81,6 +83,7 @@ impl Fate {
             Self::Method => "it does not take the method",
             Self::Slow => "its last answer to a ping took longer than max_ping_latency_ms of a rule",
             Self::Agent => "its User-Agent is not like contact_user_agent of a rule",
+            Self::OtherFlow => "its phone is reached over another flow, which was registered later",
             Self::NoWay => "no way leads to it: its connection is gone, or its address cannot be sent to",
         }
     }
@@ -281,7 +284,7 @@ impl Core {
         let mut targets = Vec::new();
         let mut filtered = false;
         for binding in record.bindings().filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
-            let fate = self.fate(request, treatment, &binding, now);
+            let fate = self.fate(request, treatment, (record, &binding), now);
             filtered |= fate == Err(Fate::Method);
             if let Ok(to) = fate {
                 let (uri, path) = (binding.uri().into(), binding.path().into());
@@ -302,7 +305,7 @@ impl Core {
         &self,
         request: &Request<'_>,
         treatment: &Treatment,
-        binding: &Binding<'_>,
+        (record, binding): (&Record, &Binding<'_>),
         now: Now,
     ) -> Result<Destination, Fate> {
         if !binding.is_live(now.unix_s()) {
@@ -318,7 +321,11 @@ impl Core {
         if !self.takes_agent(treatment, binding.user_agent()) {
             return Err(Fate::Agent);
         }
-        self.way_to_binding(&request.source, binding).ok_or(Fate::NoWay)
+        let to = self.way_to_binding(&request.source, binding).ok_or(Fate::NoWay)?;
+        if has_newer_flow(record, binding, now) {
+            return Err(Fate::OtherFlow);
+        }
+        Ok(to)
     }
 
     /// The way of a request that no AoR of ours is asked for.
@@ -386,6 +393,19 @@ fn first_path(path: &[u8]) -> Option<Uri<'_>> {
     let start = path.iter().position(|&b| b == b'<')? + 1;
     let end = start + path[start..].iter().position(|&b| b == b'>')?;
     Uri::parse(&path[start..end]).ok()
+}
+
+/// Whether a later flow of the same phone stands: only one of them is used at a time (RFC 5626 §5.3, §7).
+fn has_newer_flow(record: &Record, binding: &Binding<'_>, now: Now) -> bool {
+    let age = |b: &Binding<'_>| (b.updated_at_s(), b.contact_id());
+    binding.reg_id() != 0
+        && record.bindings().any(|other| {
+            other.reg_id() != 0
+                && other.instance() == binding.instance()
+                && age(&other) > age(binding)
+                && other.is_live(now.unix_s())
+                && !other.flags().flow_lost()
+        })
 }
 
 /// An instance as it stands in `gr` (RFC 5627 §5.3): without the angle brackets of RFC 5626 §4.1.

@@ -5,7 +5,9 @@ use crate::keys::AorHash;
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
 use crate::policy::{PathMode, Treatment};
-use crate::registrar::stored::{StoredParams, check_reachable, methods, store_params, stored_path, user_agent};
+use crate::registrar::stored::{
+    StoredParams, check_reachable, first_hop_keeps_flows, methods, store_params, stored_path, user_agent,
+};
 use crate::registrar::{Supports, sameness};
 use crate::reject::Rejection;
 use crate::request::Request;
@@ -454,6 +456,12 @@ impl<'a> Planner<'_, 'a> {
         }
         let settings = &self.core.settings.registrar;
         let stored = store_params(address, self.bytes).map_err(refuse)?;
+        if stored.reg_id != 0
+            && common.supports.outbound
+            && !first_hop_keeps_flows(&self.request.message, &self.request.via)
+        {
+            return Err(Rejection::new(439, "First Hop Lacks Outbound Support"));
+        }
         let granted_s = self.expires(stored.expires, settings, &common.treatment)?;
         let expires_s = self.core.shortened(granted_s, common.call_id, common.cseq);
         let instance =

@@ -24,6 +24,8 @@ pub(super) struct Registered<'a> {
     pub(super) wants_gruu: bool,
     /// Whether it supports Path (RFC 3327 §5.3).
     pub(super) wants_path: bool,
+    /// Whether the phone keeps flows (RFC 5626 §6).
+    pub(super) outbound: bool,
     /// Its Call-ID and CSeq, where only what it has made itself is told; `None` for all, as RFC 3261 wants it.
     pub(super) only: Option<(&'a [u8], u32)>,
 }
@@ -69,6 +71,13 @@ impl Core {
                 // RFC 3327 §5.3: the UA sees the Path it is reached through.
                 for field in message.fields(HeaderName::Path) {
                     buffer.extend_from_slice(field.line);
+                }
+            }
+            if registered.outbound {
+                buffer.extend_from_slice(b"Require: outbound\r\n");
+                // §5.4: from who ends the phone's flow, which is us where nobody stands between.
+                if settings.registrar.flow_timer_s > 0 && !message.has_second_via(registered.via) {
+                    compose::header_number(buffer, "Flow-Timer", settings.registrar.flow_timer_s);
                 }
             }
             for route in &settings.registrar.service_route {

@@ -8,6 +8,7 @@
 //! Two texts of one fingerprint would have to be sent by the same subscriber, who gains nothing by it; so it is
 //! fast and not keyed. It is the same in every process, so that it may be kept with the binding.
 
+use super::Supports;
 use super::plan::{self, Order};
 use super::reply::Registered;
 use crate::hop::Source;
@@ -142,7 +143,7 @@ impl Core {
         let binding = same.filter(|b| b.is_live(now.unix_s()) && !b.flags().flow_lost())?;
         let call_id = binding.call_id();
         let number = self.keys.request(via.branch().unwrap_or_default(), call_id);
-        let supports = binding.flags();
+        let (supports, names_flow) = (binding.flags(), binding.reg_id() != 0);
         if let Order::Later = plan::order(&binding, call_id, cseq.number, number as u32).ok()? {
             let refresh = Refresh {
                 contact_id: binding.contact_id(),
@@ -165,6 +166,7 @@ impl Core {
             to: request::reply_to(&via, source),
             wants_gruu: supports.supports_gruu(),
             wants_path: supports.supports_path(),
+            outbound: names_flow && Supports::of(message).outbound,
             // A request for which that is not so has no fingerprint.
             only: None,
         };

@@ -5,7 +5,7 @@ use crate::limits;
 use crate::registrar::gruu;
 use crate::reject::Rejection;
 use crate::request::Request;
-use sipfed_sip::{Address, Fault, HeaderName, Uri, parse_u32};
+use sipfed_sip::{Address, Fault, HeaderName, Message, Uri, Via, parse_u32};
 use std::ops::Range;
 
 /// A Contact at an address that nobody may be made to send to is refused.
@@ -127,6 +127,15 @@ pub(super) fn stored_path<'a>(request: &Request<'a>, bytes: &mut Vec<u8>) -> Res
         return Err(Rejection::new(403, "Forbidden (Path is too long)"));
     }
     Ok(start..bytes.len())
+}
+
+/// Whether whoever has the phone's flow keeps it: we, or the first proxy on its Path, which says so (RFC 5626 §6).
+pub(super) fn first_hop_keeps_flows(message: &Message<'_>, top: &Via<'_>) -> bool {
+    if !message.has_second_via(top) {
+        return true;
+    }
+    let first = message.addresses(HeaderName::Path).last().and_then(Result::ok);
+    first.is_some_and(|path| path.uri().is_ok_and(|uri| uri.sip().is_some_and(|uri| uri.param("ob").is_some())))
 }
 
 #[cfg(test)]
