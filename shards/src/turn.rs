@@ -221,6 +221,8 @@ impl ShardRun {
             turn.has_more |= directory.obey(&mut self.machine, now, &mut self.outbox);
         }
         self.machine.handle_timeout(now, &mut self.outbox);
+        // What it owes still must not wait until messages have gathered.
+        turn.has_more |= self.machine.next_deadline().is_some_and(|at| at <= now);
         self.expire_streams(now);
         self.append(now);
         self.send(now, &mut turn);

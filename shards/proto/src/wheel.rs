@@ -184,7 +184,7 @@ impl Wheel {
         let at = deadline.max(self.tick);
         let ahead = (at - self.tick) | (SLOTS_COUNT as u64 - 1);
         let mut level = (ahead.ilog2() + 1 - SLOT_BITS).div_ceil(LEVEL_BITS);
-        // It begins so many slots after the one at hand, which is one more than there are where that has begun before.
+        // The slot at hand has begun before now: what is just within reach of a level may lie one slot behind its last.
         if (at >> (LEVEL_BITS * level)) - (self.tick >> (LEVEL_BITS * level)) == SLOTS_COUNT as u64 {
             level += 1;
         }
