@@ -19,8 +19,7 @@ static EXPLAIN: Signature = Signature {
     old_name: "explain",
     forms: &[&["message"], &["message", "source"]],
     list: "",
-    what: "Says what would become of a SIP request: which rules hold for it, which branches it would have, and why not \
-           others. source is where it would come from (udp:ADDRESS:PORT); else it is what its Via says.",
+    what: "What would become of a SIP request, and why. source is where it would come from (udp:ADDRESS:PORT), else what Via says.",
 };
 
 /// Adds the command of this file.
