@@ -17,7 +17,6 @@ mod policy;
 mod problem;
 mod reader;
 mod reference;
-mod spelling;
 
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
@@ -27,7 +26,6 @@ pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_wo
 pub(crate) use ops::OpsConfig;
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
-pub(crate) use spelling::nearest;
 
 use crate::cluster::{Fault, Topology};
 use sipfed_proto::Settings;

@@ -8,13 +8,13 @@ mod drain;
 mod table;
 
 use crate::cli::{self, Exit};
-use crate::config::nearest;
 use crate::ops::{self, Signature};
 use crate::show;
 use crate::stdout::{self, Output};
 use clap::Args;
 use client::{CallError, Client};
 use serde_json::{Map, Value};
+use sipfed_directory::nearest;
 use std::fmt::Write;
 use std::path::PathBuf;
 

@@ -19,9 +19,9 @@ pub(crate) use show::canonical as canonical_aor;
 use crate::cli::{self, Exit};
 use crate::cluster::Provisioning;
 use crate::config::{Config, SipAddress};
-use crate::directory::{Schema, Store, StoreError, StoreOptions, StoreUrl};
 use crate::stdout::{self, Output};
 use clap::{Args, Subcommand};
+use sipfed_directory::{Schema, Store, StoreError, StoreOptions, StoreUrl};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -295,7 +295,7 @@ impl Target {
     fn of_url(text: &str, schema: &str, is_json: bool) -> Result<Self, Stop> {
         let url: StoreUrl = text
             .parse()
-            .map_err(|error: crate::directory::UrlError| Stop::Typed(format!("--url: {}", error.what), error.right))?;
+            .map_err(|error: sipfed_directory::UrlError| Stop::Typed(format!("--url: {}", error.what), error.right))?;
         if url == StoreUrl::Memory {
             let what = "--url: \"memory:\" is a store that only a node itself can see";
             return Err(Stop::Typed(what.to_owned(), "name a store in Cassandra or MongoDB".to_owned()));

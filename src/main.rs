@@ -11,7 +11,6 @@ mod cluster_tool;
 mod config;
 mod ctl;
 mod data_directory;
-mod directory;
 mod directory_tool;
 mod link;
 mod log;

@@ -17,7 +17,6 @@ use crate::cli::{self, Exit, ServeArguments};
 use crate::cluster::{Id, Reloader, Topology};
 use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
-use crate::directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use crate::link::{LinkStates, LinkThread, QUESTIONS_COUNT_MAX, Question};
 use crate::log::{self, NamedCounts};
 use crate::ops::{self, Cluster, Ops, Remote, Shards, Subjects, Wishes};
@@ -29,8 +28,9 @@ use handover::Handover;
 use membership::Member;
 use replicate::Replication;
 use signals::{Signal, Signals};
+use sipfed_directory::{Bell, Keeper, KeeperOptions, StoreOptions};
 use sipfed_proto::{Listener, limits};
-use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport};
+use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport, Wake};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -157,7 +157,10 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
         settings: config.settings(),
         sockets: config.node.sockets.clone(),
         persistence: persistence(config, salvage),
-        directory: config.cluster.directory.url.as_ref().map(|_| bell.wake()),
+        directory: config.cluster.directory.url.as_ref().map(|_| {
+            let bell = bell.clone();
+            Wake::new(move || bell.ring())
+        }),
         replication: replication.as_ref().map(|replication| replication.options(config)),
     })
     .map_err(|error| failed(config, "the data plane did not start", &error))?;

@@ -43,8 +43,8 @@ pub(crate) use shards::Shards;
 
 use crate::cluster::Reload;
 use crate::config::OpsConfig;
-use crate::directory::Statistics;
 use crate::pings::PingSwitch;
+use sipfed_directory::Statistics;
 use sipfed_proto::Listener;
 use sipfed_proto::settings::RegistrarSettings;
 use std::io;

@@ -21,6 +21,7 @@ use crate::cluster::Id;
 use crate::replication::Wholeness;
 use addresses::AddressWatch;
 use machine::{Kept, Machine, Told};
+use sipfed_directory::ActivityWatch;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -112,15 +113,6 @@ impl RoleWatch {
         Self { status: None, is_whole: None, seen: Role::ALONE }
     }
 
-    /// What a test says with the sender.
-    #[cfg(test)]
-    pub(crate) fn of(is_active: bool) -> (watch::Sender<Status>, Self) {
-        let role = Role { is_active, term: 1 };
-        let (say, status) =
-            watch::channel(Status { role, has_address: None, commanded: None, split_brains: 0, is_kept: true });
-        (say, Self { status: Some(status), is_whole: None, seen: role })
-    }
-
     /// The same for who must not act before the node knows all bindings of its home: until then it is told that the node
     /// is passive.
     pub(crate) fn once_whole(self, is_whole: Wholeness) -> Self {
@@ -148,6 +140,16 @@ impl RoleWatch {
                 () = changed(&mut self.is_whole) => {}
             }
         }
+    }
+}
+
+impl ActivityWatch for RoleWatch {
+    fn is_active(&mut self) -> bool {
+        self.role().is_active
+    }
+
+    async fn changed(&mut self) -> bool {
+        Self::changed(self).await.is_active
     }
 }
 

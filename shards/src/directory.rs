@@ -11,7 +11,7 @@
 use crate::mesh::Mesh;
 use crate::wake::{Alarm, Wake};
 use crossbeam::queue::ArrayQueue;
-use sipfed_proto::directory::{Answer, Change, Pass, Question, Walk};
+use sipfed_proto::directory::{Answer, News, Order, Question, ShardsLink};
 use sipfed_proto::{Now, Outbox, Shard, ShardIndex};
 use std::sync::Arc;
 
@@ -23,49 +23,6 @@ const CHANGES_COUNT_MAX: usize = 4096;
 const ORDERS_COUNT_MAX: usize = 4096;
 /// Answers and tasks that a shard takes in one turn.
 const ORDERS_PER_TURN_MAX: usize = 256;
-
-/// What the control plane has for a shard.
-#[derive(Debug)]
-pub enum Order {
-    /// The homes of the AoR that the question of this id asked for; `None` where nobody can say.
-    Answer {
-        /// That of the question.
-        id: u64,
-        /// Each as `address` or `address:port`.
-        homes: Option<Box<[Box<str>]>>,
-    },
-    /// A page of AoRs that the directory says are at home at this node; those of other shards are passed over.
-    Compare {
-        /// The reconcile that it belongs to.
-        pass: Pass,
-        /// The AoRs.
-        aors: Arc<[Box<[u8]>]>,
-    },
-    /// To make changes of some AoRs that are at home here.
-    Walk {
-        /// Of which.
-        walk: Walk,
-        /// The number that the walk before has given; 0 to begin.
-        from: u32,
-        /// How many AoRs to look at.
-        count: u32,
-    },
-    /// The other nodes of the federation are these from now on, each as `address` or `address:port`.
-    Peers(Arc<[Box<str>]>),
-    /// The homes that are known to be down are these from now on, in the same form.
-    Down(Arc<[Box<str>]>),
-}
-
-/// What a shard has for the control plane, apart from questions.
-#[derive(Debug, PartialEq, Eq)]
-pub enum News {
-    /// A row may have to change.
-    Change(Change),
-    /// A task is done and all that came of it has been told; a walk goes on from this number.
-    Done(Option<u32>),
-    /// There was no room to note all changes: a reconcile has to find them.
-    Forgotten,
-}
 
 /// The queues of one shard.
 #[derive(Debug)]
@@ -93,37 +50,33 @@ impl DirectoryLink {
         Self { queues: (0..shards_count).map(queues).collect(), mesh, alarm: Alarm::new(wake) }
     }
 
-    /// To be called before all queues are looked into: whatever comes from now on wakes again.
-    pub fn look(&self) {
-        self.alarm.look();
-    }
-
-    /// How many shards there are.
-    pub fn shards_count(&self) -> usize {
-        self.queues.len()
-    }
-
-    /// The next question of a shard.
-    pub fn take_question(&self, shard: usize) -> Option<Question> {
-        self.take(shard, &self.queues[shard].questions)
-    }
-
-    /// The next news of a shard.
-    pub fn take_news(&self, shard: usize) -> Option<News> {
-        self.take(shard, &self.queues[shard].news)
-    }
-
     fn take<T>(&self, shard: usize, queue: &ArrayQueue<T>) -> Option<T> {
         self.mesh.take_from(ShardIndex(shard as u8), queue)
     }
+}
 
-    /// Gives a shard an order; gives it back when there is no room. The shard does not notice before it is rung.
-    pub fn put(&self, shard: usize, order: Order) -> Result<(), Order> {
+impl ShardsLink for DirectoryLink {
+    fn look(&self) {
+        self.alarm.look();
+    }
+
+    fn shards_count(&self) -> usize {
+        self.queues.len()
+    }
+
+    fn take_question(&self, shard: usize) -> Option<Question> {
+        self.take(shard, &self.queues[shard].questions)
+    }
+
+    fn take_news(&self, shard: usize) -> Option<News> {
+        self.take(shard, &self.queues[shard].news)
+    }
+
+    fn put(&self, shard: usize, order: Order) -> Result<(), Order> {
         self.queues[shard].orders.push(order)
     }
 
-    /// Has a shard look after its orders.
-    pub fn ring(&self, shard: usize) {
+    fn ring(&self, shard: usize) {
         self.mesh.bell(ShardIndex(shard as u8)).ring();
     }
 }
@@ -211,6 +164,7 @@ impl DirectoryPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sipfed_proto::directory::Pass;
     use sipfed_proto::{Place, Settings};
 
     fn machine() -> Shard {

@@ -37,7 +37,7 @@ mod udp;
 mod wake;
 
 pub use administration::{Administration, Busy};
-pub use directory::{DirectoryLink, News, Order};
+pub use directory::DirectoryLink;
 pub use error::StartError;
 pub use link::{Command, OwnedBinding, Reply};
 pub use persistence::{Durability, OnFailure, PersistenceOptions};

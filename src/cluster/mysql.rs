@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 
 /// Asks for the rows, by a connection of its own.
 pub(super) async fn rows(place: &MySqlUrl, question: &Question<'_>) -> Result<Vec<Row>, SourceError> {
-    crate::directory::choose_cryptography();
+    sipfed_directory::choose_cryptography();
     let mut options = MySqlConnectOptions::new()
         .host(&place.host)
         .port(place.port)

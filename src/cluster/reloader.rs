@@ -9,8 +9,8 @@
 use super::alterations::{Alterations, Unaltered};
 use super::{Id, Provisioning, Topology};
 use crate::config::{BinAddress, SipAddress};
-use crate::directory::PeersSender;
 use crate::link::{Certificates, LinksSender};
+use sipfed_directory::PeersSender;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

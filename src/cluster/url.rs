@@ -8,7 +8,7 @@
 //! As OpenSIPS writes them. User and password are percent-encoded where they hold a `%`; what is behind the last `@` is
 //! the host. No error and no output of a URL shows them.
 
-use crate::directory::{UrlError, host_and_port, percent_decoded};
+use sipfed_directory::{UrlError, host_and_port, percent_decoded};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

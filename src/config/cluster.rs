@@ -6,7 +6,7 @@ use super::links::{LinksConfig, ReplicationConfig};
 use super::member::ProvisioningConfig;
 use super::nat::NatConfig;
 use crate::cluster::Id;
-use crate::directory::{Schema, StoreUrl, UrlError};
+use sipfed_directory::{Schema, StoreUrl, UrlError};
 use sipfed_proto::limits;
 use sipfed_proto::settings::{DirectorySettings, LostFlow, Overflow, RegistrarSettings, Rule, TimerSettings};
 

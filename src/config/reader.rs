@@ -2,8 +2,8 @@
 
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
-use super::spelling;
 use super::{CLUSTER_KEYS, Config, NODE_KEYS, member, policy};
+use sipfed_directory::nearest;
 use sipfed_proto::limits;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
@@ -183,7 +183,7 @@ impl Reader<'_> {
             Kind::Choice { words, set, .. } | Kind::MaybeChoice { words, set, .. } => match value.get_ref().as_str() {
                 Some(word) if words.contains(&word) => set(into, word),
                 Some(word) => {
-                    let meant = spelling::nearest(word, words.iter().copied())
+                    let meant = nearest(word, words.iter().copied())
                         .map_or_else(String::new, |meant| format!("; did you mean \"{meant}\"?"));
                     self.problems.push(Problem::new(
                         format!("{} does not know \"{word}\"", key.path()),
@@ -330,7 +330,7 @@ fn unknown_section(name: &Spanned<std::borrow::Cow<'_, str>>, value: &DeValue<'_
     let what = if value.is_table() { format!("unknown section [{word}]") } else { format!("unknown key {word}") };
     // A key that stands above every section is a key of one of them.
     let home = names().find(|(_, key)| key == word).filter(|_| !value.is_table());
-    let right = match (home, spelling::nearest(word, sections())) {
+    let right = match (home, nearest(word, sections())) {
         (Some((section, key)), _) => format!("{key} belongs below {}", header(section)),
         (None, Some(meant)) => format!("did you mean [{meant}]?"),
         (None, None) => {
@@ -348,10 +348,10 @@ fn unknown_key(section: &str, key: &Spanned<std::borrow::Cow<'_, str>>) -> Probl
     let word = key.get_ref();
     let here = || names().filter(move |(of, _)| *of == section).map(|(_, name)| name);
     let elsewhere = names().find(|(_, name)| name == word);
-    let right = match (elsewhere, spelling::nearest(word, here())) {
+    let right = match (elsewhere, nearest(word, here())) {
         (Some((home, name)), _) => format!("{name} belongs below {}", header(home)),
         (None, Some(meant)) => format!("did you mean {meant}?"),
-        (None, None) => match spelling::nearest(word, names().map(|(_, name)| name)) {
+        (None, None) => match nearest(word, names().map(|(_, name)| name)) {
             Some(meant) => {
                 let home = names().find(|(_, name)| *name == meant).map_or(section, |(home, _)| home);
                 format!("did you mean {meant}, below {}?", header(home))

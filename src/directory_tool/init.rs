@@ -3,9 +3,9 @@
 use super::output::StoreObject;
 use super::{Stop, Target};
 use crate::cli::Exit;
-use crate::directory::{Piece, PieceState, Schema, Store, StoreOptions};
 use crate::stdout::Output;
 use serde::Serialize;
+use sipfed_directory::{Piece, PieceState, Schema, Store, StoreOptions};
 
 /// Why the index is made that OpenSIPS does without.
 const WHY_INDEX: &str = "without the index on aor, every lookup would read the whole table";

@@ -1,8 +1,8 @@
 //! How the commands write times, ages and places, and how far a long reading is.
 
 use super::Target;
-use crate::directory::Inspection;
 use serde::Serialize;
+use sipfed_directory::Inspection;
 use sipfed_proto::rfc3339;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant, SystemTime};

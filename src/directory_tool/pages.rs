@@ -2,7 +2,7 @@
 
 use super::output::Progress;
 use super::{Pace, Stop};
-use crate::directory::{ScannedRow, Store, StoreError};
+use sipfed_directory::{ScannedRow, Store, StoreError};
 use std::time::{Duration, Instant};
 
 /// Rows of one page.

@@ -6,9 +6,9 @@ use super::verify::examples_of;
 use super::{Named, RepairArguments, Stop, Target, pages};
 use crate::cli::Exit;
 use crate::config::sip_address;
-use crate::directory::{ScannedRow, Store};
 use crate::stdout::{Output, counted};
 use serde::Serialize;
+use sipfed_directory::{ScannedRow, Store};
 use std::collections::BTreeSet;
 use std::io;
 

@@ -3,8 +3,8 @@
 use super::Named;
 use super::output::{GONE, epoch, time};
 use crate::config::sip_address;
-use crate::directory::{Epoch, Row, ScannedRow, Schema};
 use serde::Serialize;
+use sipfed_directory::{Epoch, Row, ScannedRow, Schema};
 use std::collections::BTreeMap;
 use std::fmt;
 

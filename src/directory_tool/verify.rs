@@ -5,9 +5,9 @@ use super::output::{EXAMPLES_MAX, GONE, StoreObject, epoch, time};
 use super::rows::{Count, Epochs, Finding, Homes, Verdict, is_named, judge};
 use super::{Named, Pace, Stop, Target, pages};
 use crate::cli::Exit;
-use crate::directory::{Inspection, Schema, Store};
 use crate::stdout::{Output, counted};
 use serde::Serialize;
+use sipfed_directory::{Inspection, Schema, Store};
 use std::collections::BTreeSet;
 use std::io;
 

@@ -13,7 +13,7 @@ use super::queue::Queue;
 use super::snapshot::{Counts, add};
 use super::state::{Beat, Pulse, State};
 use crate::cluster::{Id, Node};
-use crate::directory::Backoff;
+use sipfed_directory::Backoff;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -169,7 +169,7 @@ async fn meet(
             None => std::future::pending().await,
         };
     }
-    let mut pause = if is_first { Duration::ZERO } else { backoff.next() };
+    let mut pause = if is_first { Duration::ZERO } else { backoff.next_pause() };
     loop {
         sleep(pause).await;
         match meeting::dial(links, &peer.node).await {
@@ -184,7 +184,7 @@ async fn meet(
                 }
             }
         }
-        pause = backoff.next();
+        pause = backoff.next_pause();
     }
 }
 

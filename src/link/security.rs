@@ -14,7 +14,6 @@
 use super::failure::Failure;
 use super::shared_key::{self, NoKey, SharedKey};
 use crate::config::{Config, TlsFiles};
-use crate::directory::choose_cryptography;
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -22,6 +21,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use sipfed_directory::choose_cryptography;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

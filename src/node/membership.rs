@@ -7,13 +7,13 @@ use crate::cli::Exit;
 use crate::cluster::{Fault, Id, Known, Outlets, Provisioning, Reloader, SourceError, Substitute, Topology};
 use crate::config::{self, Config, LogFormat, SipAddress};
 use crate::data_directory;
-use crate::directory::PeersSender;
 use crate::link::{
     self, Certificates, LinkEvent, LinkThread, LinksOptions, LinksSender, Question, Security, SecurityError,
 };
 use crate::ownership::OwnershipOptions;
 use crate::replication::{self, ReplicationSetup};
 use crate::show;
+use sipfed_directory::PeersSender;
 use sipfed_proto::Listener;
 use std::io;
 use std::net::IpAddr;

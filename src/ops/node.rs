@@ -6,8 +6,8 @@ use super::cluster::Cluster;
 use super::parameters::Signature;
 use super::registry::Registry;
 use super::shards::Shards;
-use crate::directory;
 use serde_json::{Map, Value, json};
+use sipfed_directory as directory;
 use sipfed_shards::ShardReport;
 use std::sync::Arc;
 

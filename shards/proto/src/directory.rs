@@ -17,6 +17,7 @@
 //! # Rooms
 //! - [`changes`]: AoRs whose row may have to change, each once.
 //! - [`questions`]: which AoRs are being asked for, and who waits.
+//! - [`link`]: the words of the shards and of the keeper for one another.
 //! - [`mark`]: how nodes know each other's requests, wherever these come from.
 //! - [`silent`]: homes that did not answer a moment ago.
 //! - [`down`]: homes whose nodes are known to be down.
@@ -27,10 +28,13 @@
 
 pub(crate) mod changes;
 mod down;
+mod link;
 pub(crate) mod mark;
 mod memory;
 mod questions;
 mod silent;
+
+pub use link::{News, Order, ShardsLink};
 
 use crate::keys::AorHash;
 use crate::request::SIP_PORT;

@@ -46,7 +46,7 @@ const BATCHES_IN_FLIGHT_MAX: usize = 8;
 
 /// The store; a clone is the same one.
 #[derive(Clone)]
-pub(crate) struct CassandraStore(Arc<Inner>);
+pub struct CassandraStore(Arc<Inner>);
 
 struct Inner {
     session: Session,

@@ -1,8 +1,8 @@
 //! The tables: which there are, whether they are what the schema says, and how they are made.
 
 use super::connection::{failed, failed_early};
-use crate::directory::store::{Inspection, Piece, PieceState, Schema, StoreError, StoreOptions};
-use crate::directory::url::{CassandraUrl, Replication};
+use crate::store::{Inspection, Piece, PieceState, Schema, StoreError, StoreOptions};
+use crate::url::{CassandraUrl, Replication};
 use scylla::client::session::Session;
 use scylla::deserialize::row::DeserializeRow;
 use scylla::serialize::row::SerializeRow;

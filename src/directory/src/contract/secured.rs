@@ -1,7 +1,7 @@
 //! A Cassandra that wants TLS and a password, started for this test alone.
 
 use super::{HOMES, homes, put};
-use crate::directory::store::{Store, StoreError, StoreOptions, now_us};
+use crate::store::{Store, StoreError, StoreOptions, now_us};
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;

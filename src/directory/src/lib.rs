@@ -12,35 +12,42 @@
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
 //! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
 
-#[cfg(test)]
+#![forbid(unsafe_code)]
+
+#[cfg(all(test, feature = "servers"))]
 mod adversity;
 mod advertiser;
 mod backlog;
 mod breaker;
-pub(crate) mod cassandra;
-#[cfg(test)]
+#[cfg(feature = "servers")]
+mod cassandra;
+#[cfg(all(test, feature = "servers"))]
 mod contract;
 mod keeper;
 mod locator;
-pub(crate) mod memory;
-pub(crate) mod mongodb;
+mod memory;
+#[cfg(feature = "servers")]
+mod mongodb;
 mod reconciler;
+mod spelling;
 mod statistics;
-pub(crate) mod store;
-pub(crate) mod url;
+mod store;
+mod url;
 
-pub(crate) use advertiser::Backoff;
-pub(crate) use keeper::{Bell, Keeper, KeeperOptions, PeersSender};
-pub(crate) use statistics::Statistics;
-pub(crate) use store::{
+pub use advertiser::Backoff;
+pub use keeper::{ActivityWatch, Bell, Keeper, KeeperOptions, PeersSender};
+pub use spelling::nearest;
+pub use statistics::{Lag, Statistics};
+pub use store::{
     Change, Epoch, Inspection, PageToken, Piece, PieceState, Row, ScannedRow, Schema, Store, StoreError, StoreOptions,
 };
-pub(crate) use url::{StoreUrl, UrlError, host_and_port, percent_decoded};
+pub use url::{StoreUrl, UrlError, host_and_port, percent_decoded};
 
 /// Chooses the library that does the cryptography of TLS, for the whole process; calling it again is harmless.
 ///
 /// Without a choice rustls would guess, and would panic should a dependency ever bring a second library along.
-pub(crate) fn choose_cryptography() {
+#[cfg(feature = "servers")]
+pub fn choose_cryptography() {
     // It fails where one was chosen already, which is then kept.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

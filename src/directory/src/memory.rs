@@ -10,14 +10,14 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[cfg(test)]
-pub(crate) use faults::Faults;
+use faults::Faults;
 
 /// How long a removal is remembered: longer than any write can be late.
 const REMOVAL_KEPT_US: i64 = 3_600_000_000;
 
 /// The store; a clone is the same one.
 #[derive(Clone)]
-pub(crate) struct MemoryStore {
+pub struct MemoryStore {
     shared: Arc<Shared>,
     /// 0 for rows without end.
     lease_us: i64,
@@ -63,7 +63,7 @@ impl Cell {
 
 impl MemoryStore {
     /// An empty one. Schema and `create` mean nothing here.
-    pub(crate) fn new(options: &StoreOptions) -> Self {
+    pub fn new(options: &StoreOptions) -> Self {
         Self {
             shared: Arc::new(Shared {
                 tables: Mutex::default(),
@@ -231,7 +231,7 @@ impl MemoryStore {
 
     /// Makes the store misbehave.
     #[cfg(test)]
-    pub(crate) fn faults(&self) -> &Faults {
+    pub fn faults(&self) -> &Faults {
         &self.shared.faults
     }
 }
@@ -244,13 +244,13 @@ impl fmt::Debug for MemoryStore {
 
 #[cfg(test)]
 mod faults {
-    use crate::directory::store::StoreError;
+    use crate::store::StoreError;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
     use tokio::sync::watch;
 
     /// How the store misbehaves; by default not at all. Every switch may be turned while requests run.
-    pub(crate) struct Faults {
+    pub struct Faults {
         timeout: Duration,
         requests: AtomicU64,
         fail_every: AtomicU64,
@@ -276,42 +276,42 @@ mod faults {
         }
 
         /// Requests so far, those that failed included.
-        pub(crate) fn requests(&self) -> u64 {
+        pub fn requests(&self) -> u64 {
             self.requests.load(Relaxed)
         }
 
         /// Every `nth` request is `Unavailable` and does nothing: 1 for all, 0 for none.
-        pub(crate) fn fail_every(&self, nth: u64) {
+        pub fn fail_every(&self, nth: u64) {
             self.fail_every.store(nth, Relaxed);
         }
 
         /// Nothing is answered until it is released; a request that waits for its timeout is `Unavailable`.
-        pub(crate) fn freeze(&self) {
+        pub fn freeze(&self) {
             self.is_frozen.send_replace(true);
         }
 
         /// What waits goes on.
-        pub(crate) fn release(&self) {
+        pub fn release(&self) {
             self.is_frozen.send_replace(false);
         }
 
         /// Every request takes this much longer.
-        pub(crate) fn slow(&self, by: Duration) {
+        pub fn slow(&self, by: Duration) {
             self.slow_us.store(by.as_micros() as u64, Relaxed);
         }
 
         /// Writes are `Unavailable` and do nothing; reads are answered.
-        pub(crate) fn full(&self, is_full: bool) {
+        pub fn full(&self, is_full: bool) {
             self.is_full.store(is_full, Relaxed);
         }
 
         /// Requests are done, and then told to be `Unavailable`.
-        pub(crate) fn lose_answers(&self, loses: bool) {
+        pub fn lose_answers(&self, loses: bool) {
             self.loses_answers.store(loses, Relaxed);
         }
 
         /// Every request is `Refused`.
-        pub(crate) fn refuse(&self, refuses: bool) {
+        pub fn refuse(&self, refuses: bool) {
             self.refuses.store(refuses, Relaxed);
         }
 

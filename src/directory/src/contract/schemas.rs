@@ -2,7 +2,7 @@
 
 use super::raw::{self, Fields};
 use super::{Bench, HOMES, Kind, homes, put, remove, run, scan, scanned};
-use crate::directory::store::{Schema, Store, StoreOptions, now_us};
+use crate::store::{Schema, Store, StoreOptions, now_us};
 
 const OPENSIPS: [Kind; 2] = [Kind::Cassandra(Schema::OpenSips), Kind::MongoDb(Schema::OpenSips)];
 const NATIVE: [Kind; 2] = [Kind::Cassandra(Schema::Native), Kind::MongoDb(Schema::Native)];

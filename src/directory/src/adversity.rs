@@ -5,8 +5,7 @@ mod node;
 use super::memory::MemoryStore;
 use super::store::{Change, Store, StoreOptions, now_us};
 use node::{HOME, Node, PATIENCE, aors, poll};
-use sipfed_proto::directory::Pass;
-use sipfed_shards::Order;
+use sipfed_proto::directory::{Order, Pass, ShardsLink};
 use std::num::NonZeroU8;
 use std::time::{Duration, Instant};
 

@@ -1,7 +1,9 @@
 //! What a store of the directory does, whichever it is.
 
+#[cfg(feature = "servers")]
 use super::cassandra::CassandraStore;
 use super::memory::MemoryStore;
+#[cfg(feature = "servers")]
 use super::mongodb::MongoDbStore;
 use super::url::StoreUrl;
 use std::error::Error;
@@ -10,50 +12,50 @@ use std::time::{Duration, SystemTime};
 
 /// One AoR that has come to a home or left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
+pub struct Change {
     /// `user@domain`, 1 to 256 bytes without a space.
-    pub(crate) aor: Box<str>,
+    pub aor: Box<str>,
     /// Whether its row is to be there (`true`) or not.
-    pub(crate) is_home: bool,
+    pub is_home: bool,
 }
 
 /// That an AoR is at home somewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub struct Row {
     /// `user@domain`; empty where the row of an OpenSIPS table lacks it.
-    pub(crate) aor: Box<str>,
+    pub aor: Box<str>,
     /// The address under which other nodes reach that node; empty where the row of an OpenSIPS table lacks it.
-    pub(crate) home: Box<str>,
+    pub home: Box<str>,
     /// When it was written, in microseconds since the Unix epoch; `None` where the schema does not keep it.
-    pub(crate) written_at_us: Option<i64>,
+    pub written_at_us: Option<i64>,
 }
 
 /// A row as a scan sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ScannedRow {
+pub struct ScannedRow {
     /// What it says.
-    pub(crate) row: Row,
+    pub row: Row,
     /// Its key, where that repeats what the row says and may contradict it: always in OpenSIPS's schema, and for a row
     /// of another one only if it does contradict it.
-    pub(crate) id: Option<Box<str>>,
+    pub id: Option<Box<str>>,
 }
 
 /// Since when the rows of a home count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Epoch {
+pub struct Epoch {
     /// Whose rows.
-    pub(crate) home: Box<str>,
+    pub home: Box<str>,
     /// Microseconds since the Unix epoch; rows written before are void. `i64::MAX`: the home is gone for good.
-    pub(crate) epoch_us: i64,
+    pub epoch_us: i64,
 }
 
 /// Where a scan goes on. It is good for the store that gave it, and for the same question only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PageToken(pub(super) Box<[u8]>);
+pub struct PageToken(pub(super) Box<[u8]>);
 
 /// How rows look in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Schema {
+pub enum Schema {
     /// This project's: no two rows can share a key, and each says when it was written.
     #[default]
     Native,
@@ -63,7 +65,7 @@ pub(crate) enum Schema {
 
 impl Schema {
     /// Its word in the configuration.
-    pub(crate) const fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Native => "native",
             Self::OpenSips => "opensips",
@@ -73,15 +75,15 @@ impl Schema {
 
 /// How a store is used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StoreOptions {
+pub struct StoreOptions {
     /// How its rows look.
-    pub(crate) schema: Schema,
+    pub schema: Schema,
     /// Whether tables and indexes that are missing are made.
-    pub(crate) create: bool,
+    pub create: bool,
     /// How long one request may take.
-    pub(crate) timeout: Duration,
+    pub timeout: Duration,
     /// After how many seconds a row that is not written again ends by itself; 0 for never.
-    pub(crate) lease_s: u32,
+    pub lease_s: u32,
 }
 
 impl Default for StoreOptions {
@@ -92,13 +94,14 @@ impl Default for StoreOptions {
 
 /// A table or an index that a store consists of, as connecting with `create` has left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
+pub struct Piece {
     /// What it is: `table k.t`, `index on aor`.
-    pub(crate) what: String,
+    pub what: String,
     /// Whether it had to be made.
-    pub(crate) state: PieceState,
+    pub state: PieceState,
 }
 
+#[cfg(feature = "servers")]
 impl Piece {
     pub(super) fn new(what: impl Into<String>, state: PieceState) -> Self {
         Self { what: what.into(), state }
@@ -107,7 +110,7 @@ impl Piece {
 
 /// Where a [`Piece`] comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PieceState {
+pub enum PieceState {
     /// It was there.
     WasThere,
     /// By this statement.
@@ -119,24 +122,24 @@ pub(crate) enum PieceState {
 /// What a store is found to be.
 #[allow(clippy::struct_excessive_bools, reason = "each is an observation of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inspection {
+pub struct Inspection {
     /// Program and version.
-    pub(crate) server: String,
+    pub server: String,
     /// Whether the table or collection of rows exists.
-    pub(crate) table_exists: bool,
+    pub table_exists: bool,
     /// Its columns with their types; fields of one document for MongoDB. Sorted.
-    pub(crate) columns: Vec<String>,
+    pub columns: Vec<String>,
     /// Whether asking for an AoR uses an index or the key, and does not read the whole table.
-    pub(crate) has_aor_index: bool,
+    pub has_aor_index: bool,
     /// Whether the table or collection of epochs exists.
-    pub(crate) epochs_exist: bool,
+    pub epochs_exist: bool,
     /// Whether the store itself removes rows whose lease has ended.
-    pub(crate) expires_by_itself: bool,
+    pub expires_by_itself: bool,
 }
 
 /// Why a store did not do what it was asked; the caller chooses by the variant, and tells the text.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StoreError {
+pub enum StoreError {
     /// No connection, no answer in time, or too much load: the same may succeed later.
     #[error("{what}")]
     Unavailable {
@@ -156,15 +159,18 @@ pub(crate) enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn unavailable(what: impl Into<String>) -> Self {
+    /// Something that may pass.
+    pub fn unavailable(what: impl Into<String>) -> Self {
         Self::Unavailable { what: what.into(), source: None }
     }
 
-    pub(super) fn refused(what: impl Into<String>) -> Self {
+    /// Something that somebody has to act on.
+    pub fn refused(what: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), source: None }
     }
 
     /// The same, because of `source`.
+    #[cfg(feature = "servers")]
     pub(super) fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
         let source: Option<Box<dyn Error + Send + Sync>> = Some(Box::new(source));
         match self {
@@ -174,12 +180,12 @@ impl StoreError {
     }
 
     /// Whether the same may succeed later, without anybody's help.
-    pub(crate) const fn is_passing(&self) -> bool {
+    pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Unavailable { .. })
     }
 
     /// The text with all that it comes from, on one line.
-    pub(crate) fn told(&self) -> String {
+    pub fn told(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();
         let mut last = String::new();
@@ -199,12 +205,14 @@ impl StoreError {
 
 /// A connected store. A clone is the same store.
 #[derive(Clone)]
-pub(crate) enum Store {
+pub enum Store {
     /// A map in this process.
     Memory(MemoryStore),
     /// Apache Cassandra, or what speaks its protocol.
+    #[cfg(feature = "servers")]
     Cassandra(CassandraStore),
     /// MongoDB, or what speaks its protocol.
+    #[cfg(feature = "servers")]
     MongoDb(MongoDbStore),
 }
 
@@ -213,7 +221,9 @@ macro_rules! of {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
             Store::Memory($inner) => $call,
+            #[cfg(feature = "servers")]
             Store::Cassandra($inner) => $call,
+            #[cfg(feature = "servers")]
             Store::MongoDb($inner) => $call,
         }
     };
@@ -225,12 +235,19 @@ impl Store {
     /// Whether the store is there is known within five seconds, or two and a half times the timeout of a request where
     /// that is longer; making tables may take half a minute. Afterwards connections that are lost come back by
     /// themselves.
-    pub(crate) async fn connect(url: &StoreUrl, options: &StoreOptions) -> Result<Self, StoreError> {
+    pub async fn connect(url: &StoreUrl, options: &StoreOptions) -> Result<Self, StoreError> {
+        #[cfg(feature = "servers")]
         super::choose_cryptography();
         Ok(match url {
             StoreUrl::Memory => Self::Memory(MemoryStore::new(options)),
+            #[cfg(feature = "servers")]
             StoreUrl::Cassandra(url) => Self::Cassandra(CassandraStore::connect(url, options).await?),
+            #[cfg(feature = "servers")]
             StoreUrl::MongoDb(url) => Self::MongoDb(MongoDbStore::connect(url, options).await?),
+            #[cfg(not(feature = "servers"))]
+            StoreUrl::Cassandra(_) | StoreUrl::MongoDb(_) => {
+                return Err(StoreError::refused("this program was built without the drivers of Cassandra and MongoDB"));
+            }
         })
     }
 
@@ -242,7 +259,7 @@ impl Store {
     ///
     /// All is done, or an error told; then a part may be done, and repeating all of it with the same stamp or a newer
     /// one is harmless.
-    pub(crate) async fn write(&self, home: &str, changes: &[Change], stamp_us: i64) -> Result<(), StoreError> {
+    pub async fn write(&self, home: &str, changes: &[Change], stamp_us: i64) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -250,16 +267,18 @@ impl Store {
     }
 
     /// How many changes travel in one request; a write of that many, or of a few times that many, serves best.
-    pub(crate) const fn batch_rows_max(&self) -> usize {
+    pub const fn batch_rows_max(&self) -> usize {
         match self {
             Self::Memory(_) => 1000,
+            #[cfg(feature = "servers")]
             Self::Cassandra(_) => super::cassandra::BATCH_ROWS_MAX,
+            #[cfg(feature = "servers")]
             Self::MongoDb(_) => super::mongodb::BATCH_ROWS_MAX,
         }
     }
 
     /// All homes of an AoR, in no order. Rows whose lease has ended are left out; epochs are the caller's to regard.
-    pub(crate) async fn homes(&self, aor: &str) -> Result<Vec<Row>, StoreError> {
+    pub async fn homes(&self, aor: &str) -> Result<Vec<Row>, StoreError> {
         of!(self, store => store.homes(aor).await)
     }
 
@@ -267,7 +286,7 @@ impl Store {
     ///
     /// A page may hold fewer rows than `rows_max`, and none at all, although more follow. A row that is written
     /// meanwhile may be seen or not, one that stays is seen once.
-    pub(crate) async fn scan(
+    pub async fn scan(
         &self,
         home: Option<&str>,
         page: Option<PageToken>,
@@ -277,7 +296,7 @@ impl Store {
     }
 
     /// Removes rows that a scan has shown. One that has been written again since then stays.
-    pub(crate) async fn delete_rows(&self, rows: &[ScannedRow]) -> Result<(), StoreError> {
+    pub async fn delete_rows(&self, rows: &[ScannedRow]) -> Result<(), StoreError> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -285,43 +304,45 @@ impl Store {
     }
 
     /// The epochs of all homes that have one; none where the schema keeps none.
-    pub(crate) async fn epochs(&self) -> Result<Vec<Epoch>, StoreError> {
+    pub async fn epochs(&self) -> Result<Vec<Epoch>, StoreError> {
         of!(self, store => store.epochs().await)
     }
 
     /// Says since when the rows of `home` count. A setting with an older stamp does not undo a newer one.
     ///
     /// [`StoreError::Refused`] where the schema keeps no epochs.
-    pub(crate) async fn set_epoch(&self, home: &str, epoch_us: i64, stamp_us: i64) -> Result<(), StoreError> {
+    pub async fn set_epoch(&self, home: &str, epoch_us: i64, stamp_us: i64) -> Result<(), StoreError> {
         of!(self, store => store.set_epoch(home, epoch_us, stamp_us).await)
     }
 
     /// Removes rows of `home` whose lease had ended at `now_us`, where the store may not do so by itself; how many.
-    pub(crate) async fn sweep(&self, home: &str, now_us: i64) -> Result<u64, StoreError> {
+    pub async fn sweep(&self, home: &str, now_us: i64) -> Result<u64, StoreError> {
         of!(self, store => store.sweep(home, now_us).await)
     }
 
     /// Whether rows end by themselves when they are not written again.
-    pub(crate) fn has_leases(&self) -> bool {
+    pub fn has_leases(&self) -> bool {
         of!(self, store => store.has_leases())
     }
 
     /// Whether the schema keeps epochs.
-    pub(crate) fn has_epochs(&self) -> bool {
+    pub fn has_epochs(&self) -> bool {
         of!(self, store => store.has_epochs())
     }
 
     /// What connecting with `create` found and made; nothing without it.
-    pub(crate) fn pieces(&self) -> &[Piece] {
+    pub fn pieces(&self) -> &[Piece] {
         match self {
             Self::Memory(_) => &[],
+            #[cfg(feature = "servers")]
             Self::Cassandra(store) => store.pieces(),
+            #[cfg(feature = "servers")]
             Self::MongoDb(store) => store.pieces(),
         }
     }
 
     /// What server, tables and indexes there are. It tells of what is missing, and makes nothing.
-    pub(crate) async fn inspect(&self) -> Result<Inspection, StoreError> {
+    pub async fn inspect(&self) -> Result<Inspection, StoreError> {
         of!(self, store => store.inspect().await)
     }
 }
@@ -340,6 +361,7 @@ pub(super) fn now_us() -> i64 {
 }
 
 /// How long reaching a store may take.
+#[cfg(feature = "servers")]
 pub(super) fn connect_timeout(options: &StoreOptions) -> Duration {
     (options.timeout * 5 / 2).max(Duration::from_secs(5))
 }

@@ -1,6 +1,6 @@
 //! Asks the servers themselves, past the code under test.
 
-use crate::directory::url::{CassandraUrl, MongoDbUrl, StoreUrl};
+use crate::url::{CassandraUrl, MongoDbUrl, StoreUrl};
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Client, Collection};
 use scylla::client::session::Session;

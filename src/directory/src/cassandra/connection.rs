@@ -1,7 +1,7 @@
 //! A session with a cluster: how it is opened, and what its errors mean.
 
-use crate::directory::store::{StoreError, StoreOptions, connect_timeout};
-use crate::directory::url::{CassandraUrl, Credentials, Level};
+use crate::store::{StoreError, StoreOptions, connect_timeout};
+use crate::url::{CassandraUrl, Credentials, Level};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn certificates_that_cannot_be_read_are_named() {
-        crate::directory::choose_cryptography();
+        crate::choose_cryptography();
         let Err(error) = tls(Some(Path::new("/nonexistent/ca.pem"))) else { panic!("it should be refused") };
         assert!(!error.is_passing());
         assert!(error.told().starts_with("/nonexistent/ca.pem: no certificates in PEM form can be read: "));

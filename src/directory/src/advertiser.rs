@@ -154,7 +154,7 @@ async fn run(shared: Rc<Shared>, lane: usize) {
                         let overtaken = lane.backlog.borrow_mut().put_back(batch);
                         advertiser.pending.set(advertiser.pending.get() - overtaken);
                         shared.write_failed(&error);
-                        sleep(backoff.next()).await;
+                        sleep(backoff.next_pause()).await;
                     } else {
                         advertiser.pending.set(advertiser.pending.get() - batch.changes.len());
                     }
@@ -171,7 +171,7 @@ async fn run(shared: Rc<Shared>, lane: usize) {
 /// Pauses that grow, each drawn between nothing and its bound, so that nodes that failed together do not come back
 /// together.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     bound: Duration,
     longest: Duration,
 }
@@ -183,11 +183,13 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(crate) const fn new(first: Duration, longest: Duration) -> Self {
+    /// The first pause is `first` at most, and none is longer than `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
         Self { bound: first, longest }
     }
 
-    pub(crate) fn next(&mut self) -> Duration {
+    /// The next pause.
+    pub fn next_pause(&mut self) -> Duration {
         let drawn = RandomState::new().build_hasher().finish();
         let pause = self.bound.mul_f64((drawn >> 11) as f64 / (1u64 << 53) as f64);
         self.bound = (self.bound * 2).min(self.longest);
@@ -203,7 +205,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_their_bound_and_are_never_none() {
         let mut backoff = Backoff::default();
-        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        let pauses: Vec<Duration> = (0..40).map(|_| backoff.next_pause()).collect();
         assert!(pauses.iter().all(|pause| *pause > Duration::ZERO && *pause <= BACKOFF_MAX), "{pauses:?}");
         assert!(pauses[0] <= BACKOFF_MIN);
         assert!(pauses[10..].iter().any(|pause| *pause > BACKOFF_MAX / 2), "{pauses:?}");

@@ -20,9 +20,8 @@ use super::advertiser::Backoff;
 use super::keeper::{KeeperOptions, Shared, Stint, Wishes};
 use super::statistics::add;
 use super::{PageToken, ScannedRow, Store, StoreError};
-use crate::directory::store::now_us;
-use sipfed_proto::directory::{Pass, Walk};
-use sipfed_shards::Order;
+use crate::store::now_us;
+use sipfed_proto::directory::{Order, Pass, Walk};
 use std::cell::RefCell;
 use std::num::NonZeroU8;
 use std::rc::Rc;
@@ -98,7 +97,7 @@ async fn tried<T>(shared: &Shared, stint: Stint, request: impl AsyncFn() -> Resu
     for _ in 1..TRIES {
         match request().await {
             _ if !shared.goes_on(stint) => return Err(Cut::Passive),
-            Err(error) if error.is_passing() => sleep(backoff.next()).await,
+            Err(error) if error.is_passing() => sleep(backoff.next_pause()).await,
             done => return Ok(done?),
         }
         if !shared.goes_on(stint) {
@@ -186,7 +185,7 @@ impl Reconciler {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         while let Err(error) = self.begin_life(store).await {
             warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
-            sleep(backoff.next()).await;
+            sleep(backoff.next_pause()).await;
             if !self.shared.goes_on(stint) {
                 return Some(());
             }
@@ -210,7 +209,7 @@ impl Reconciler {
                     Err(Cut::Passive) => break,
                     Err(Cut::Store(error)) => {
                         warn!(why = error.told(), "a reconcile was not finished; it begins anew");
-                        Some(Instant::now() + backoff.next())
+                        Some(Instant::now() + backoff.next_pause())
                     }
                 };
             } else if let Some(due) = renewal.filter(|renewal| renewal.at <= now) {

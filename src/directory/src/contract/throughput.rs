@@ -5,7 +5,7 @@
 //! ```
 
 use super::{Bench, HOMES, Kind, run};
-use crate::directory::store::{Change, Schema, now_us};
+use crate::store::{Change, Schema, now_us};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use std::time::Instant;
 

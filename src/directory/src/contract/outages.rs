@@ -1,8 +1,8 @@
 //! A store that is not there, does not answer, or goes away and comes back.
 
 use super::{Bench, HOMES, Kind, homes, put, run};
-use crate::directory::store::{Schema, Store, StoreError, StoreOptions, now_us};
-use crate::directory::url::StoreUrl;
+use crate::store::{Schema, Store, StoreError, StoreOptions, now_us};
+use crate::url::StoreUrl;
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,13 +1,12 @@
 //! A node of real shards and a keeper, with a store that the test holds in its hand.
 
-use crate::directory::memory::MemoryStore;
-use crate::directory::store::{Store, StoreOptions};
-use crate::directory::url::StoreUrl;
-use crate::directory::{Bell, Keeper, KeeperOptions};
-use crate::ownership::{RoleWatch, Status};
+use crate::memory::MemoryStore;
+use crate::store::{Store, StoreOptions};
+use crate::url::StoreUrl;
+use crate::{ActivityWatch, Bell, Keeper, KeeperOptions};
 use sipfed_proto::settings::DirectorySettings;
 use sipfed_proto::{Listener, Settings, Transport};
-use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions};
+use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, Wake};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -48,6 +47,22 @@ pub(super) fn now<T>(request: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(request)
 }
 
+/// What a test says with the sender.
+struct Follow(watch::Receiver<bool>);
+
+impl ActivityWatch for Follow {
+    fn is_active(&mut self) -> bool {
+        *self.0.borrow_and_update()
+    }
+
+    async fn changed(&mut self) -> bool {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.is_active()
+    }
+}
+
 /// See the module's documentation.
 pub(super) struct Node {
     keeper: Option<Keeper>,
@@ -56,7 +71,7 @@ pub(super) struct Node {
     at: SocketAddr,
     phone: UdpSocket,
     cseq: u32,
-    role: watch::Sender<Status>,
+    role: watch::Sender<bool>,
 }
 
 impl Node {
@@ -114,13 +129,16 @@ impl Node {
                 stream_write_bytes_max: 256 * 1024,
             },
             persistence: None,
-            directory: Some(bell.wake()),
+            directory: Some({
+                let bell = bell.clone();
+                Wake::new(move || bell.ring())
+            }),
         })
         .unwrap();
         let store = Store::Memory(store.clone());
-        let (role, follow) = RoleWatch::of(is_active);
+        let (role, follow) = watch::channel(is_active);
         let link = plane.directory().unwrap();
-        let keeper = Keeper::start_with(options, link, &bell, follow, Some(store.clone())).unwrap();
+        let keeper = Keeper::start_with(options, link, &bell, Follow(follow), Some(store.clone())).unwrap();
         let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
         phone.set_read_timeout(Some(RETRANSMIT)).unwrap();
         Self { keeper: Some(keeper), at: plane.listening()[0], plane, store, phone, cseq: 0, role }
@@ -134,7 +152,7 @@ impl Node {
 
     /// Makes it the active one of its home, or another.
     pub(super) fn set_active(&self, is_active: bool) {
-        self.role.send_modify(|status| status.role.is_active = is_active);
+        self.role.send_modify(|told| *told = is_active);
     }
 
     pub(super) fn keeper(&self) -> &Keeper {

@@ -16,9 +16,8 @@ use super::locator::{self, Locator};
 use super::reconciler::{self, Tasks};
 use super::statistics::{Statistics, add};
 use super::{Change, Store, StoreError, StoreOptions, StoreUrl};
-use crate::directory::store::now_us;
-use crate::ownership::RoleWatch;
-use sipfed_shards::{DirectoryLink, News, Order, Wake};
+use crate::store::now_us;
+use sipfed_proto::directory::{News, Order, ShardsLink};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -41,25 +40,39 @@ const NEWS_PER_ROUND_MAX: usize = 4096;
 
 /// What the keeper is started with.
 #[derive(Clone, Debug)]
-pub(crate) struct KeeperOptions {
-    pub(crate) url: StoreUrl,
-    pub(crate) store: StoreOptions,
+pub struct KeeperOptions {
+    /// Where the store is.
+    pub url: StoreUrl,
+    /// How it is used.
+    pub store: StoreOptions,
     /// This node's home, as published.
-    pub(crate) home: String,
+    pub home: String,
     /// Whether the node has started without a binding, so that all it ever published is void.
-    pub(crate) is_empty: bool,
+    pub is_empty: bool,
     /// Whether another node has the same home, so that what is not known here may be known there.
-    pub(crate) has_twin: bool,
-    pub(crate) lookup_deadline: Duration,
-    pub(crate) pending_max: usize,
+    pub has_twin: bool,
+    /// How long a question may take.
+    pub lookup_deadline: Duration,
+    /// AoRs that may wait to be written.
+    pub pending_max: usize,
     /// `None` for none but at the start, on command, and when something was forgotten.
-    pub(crate) reconcile_interval: Option<Duration>,
-    pub(crate) reconcile_rows_per_s: u32,
+    pub reconcile_interval: Option<Duration>,
+    /// How fast a reconcile reads.
+    pub reconcile_rows_per_s: u32,
+}
+
+/// Says whether this node is the active one of its home.
+pub trait ActivityWatch {
+    /// Whether it is now.
+    fn is_active(&mut self) -> bool;
+
+    /// The same once it may be otherwise than this has given last. May be dropped and called again.
+    fn changed(&mut self) -> impl Future<Output = bool>;
 }
 
 /// The running keeper. Dropping it stops it.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub struct Keeper {
     statistics: Arc<Statistics>,
     wishes: watch::Sender<Wishes>,
     thread: Option<JoinHandle<()>>,
@@ -79,29 +92,28 @@ pub(super) struct Wishes {
 
 /// Tells a keeper who the other nodes are and which homes are down, from any thread.
 #[derive(Clone, Debug)]
-pub(crate) struct PeersSender(watch::Sender<Wishes>);
+pub struct PeersSender(watch::Sender<Wishes>);
 
 impl PeersSender {
     /// From now on these are the homes of the other nodes; every shard is told.
-    pub(crate) fn send(&self, peers: Arc<[Box<str>]>) {
+    pub fn send(&self, peers: Arc<[Box<str>]>) {
         self.0.send_modify(|wishes| wishes.peers = Some(peers));
     }
 
     /// From now on these homes are known to be down; every shard is told.
-    pub(crate) fn send_down(&self, homes: Arc<[Box<str>]>) {
+    pub fn send_down(&self, homes: Arc<[Box<str>]>) {
         self.0.send_modify(|wishes| wishes.down = Some(homes));
     }
 }
 
 /// How the shards wake the keeper; made before either is there.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Bell(Arc<Notify>);
+pub struct Bell(Arc<Notify>);
 
 impl Bell {
-    /// For the shards.
-    pub(crate) fn wake(&self) -> Wake {
-        let bell = Arc::clone(&self.0);
-        Wake::new(move || bell.notify_one())
+    /// The shards have something. From any thread.
+    pub fn ring(&self) {
+        self.0.notify_one();
     }
 }
 
@@ -109,7 +121,7 @@ impl Bell {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) home: String,
-    pub(super) link: Arc<DirectoryLink>,
+    pub(super) link: Arc<dyn ShardsLink>,
     /// Raised when a queue of a shard may be looked into again.
     pub(super) news: Arc<Notify>,
     store: watch::Sender<Option<Store>>,
@@ -161,11 +173,11 @@ impl Stamps {
 
 impl Keeper {
     /// Starts the thread; `bell` is what the shards of `link` ring.
-    pub(crate) fn start(
+    pub fn start(
         options: KeeperOptions,
-        link: Arc<DirectoryLink>,
+        link: Arc<dyn ShardsLink>,
         bell: &Bell,
-        role: RoleWatch,
+        role: impl ActivityWatch + Send + 'static,
     ) -> std::io::Result<Self> {
         Self::start_with(options, link, bell, role, None)
     }
@@ -173,9 +185,9 @@ impl Keeper {
     /// The same; where a store is given, the URL means nothing.
     pub(super) fn start_with(
         options: KeeperOptions,
-        link: Arc<DirectoryLink>,
+        link: Arc<dyn ShardsLink>,
         bell: &Bell,
-        role: RoleWatch,
+        role: impl ActivityWatch + Send + 'static,
         given: Option<Store>,
     ) -> std::io::Result<Self> {
         let statistics = Arc::new(Statistics::new());
@@ -192,33 +204,34 @@ impl Keeper {
         Ok(Self { statistics, wishes, thread: Some(thread) })
     }
 
-    pub(crate) fn statistics(&self) -> &Statistics {
+    /// What it has done, and where it stands.
+    pub fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
     /// The same, for another thread.
-    pub(crate) fn shared_statistics(&self) -> Arc<Statistics> {
+    pub fn shared_statistics(&self) -> Arc<Statistics> {
         Arc::clone(&self.statistics)
     }
 
     /// Has what the store says of this home compared with the bindings, and mended.
-    pub(crate) fn reconcile(&self) {
+    pub fn reconcile(&self) {
         self.reconciler()();
     }
 
     /// What has that done, for another thread.
-    pub(crate) fn reconciler(&self) -> impl Fn() + Send + Sync + use<> {
+    pub fn reconciler(&self) -> impl Fn() + Send + Sync + use<> {
         let wishes = self.wishes.clone();
         move || wishes.send_modify(|wishes| wishes.reconciles += 1)
     }
 
     /// For whoever learns of other nodes.
-    pub(crate) fn peers_sender(&self) -> PeersSender {
+    pub fn peers_sender(&self) -> PeersSender {
         PeersSender(self.wishes.clone())
     }
 
     /// Writes what is left, within bounds, and ends the thread.
-    pub(crate) fn stop(mut self) {
+    pub fn stop(mut self) {
         self.join();
     }
 
@@ -239,7 +252,7 @@ impl Drop for Keeper {
 }
 
 impl Shared {
-    fn new(options: &KeeperOptions, link: Arc<DirectoryLink>, news: Arc<Notify>, statistics: Arc<Statistics>) -> Self {
+    fn new(options: &KeeperOptions, link: Arc<dyn ShardsLink>, news: Arc<Notify>, statistics: Arc<Statistics>) -> Self {
         let shards_count = link.shards_count();
         Self {
             home: options.home.clone(),
@@ -415,9 +428,9 @@ async fn keep(
     options: KeeperOptions,
     given: Option<Store>,
     mut wished: watch::Receiver<Wishes>,
-    mut role: RoleWatch,
+    mut role: impl ActivityWatch,
 ) {
-    shared.set_active(role.role().is_active);
+    shared.set_active(role.is_active());
     let begun_us = shared.stamps.next();
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
@@ -433,7 +446,7 @@ async fn keep(
         tokio::select! {
             () = shared.news.notified() => look(&shared),
             changed = wished.changed() => if changed.is_err() { return },
-            role = role.changed() => shared.set_active(role.is_active),
+            is_active = role.changed() => shared.set_active(is_active),
         }
     }
     let flushed = async {
@@ -532,7 +545,7 @@ async fn connect(shared: Rc<Shared>, options: KeeperOptions, mut given: Option<S
                     error!(why, "the directory cannot be used; the node goes on without it");
                 }
                 told = why;
-                sleep(backoff.next()).await;
+                sleep(backoff.next_pause()).await;
             }
         }
     }

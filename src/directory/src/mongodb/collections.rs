@@ -1,7 +1,7 @@
 //! The collections and their indexes: which there are, whether they are what the schema says, and how they are made.
 
 use super::Inner;
-use crate::directory::store::{Inspection, Piece, PieceState, Schema, StoreError};
+use crate::store::{Inspection, Piece, PieceState, Schema, StoreError};
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;

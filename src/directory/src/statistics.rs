@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Written by the keeper's thread alone, read by any.
 #[derive(Debug)]
-pub(crate) struct Statistics {
+pub struct Statistics {
     started: Instant,
     /// Whether the store answers.
     pub(super) is_up: AtomicBool,
@@ -29,11 +29,11 @@ pub(crate) struct Statistics {
 
 /// How far the store is behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lag {
+pub struct Lag {
     /// AoRs whose row is not yet what it has to be.
-    pub(crate) pending: u64,
+    pub pending: u64,
     /// For how long that has been so for one of them.
-    pub(crate) oldest: Duration,
+    pub oldest: Duration,
 }
 
 impl Statistics {
@@ -64,7 +64,7 @@ impl Statistics {
     }
 
     /// How far the store is behind now.
-    pub(crate) fn lag(&self) -> Lag {
+    pub fn lag(&self) -> Lag {
         let oldest = match self.oldest_us.load(Relaxed) {
             0 => Duration::ZERO,
             us => self.started.elapsed().saturating_sub(Duration::from_micros(us - 1)),
@@ -73,12 +73,12 @@ impl Statistics {
     }
 
     /// Whether the store answers.
-    pub(crate) fn is_up(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.is_up.load(Relaxed)
     }
 
     /// Everything that is counted, by name.
-    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
         let all = [
             ("published", &self.published),
             ("withdrawn", &self.withdrawn),

@@ -29,7 +29,7 @@ const DUPLICATE_KEY: i32 = 11000;
 
 /// The store; a clone is the same one.
 #[derive(Clone)]
-pub(crate) struct MongoDbStore(Arc<Inner>);
+pub struct MongoDbStore(Arc<Inner>);
 
 struct Inner {
     database: Database,

@@ -18,7 +18,7 @@
 //! For MongoDB all options go to the driver as they are; as usual there, the user is looked for in the database of
 //! the URL unless `authSource` names another.
 
-use crate::config::nearest;
+use crate::spelling::nearest;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -36,7 +36,7 @@ const CASSANDRA_OPTIONS: [&str; 5] = ["consistency", "datacenter", "tls", "ca", 
 
 /// Where a store is.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum StoreUrl {
+pub enum StoreUrl {
     /// In this process.
     Memory,
     /// A cluster of Cassandra.
@@ -47,7 +47,7 @@ pub(crate) enum StoreUrl {
 
 /// A table in Cassandra.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct CassandraUrl {
+pub struct CassandraUrl {
     /// `host:port` each; at least one.
     pub(super) hosts: Vec<String>,
     pub(super) credentials: Option<Credentials>,
@@ -62,7 +62,7 @@ pub(crate) struct CassandraUrl {
 
 /// A collection in MongoDB.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct MongoDbUrl {
+pub struct MongoDbUrl {
     /// `host:port` each; at least one.
     pub(super) hosts: Vec<String>,
     pub(super) database: String,
@@ -116,15 +116,16 @@ pub(super) enum Replication {
 /// Why a URL is none of a store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {right}")]
-pub(crate) struct UrlError {
+pub struct UrlError {
     /// What is wrong.
-    pub(crate) what: String,
+    pub what: String,
     /// What would be right.
-    pub(crate) right: String,
+    pub right: String,
 }
 
 impl UrlError {
-    pub(crate) fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
+    /// `what` is wrong, and `right` would be right.
+    pub fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
         Self { what: what.into(), right: right.into() }
     }
 }
@@ -209,7 +210,7 @@ fn example(names_form: &str) -> &'static str {
 }
 
 /// Puts the port to a host that has none.
-pub(crate) fn host_and_port(text: &str, default_port: u16) -> Result<String, UrlError> {
+pub fn host_and_port(text: &str, default_port: u16) -> Result<String, UrlError> {
     let wrong = |right: &str| UrlError::new("a host of the URL is not one, or its port is none", right);
     let (host, port) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((address, port))) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
@@ -344,7 +345,7 @@ fn cassandra_name(text: &str, bytes_max: usize) -> Result<String, UrlError> {
 }
 
 /// A user, password or option of a URL as it is meant.
-pub(crate) fn percent_decoded(text: &str) -> Result<String, UrlError> {
+pub fn percent_decoded(text: &str) -> Result<String, UrlError> {
     let wrong = || UrlError::new("a % is not followed by two hex digits of UTF-8", "write %25 for the sign itself");
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
