@@ -110,6 +110,7 @@ fn manage(config: &Config, running: &mut Running, signals: &Signals) -> Result<O
         listeners: config.node.listen.clone(),
         is_durable: config.node.durability.is_some(),
         directory: keeper.map(Keeper::shared_statistics),
+        inquirer: keeper.map(Keeper::inquirer),
         pings: running.pings.clone(),
         reload: running.reloader.as_ref().map(Reloader::handle),
         cluster: running.nodes.as_ref().map(|nodes| Cluster {

@@ -44,7 +44,7 @@ pub(crate) use shards::Shards;
 use crate::cluster::Reload;
 use crate::config::OpsConfig;
 use crate::pings::PingSwitch;
-use sipfed_directory::Statistics;
+use sipfed_directory::{Inquirer, Statistics};
 use sipfed_proto::Listener;
 use sipfed_proto::settings::RegistrarSettings;
 use std::io;
@@ -81,6 +81,8 @@ pub(crate) struct Subjects {
     pub(crate) is_durable: bool,
     /// Of the directory, where there is one.
     pub(crate) directory: Option<Arc<Statistics>>,
+    /// Asks it, where there is one.
+    pub(crate) inquirer: Option<Inquirer>,
     /// Whether phones are pinged.
     pub(crate) pings: PingSwitch,
     /// Where the node is in a cluster.
@@ -146,7 +148,8 @@ pub(crate) fn signatures() -> impl Iterator<Item = &'static Signature> {
 
 /// A registry with the commands of this room.
 pub(crate) fn registry(subjects: Subjects) -> Registry {
-    let Subjects { shards, registrar, listeners, is_durable, directory, pings, reload, cluster, wishes } = subjects;
+    let Subjects { shards, registrar, listeners, is_durable, directory, inquirer, pings, reload, cluster, wishes } =
+        subjects;
     let mut registry = Registry::default();
     usrloc::add(&mut registry, &shards, is_durable, cluster.as_ref());
     statistics::add(&mut registry, &shards, &registrar, directory.as_ref(), cluster.as_ref());
@@ -154,7 +157,7 @@ pub(crate) fn registry(subjects: Subjects) -> Registry {
     remote::add(&mut registry, cluster.as_ref());
     clusterer::add(&mut registry, reload, cluster.as_ref());
     nathelper::add(&mut registry, &pings, cluster.as_ref());
-    explain::add(&mut registry, &shards, &listeners);
+    explain::add(&mut registry, &shards, &listeners, inquirer);
     node::add(&mut registry, &shards, directory.as_ref(), cluster.as_ref(), &wishes);
     registry
 }

@@ -6,11 +6,13 @@ use super::registry::Registry;
 use super::shards::Shards;
 use crate::config;
 use serde_json::{Value, json};
+use sipfed_directory::Inquirer;
 use sipfed_proto::explain::{Explanation, Unexplained};
 use sipfed_proto::{FlowToken, Listener, Source, Transport};
 use sipfed_shards::Command;
 use sipfed_sip::{Index, scan};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) const COMMANDS: &[&Signature] = &[&EXPLAIN];
 
@@ -23,10 +25,10 @@ static EXPLAIN: Signature = Signature {
 };
 
 /// Adds the command of this file.
-pub(super) fn add(registry: &mut Registry, shards: &Shards, listeners: &[Listener]) {
+pub(super) fn add(registry: &mut Registry, shards: &Shards, listeners: &[Listener], inquirer: Option<Inquirer>) {
     let (shards, listeners) = (shards.clone(), listeners.to_vec());
     registry.add(&EXPLAIN, move |arguments| {
-        let (shards, listeners) = (shards.clone(), listeners.clone());
+        let (shards, listeners, inquirer) = (shards.clone(), listeners.clone(), inquirer.clone());
         async move {
             let message = with_line_ends(&arguments.text("message")?);
             let from = if arguments.has("source") {
@@ -43,7 +45,15 @@ pub(super) fn add(registry: &mut Registry, shards: &Shards, listeners: &[Listene
                 let message = message.clone().into_bytes();
                 let explain = |reply| Command::Explain { message, source, reply };
                 match shards.ask(shard, explain).await? {
-                    Ok(explanation) => return Ok(Answer::Value(told(&explanation))),
+                    Ok(explanation) => {
+                        let mut answer = told(&explanation);
+                        if let (Some(inquirer), Ok(()), Some(aor)) =
+                            (&inquirer, explanation.elsewhere, &explanation.aor)
+                        {
+                            answer["Directory"] = inquire(inquirer, aor).await;
+                        }
+                        return Ok(Answer::Value(answer));
+                    }
                     Err(Unexplained::Belongs(owner)) => shard = usize::from(owner.0),
                     Err(Unexplained::NoRequest(what)) => return Err(Fault::bad_value(format!("message: {what}"))),
                 }
@@ -51,6 +61,22 @@ pub(super) fn add(registry: &mut Registry, shards: &Shards, listeners: &[Listene
             Err(Fault::server("no shard takes it for its own"))
         }
     });
+}
+
+/// What the directory says of an AoR, how long it took, and how old that is.
+async fn inquire(inquirer: &Inquirer, aor: &str) -> Value {
+    match inquirer.ask(aor).await {
+        Ok(found) => {
+            let now_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as i64);
+            let age_s = |written_us: i64| (now_us - written_us).max(0) / 1_000_000;
+            let homes = found.rows.iter().map(|(home, written_at_us)| match written_at_us {
+                Some(written_at_us) => json!({ "Home": home, "Row-Age": age_s(*written_at_us) }),
+                None => json!({ "Home": home }),
+            });
+            json!({ "Answered-In-us": found.took.as_micros() as u64, "Homes": homes.collect::<Vec<_>>() })
+        }
+        Err(why) => json!({ "Silent": why }),
+    }
 }
 
 /// A message that was written with an editor: with the line ends of SIP, and an empty line behind its header.

@@ -55,6 +55,29 @@ fn a_request_is_explained_by_whichever_shard_would_handle_it() {
 }
 
 #[test]
+fn what_the_directory_says_is_told_with_how_long_it_took_and_how_old_it_is() {
+    let directory = "[directory]\nurl = \"memory:\"\nhome = \"127.0.0.1\"\n";
+    let node = node(directory);
+    let phones = Phones::of(node.udp);
+    phones.register("bob", 1, b"");
+    let end = std::time::Instant::now() + crate::daemon::PATIENCE;
+    // Until the store is there, and the row has been written.
+    let told = loop {
+        let told = call(&node, "sipfed:explain", &json!({ "message": invite("bob") }));
+        if told["Directory"]["Homes"].as_array().is_some_and(|homes| !homes.is_empty()) {
+            break told;
+        }
+        assert!(std::time::Instant::now() < end, "{told}");
+    };
+    let directory = &told["Directory"];
+    assert!(directory["Answered-In-us"].is_u64(), "{directory}");
+    assert_eq!(directory["Homes"][0]["Home"], "127.0.0.1");
+    assert!(directory["Homes"][0]["Row-Age"].as_u64().unwrap() < 60, "{directory}");
+    assert_eq!(told["Outcome"], "branches: 1, and those to other homes");
+    node.stop();
+}
+
+#[test]
 fn people_ask_with_a_file_and_are_told_what_is_wrong_with_it() {
     let node = node(RULES);
     let url = node.management.split(' ').next().unwrap();

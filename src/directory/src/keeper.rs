@@ -12,6 +12,7 @@
 //! changes that are still to be written.
 
 use super::advertiser::{Advertiser, Backoff};
+use super::inquiry::{self, Inquirer};
 use super::locator::{self, Locator};
 use super::reconciler::{self, Tasks};
 use super::statistics::{Statistics, add};
@@ -75,6 +76,7 @@ pub trait ActivityWatch {
 pub struct Keeper {
     statistics: Arc<Statistics>,
     wishes: watch::Sender<Wishes>,
+    inquirer: Inquirer,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -194,14 +196,17 @@ impl Keeper {
         let (wishes, wished) = watch::channel(Wishes::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (told, news) = (Arc::clone(&statistics), Arc::clone(&bell.0));
+        let (inquirer, inquiries) = Inquirer::new();
         let run = move || {
             let shared = Rc::new(Shared::new(&options, link, news, told));
-            tokio::task::LocalSet::new().block_on(&runtime, keep(shared, options, given, wished, role));
+            let tasks = tokio::task::LocalSet::new();
+            tasks.spawn_local(inquiry::answer_all(Rc::clone(&shared), inquiries));
+            tasks.block_on(&runtime, keep(shared, options, given, wished, role));
             // The drivers' own tasks end with the runtime, without anybody waiting for their connections.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(run)?;
-        Ok(Self { statistics, wishes, thread: Some(thread) })
+        Ok(Self { statistics, wishes, inquirer, thread: Some(thread) })
     }
 
     /// What it has done, and where it stands.
@@ -212,6 +217,11 @@ impl Keeper {
     /// The same, for another thread.
     pub fn shared_statistics(&self) -> Arc<Statistics> {
         Arc::clone(&self.statistics)
+    }
+
+    /// For whoever asks what the store says of an AoR.
+    pub fn inquirer(&self) -> Inquirer {
+        self.inquirer.clone()
     }
 
     /// Has what the store says of this home compared with the bindings, and mended.

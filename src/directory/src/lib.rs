@@ -7,7 +7,8 @@
 //!
 //! [`keeper`] is the thread that does all of it for a running node: [`advertiser`] writes what has changed here (what
 //! waits is a [`backlog`]), [`locator`] asks for the homes of others (as long as the [`breaker`] lets it), and
-//! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it.
+//! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it, and [`inquiry`] what an
+//! operator asks.
 //!
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
 //! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
@@ -23,6 +24,7 @@ mod breaker;
 mod cassandra;
 #[cfg(all(test, feature = "servers"))]
 mod contract;
+mod inquiry;
 mod keeper;
 mod locator;
 mod memory;
@@ -35,6 +37,7 @@ mod store;
 mod url;
 
 pub use advertiser::Backoff;
+pub use inquiry::{Found, Inquirer};
 pub use keeper::{ActivityWatch, Bell, Keeper, KeeperOptions, PeersSender};
 pub use spelling::nearest;
 pub use statistics::{Lag, Statistics};

@@ -36,6 +36,11 @@ impl Locator {
         Self { deadline, in_flight: Cell::new(0), breaker: RefCell::default(), epochs: RefCell::default() }
     }
 
+    /// How long the store may take to answer.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// Whether one more question may be asked.
     pub(super) fn has_room(&self) -> bool {
         self.in_flight.get() < LOOKUPS_COUNT_MAX
