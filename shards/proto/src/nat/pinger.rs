@@ -144,6 +144,11 @@ impl Core {
             let mut health = binding.health().in_watch(self.pinger.watch);
             let is_last = |health: &Health| ends_unanswered && health.lost + 1 >= settings.lost_max.max(1);
             let pinged_at = now.before_ms(now_low.wrapping_sub(health.pinged_at).into());
+            let registered_at_ms = u64::from(binding.updated_at_s()) * 1000;
+            if health.pinged_at != 0 && registered_at_ms > pinged_at.unix_ms() {
+                // It has not answered, and has come by itself.
+                (health.lost, health.is_open) = (0, false);
+            }
             let has_had_turn = health.pinged_at != 0 && rhythm.turn(hash, pinged_at) == turn;
             let open_until = pinged_at.plus_ms(settings.threshold_ms.into());
             if health.is_open && is_last(&health) && (open_until <= now || !has_had_turn) {

@@ -134,6 +134,21 @@ fn one_answer_among_lost_pings_begins_the_count_anew() {
 }
 
 #[test]
+fn a_register_among_lost_pings_begins_the_count_anew() {
+    let mut node = node_with(|settings| settings.nat.ping.kind = ENDS_UNANSWERED);
+    register_natted(&mut node, "a", 1);
+    for cseq in 2..6 {
+        next_ping(&mut node);
+        next_ping(&mut node);
+        node.pass(2_000);
+        register_natted(&mut node, "a", cseq);
+    }
+    assert_eq!((node.shard.contacts(), node.shard.counters().bindings_unanswered), (1, 0));
+    node.pass(4 * INTERVAL_MS);
+    assert_eq!(node.shard.contacts(), 0);
+}
+
+#[test]
 fn codes_that_say_nothing_of_the_phone_are_no_answer() {
     let mut node = node_with(|settings| {
         settings.nat.ping.kind = ENDS_UNANSWERED;
