@@ -28,7 +28,7 @@ use handover::Handover;
 use membership::Member;
 use replicate::Replication;
 use signals::{Signal, Signals};
-use sipfed_directory::{Bell, Keeper, KeeperOptions, StoreOptions};
+use sipfed_directory::{Ambient, Bell, Keeper, KeeperOptions, StoreOptions};
 use sipfed_proto::{Listener, limits};
 use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport, Wake};
 use std::io::IsTerminal;
@@ -274,6 +274,7 @@ fn keep_directory(
         reconcile_interval: (directory.reconcile_interval_s > 0)
             .then(|| Duration::from_secs(directory.reconcile_interval_s.into())),
         reconcile_rows_per_s: directory.reconcile_rows_per_s,
+        ambient: Ambient::default(),
     };
     let keeper = Keeper::start(options, link, bell, role);
     keeper.map(Some).map_err(|error| failed(config, "the keeper of the directory did not start", &error))

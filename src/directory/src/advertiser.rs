@@ -9,14 +9,16 @@
 //! what does not fit there either; the next reconcile finds that.
 
 use super::Change;
+use super::ambient::{Chance, unforeseen};
 use super::backlog::Backlog;
 use super::keeper::{Shared, Stint};
 use super::statistics::add;
+use siphasher::sip::SipHasher13;
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio::time::sleep;
 
 /// Writes that are under way at a time.
@@ -26,14 +28,14 @@ const LINGER: Duration = Duration::from_millis(10);
 /// Batches that travel in one write.
 const BATCHES_PER_WRITE: usize = 4;
 /// The pause after a first failure, and the longest one.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Advertiser {
     lanes: Vec<Lane>,
-    hasher: RandomState,
+    /// By which AoRs are spread over the lanes, so that nobody can choose one.
+    key: (u64, u64),
     pending: Cell<usize>,
     pending_max: usize,
     /// Raised when something was written.
@@ -51,10 +53,10 @@ struct Lane {
 }
 
 impl Advertiser {
-    pub(super) fn new(pending_max: usize) -> Self {
+    pub(super) fn new(pending_max: usize, chance: &mut Chance) -> Self {
         Self {
             lanes: (0..LANES_COUNT).map(|_| Lane::default()).collect(),
-            hasher: RandomState::new(),
+            key: (chance.number(), chance.number()),
             pending: Cell::new(0),
             pending_max,
             progress: Notify::new(),
@@ -71,9 +73,13 @@ impl Advertiser {
         self.pending.get() < self.pending_max
     }
 
+    fn lane_of(&self, aor: &str) -> usize {
+        SipHasher13::new_with_keys(self.key.0, self.key.1).hash(aor.as_bytes()) as usize % LANES_COUNT
+    }
+
     /// An AoR has changed.
     pub(super) fn note(&self, change: Change, now: Instant) {
-        let lane = &self.lanes[self.hasher.hash_one(&change.aor) as usize % LANES_COUNT];
+        let lane = &self.lanes[self.lane_of(&change.aor)];
         let mut backlog = lane.backlog.borrow_mut();
         if backlog.note(change, now) {
             self.pending.set(self.pending.get() + 1);
@@ -120,7 +126,7 @@ impl Advertiser {
 async fn run(shared: Rc<Shared>, lane: usize) {
     let advertiser = &shared.advertiser;
     let lane = &advertiser.lanes[lane];
-    let mut backoff = Backoff::default();
+    let mut backoff = shared.backoff(BACKOFF);
     loop {
         lane.filled.notified().await;
         while lane.backlog.borrow().len() > 0 {
@@ -146,7 +152,7 @@ async fn run(shared: Rc<Shared>, lane: usize) {
                     add(&shared.statistics.withdrawn, batch.changes.len() - published);
                     advertiser.pending.set(advertiser.pending.get() - batch.changes.len());
                     shared.write_succeeded();
-                    backoff = Backoff::default();
+                    backoff = shared.backoff(BACKOFF);
                 }
                 Err(error) => {
                     add(&shared.statistics.write_failures, 1);
@@ -174,23 +180,22 @@ async fn run(shared: Rc<Shared>, lane: usize) {
 pub struct Backoff {
     bound: Duration,
     longest: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new(BACKOFF_MIN, BACKOFF_MAX)
-    }
+    chance: Chance,
 }
 
 impl Backoff {
     /// The first pause is `first` at most, and none is longer than `longest`.
-    pub const fn new(first: Duration, longest: Duration) -> Self {
-        Self { bound: first, longest }
+    pub fn new(first: Duration, longest: Duration) -> Self {
+        Self::drawn((first, longest), Chance::new(unforeseen()))
+    }
+
+    pub(super) const fn drawn((first, longest): (Duration, Duration), chance: Chance) -> Self {
+        Self { bound: first, longest, chance }
     }
 
     /// The next pause.
     pub fn next_pause(&mut self) -> Duration {
-        let drawn = RandomState::new().build_hasher().finish();
+        let drawn = self.chance.number();
         let pause = self.bound.mul_f64((drawn >> 11) as f64 / (1u64 << 53) as f64);
         self.bound = (self.bound * 2).min(self.longest);
         // Never none at all: a store that refuses at once is not to be asked without a pause.
@@ -204,10 +209,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_bound_and_are_never_none() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let pauses: Vec<Duration> = (0..40).map(|_| backoff.next_pause()).collect();
-        assert!(pauses.iter().all(|pause| *pause > Duration::ZERO && *pause <= BACKOFF_MAX), "{pauses:?}");
-        assert!(pauses[0] <= BACKOFF_MIN);
-        assert!(pauses[10..].iter().any(|pause| *pause > BACKOFF_MAX / 2), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause > Duration::ZERO && *pause <= BACKOFF.1), "{pauses:?}");
+        assert!(pauses[0] <= BACKOFF.0);
+        assert!(pauses[10..].iter().any(|pause| *pause > BACKOFF.1 / 2), "{pauses:?}");
     }
 }

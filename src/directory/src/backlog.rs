@@ -8,7 +8,7 @@ use super::Change;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 //! After [`FAILURES_COUNT`] failures in a row nobody waits for it any more: questions are answered at once with what is
 //! known without it, and one probe at a time finds out when it is back. A success closes it again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Failures in a row after which the store counts as away.
 pub(super) const FAILURES_COUNT: u32 = 8;

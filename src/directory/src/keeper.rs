@@ -12,12 +12,13 @@
 //! changes that are still to be written.
 
 use super::advertiser::{Advertiser, Backoff};
-use super::inquiry::{self, Inquirer};
+use super::ambient::{Ambient, Chance};
+use super::inquiry::{self, Inquirer, Inquiry};
 use super::locator::{self, Locator};
 use super::reconciler::{self, Tasks};
+use super::stamps::Stamps;
 use super::statistics::{Statistics, add};
 use super::{Change, Store, StoreError, StoreOptions, StoreUrl};
-use crate::store::now_us;
 use sipfed_proto::directory::{News, Order, ShardsLink};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -25,8 +26,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-use tokio::sync::{Notify, watch};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -60,6 +62,8 @@ pub struct KeeperOptions {
     pub reconcile_interval: Option<Duration>,
     /// How fast a reconcile reads.
     pub reconcile_rows_per_s: u32,
+    /// The time on the wall, and chance.
+    pub ambient: Ambient,
 }
 
 /// Says whether this node is the active one of its home.
@@ -141,6 +145,7 @@ pub(super) struct Shared {
     /// Where this node is the active one of its home: for which time.
     stint: watch::Sender<Option<Stint>>,
     stints_count: Cell<u64>,
+    chance: RefCell<Chance>,
 }
 
 /// One time of being the active node, from becoming it to becoming passive.
@@ -154,23 +159,6 @@ enum Told {
     Passing,
     /// Somebody has to do something.
     Refused,
-}
-
-/// The time of writes in microseconds since the Unix epoch: each is later than the one before, whatever the clock does.
-#[derive(Debug, Default)]
-pub(super) struct Stamps(Cell<i64>);
-
-impl Stamps {
-    pub(super) fn next(&self) -> i64 {
-        let stamp = now_us().max(self.0.get() + 1);
-        self.0.set(stamp);
-        stamp
-    }
-
-    /// All that follow are later than this one.
-    pub(super) fn pass(&self, stamp_us: i64) {
-        self.0.set(self.0.get().max(stamp_us));
-    }
 }
 
 impl Keeper {
@@ -199,14 +187,30 @@ impl Keeper {
         let (inquirer, inquiries) = Inquirer::new();
         let run = move || {
             let shared = Rc::new(Shared::new(&options, link, news, told));
-            let tasks = tokio::task::LocalSet::new();
-            tasks.spawn_local(inquiry::answer_all(Rc::clone(&shared), inquiries));
-            tasks.block_on(&runtime, keep(shared, options, given, wished, role));
+            let keep = keep(shared, options, given, (wished, inquiries), role);
+            tokio::task::LocalSet::new().block_on(&runtime, keep);
             // The drivers' own tasks end with the runtime, without anybody waiting for their connections.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("directory".to_owned()).spawn(run)?;
         Ok(Self { statistics, wishes, inquirer, thread: Some(thread) })
+    }
+
+    /// The same on the executor of whoever polls what comes along with it, in a [`LocalSet`](tokio::task::LocalSet) within
+    /// a runtime whose clock it then has. It ends when that is dropped, or some time after it was told to stop.
+    pub fn here<A: ActivityWatch>(
+        options: KeeperOptions,
+        link: Arc<dyn ShardsLink>,
+        bell: &Bell,
+        role: A,
+        store: Store,
+    ) -> (Self, impl Future<Output = ()> + use<A>) {
+        let statistics = Arc::new(Statistics::new());
+        let (wishes, wished) = watch::channel(Wishes::default());
+        let (inquirer, inquiries) = Inquirer::new();
+        let shared = Rc::new(Shared::new(&options, link, Arc::clone(&bell.0), Arc::clone(&statistics)));
+        let keep = keep(shared, options, Some(store), (wished, inquiries), role);
+        (Self { statistics, wishes, inquirer, thread: None }, keep)
     }
 
     /// What it has done, and where it stands.
@@ -264,13 +268,14 @@ impl Drop for Keeper {
 impl Shared {
     fn new(options: &KeeperOptions, link: Arc<dyn ShardsLink>, news: Arc<Notify>, statistics: Arc<Statistics>) -> Self {
         let shards_count = link.shards_count();
+        let mut chance = options.ambient.chance();
         Self {
             home: options.home.clone(),
             link,
             news,
             store: watch::channel(None).0,
-            stamps: Stamps::default(),
-            advertiser: Advertiser::new(options.pending_max),
+            stamps: Stamps::new(&options.ambient),
+            advertiser: Advertiser::new(options.pending_max, &mut chance),
             locator: Locator::new(options.lookup_deadline),
             tasks: Tasks::new(shards_count),
             statistics,
@@ -279,7 +284,14 @@ impl Shared {
             has_forgotten: Cell::new(false),
             stint: watch::channel(None).0,
             stints_count: Cell::new(0),
+            chance: RefCell::new(chance),
         }
+    }
+
+    /// Pauses from the first to the longest one.
+    pub(super) fn backoff(&self, bounds: (Duration, Duration)) -> Backoff {
+        let seed = self.chance.borrow_mut().number();
+        Backoff::drawn(bounds, Chance::new(seed))
     }
 
     /// Whether this node is the active one of its home now.
@@ -437,13 +449,14 @@ async fn keep(
     shared: Rc<Shared>,
     options: KeeperOptions,
     given: Option<Store>,
-    mut wished: watch::Receiver<Wishes>,
+    (mut wished, inquiries): (watch::Receiver<Wishes>, mpsc::Receiver<Inquiry>),
     mut role: impl ActivityWatch,
 ) {
     shared.set_active(role.is_active());
     let begun_us = shared.stamps.next();
     Advertiser::start(&shared);
     tokio::task::spawn_local(connect(Rc::clone(&shared), options.clone(), given));
+    tokio::task::spawn_local(inquiry::answer_all(Rc::clone(&shared), inquiries));
     tokio::task::spawn_local(reconciler::run(Rc::clone(&shared), options, begun_us, wished.clone()));
     let (mut peers, mut down) = (None, None);
     loop {
@@ -454,9 +467,11 @@ async fn keep(
         deliver_if_new(&shared, &mut peers, wishes.peers, Order::Peers);
         deliver_if_new(&shared, &mut down, wishes.down, Order::Down);
         tokio::select! {
-            () = shared.news.notified() => look(&shared),
+            // Shards may always have something; the others have their turn before.
+            biased;
             changed = wished.changed() => if changed.is_err() { return },
             is_active = role.changed() => shared.set_active(is_active),
+            () = shared.news.notified() => look(&shared),
         }
     }
     let flushed = async {
@@ -532,7 +547,7 @@ fn look(shared: &Rc<Shared>) {
 
 /// Reaches the store for the first time, however long that takes.
 async fn connect(shared: Rc<Shared>, options: KeeperOptions, mut given: Option<Store>) {
-    let mut backoff = Backoff::new(CONNECT_BACKOFF.0, CONNECT_BACKOFF.1);
+    let mut backoff = shared.backoff(CONNECT_BACKOFF);
     let (started, mut told) = (Instant::now(), String::new());
     loop {
         let reached = match given.take() {
@@ -558,22 +573,5 @@ async fn connect(shared: Rc<Shared>, options: KeeperOptions, mut given: Option<S
                 sleep(backoff.next_pause()).await;
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stamps_rise_although_the_clock_may_not() {
-        let stamps = Stamps::default();
-        let first = stamps.next();
-        assert!(stamps.next() > first);
-        let ahead = now_us() + 3_600_000_000;
-        stamps.pass(ahead);
-        assert_eq!(stamps.next(), ahead + 1);
-        stamps.pass(first);
-        assert_eq!(stamps.next(), ahead + 2);
     }
 }

@@ -7,23 +7,25 @@
 //!
 //! [`keeper`] is the thread that does all of it for a running node: [`advertiser`] writes what has changed here (what
 //! waits is a [`backlog`]), [`locator`] asks for the homes of others (as long as the [`breaker`] lets it), and
-//! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it, and [`inquiry`] what an
-//! operator asks.
+//! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it, [`inquiry`] what an
+//! operator asks, and [`ambient`] what it takes from around it.
 //!
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
-//! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver.
+//! [`mongodb`] does it, and `contract` holds all of them to the same behaviour; [`given`] is one from outside. No other file knows a driver.
 
 #![forbid(unsafe_code)]
 
 #[cfg(all(test, feature = "servers"))]
 mod adversity;
 mod advertiser;
+mod ambient;
 mod backlog;
 mod breaker;
 #[cfg(feature = "servers")]
 mod cassandra;
 #[cfg(all(test, feature = "servers"))]
 mod contract;
+mod given;
 mod inquiry;
 mod keeper;
 mod locator;
@@ -32,11 +34,14 @@ mod memory;
 mod mongodb;
 mod reconciler;
 mod spelling;
+mod stamps;
 mod statistics;
 mod store;
 mod url;
 
 pub use advertiser::Backoff;
+pub use ambient::Ambient;
+pub use given::{Answering, GivenStore};
 pub use inquiry::{Found, Inquirer};
 pub use keeper::{ActivityWatch, Bell, Keeper, KeeperOptions, PeersSender};
 pub use spelling::nearest;

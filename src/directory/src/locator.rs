@@ -14,7 +14,8 @@ use sipfed_proto::directory::{Order, Question};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio::time::{sleep, timeout};
 
 /// Questions that are under way at a time.

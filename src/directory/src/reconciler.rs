@@ -16,18 +16,17 @@
 //! Bounds: the store is read at `directory.reconcile_rows_per_s`, whoever's rows these are; half of
 //! `directory.pending_max` may wait to be written.
 
-use super::advertiser::Backoff;
 use super::keeper::{KeeperOptions, Shared, Stint, Wishes};
 use super::statistics::add;
 use super::{PageToken, ScannedRow, Store, StoreError};
-use crate::store::now_us;
 use sipfed_proto::directory::{Order, Pass, Walk};
 use std::cell::RefCell;
 use std::num::NonZeroU8;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio::time::{sleep, sleep_until};
 use tracing::{info, warn};
 
@@ -93,7 +92,7 @@ impl From<StoreError> for Cut {
 /// Tries a request again that may succeed later, for as long as the stint goes on. A reconcile that began anew whenever one of its pages fails would come
 /// to no end with a store that fails now and then.
 async fn tried<T>(shared: &Shared, stint: Stint, request: impl AsyncFn() -> Result<T, StoreError>) -> Result<T, Cut> {
-    let mut backoff = Backoff::new(TRY_BACKOFF.0, TRY_BACKOFF.1);
+    let mut backoff = shared.backoff(TRY_BACKOFF);
     for _ in 1..TRIES {
         match request().await {
             _ if !shared.goes_on(stint) => return Err(Cut::Passive),
@@ -110,18 +109,18 @@ async fn tried<T>(shared: &Shared, stint: Stint, request: impl AsyncFn() -> Resu
 /// Keeps to a rate.
 struct Pace {
     per_s: u32,
-    next_at: tokio::time::Instant,
+    next_at: Instant,
 }
 
 impl Pace {
     fn new(per_s: u32) -> Self {
-        Self { per_s: per_s.max(1), next_at: tokio::time::Instant::now() }
+        Self { per_s: per_s.max(1), next_at: Instant::now() }
     }
 
     /// Waits until what was done before is paid for; `count` more is done now.
     async fn pay(&mut self, count: usize) {
         sleep_until(self.next_at).await;
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         self.next_at = self.next_at.max(now) + Duration::from_secs_f64(count as f64 / f64::from(self.per_s));
     }
 }
@@ -182,7 +181,7 @@ impl Reconciler {
     /// Does what is due until the stint is over; `None` when the node ends.
     async fn serve(&mut self, stint: Stint, store: &Store, wishes: &mut watch::Receiver<Wishes>) -> Option<()> {
         self.shared.advertiser.have_ended_before(stint).await;
-        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut backoff = self.shared.backoff(BACKOFF);
         while let Err(error) = self.begin_life(store).await {
             warn!(why = error.told(), "the directory does not say since when this home's rows count; trying again");
             sleep(backoff.next_pause()).await;
@@ -197,13 +196,13 @@ impl Reconciler {
         let mut reconcile_at = Some(Instant::now());
         let mut renewal = renews.then(|| Renewal { at: Instant::now() + lease / 2, shard: 0, from: 0 });
         let mut sweep_at = renews.then(|| Instant::now() + sweep_interval);
-        backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        backoff = self.shared.backoff(BACKOFF);
         while self.shared.goes_on(stint) {
             let now = Instant::now();
             if reconcile_at.is_some_and(|at| at <= now) || self.shared.has_forgotten.take() {
                 reconcile_at = match self.reconcile(stint, store).await {
                     Ok(()) => {
-                        backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+                        backoff = self.shared.backoff(BACKOFF);
                         self.options.reconcile_interval.map(|interval| Instant::now() + interval)
                     }
                     Err(Cut::Passive) => break,
@@ -216,11 +215,12 @@ impl Reconciler {
                 renewal = Some(self.renew(due, lease).await);
             } else if sweep_at.is_some_and(|at| at <= now) {
                 sweep_at = Some(now + sweep_interval);
-                if let Err(error) = store.sweep(&self.shared.home, now_us()).await {
+                if let Err(error) = store.sweep(&self.shared.home, self.shared.stamps.wall_us()).await {
                     warn!(why = error.told(), "rows whose lease has ended were not swept");
                 }
             } else {
                 tokio::select! {
+                    biased;
                     () = sleep(LOOK_INTERVAL) => {}
                     () = self.shared.end_of(stint) => {}
                     changed = wishes.changed() => {

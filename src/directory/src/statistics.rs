@@ -1,7 +1,8 @@
 //! What the directory has done and where it stands, for whoever asks from another thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Written by the keeper's thread alone, read by any.
 #[derive(Debug)]

@@ -2,13 +2,18 @@
 
 #[cfg(feature = "servers")]
 use super::cassandra::CassandraStore;
+use super::given::GivenStore;
 use super::memory::MemoryStore;
 #[cfg(feature = "servers")]
 use super::mongodb::MongoDbStore;
 use super::url::StoreUrl;
 use std::error::Error;
 use std::fmt::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+/// Rows that a store from outside takes in one request.
+const GIVEN_BATCH_ROWS_MAX: usize = 4;
 
 /// One AoR that has come to a home or left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,18 @@ pub struct Epoch {
 /// Where a scan goes on. It is good for the store that gave it, and for the same question only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageToken(pub(super) Box<[u8]>);
+
+impl PageToken {
+    /// One that means something to the store that makes it.
+    pub fn new(bytes: impl Into<Box<[u8]>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// What it was made of.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// How rows look in the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,7 +187,6 @@ impl StoreError {
     }
 
     /// The same, because of `source`.
-    #[cfg(feature = "servers")]
     pub(super) fn because(self, source: impl Error + Send + Sync + 'static) -> Self {
         let source: Option<Box<dyn Error + Send + Sync>> = Some(Box::new(source));
         match self {
@@ -208,6 +224,8 @@ impl StoreError {
 pub enum Store {
     /// A map in this process.
     Memory(MemoryStore),
+    /// One that does not come from here.
+    Given(Arc<dyn GivenStore>),
     /// Apache Cassandra, or what speaks its protocol.
     #[cfg(feature = "servers")]
     Cassandra(CassandraStore),
@@ -221,6 +239,7 @@ macro_rules! of {
     ($store:expr, $inner:ident => $call:expr) => {
         match $store {
             Store::Memory($inner) => $call,
+            Store::Given($inner) => $call,
             #[cfg(feature = "servers")]
             Store::Cassandra($inner) => $call,
             #[cfg(feature = "servers")]
@@ -235,6 +254,7 @@ impl Store {
     /// Whether the store is there is known within five seconds, or two and a half times the timeout of a request where
     /// that is longer; making tables may take half a minute. Afterwards connections that are lost come back by
     /// themselves.
+    #[cfg_attr(not(feature = "servers"), allow(clippy::unused_async, reason = "memory is there at once"))]
     pub async fn connect(url: &StoreUrl, options: &StoreOptions) -> Result<Self, StoreError> {
         #[cfg(feature = "servers")]
         super::choose_cryptography();
@@ -270,6 +290,7 @@ impl Store {
     pub const fn batch_rows_max(&self) -> usize {
         match self {
             Self::Memory(_) => 1000,
+            Self::Given(_) => GIVEN_BATCH_ROWS_MAX,
             #[cfg(feature = "servers")]
             Self::Cassandra(_) => super::cassandra::BATCH_ROWS_MAX,
             #[cfg(feature = "servers")]
@@ -333,7 +354,7 @@ impl Store {
     /// What connecting with `create` found and made; nothing without it.
     pub fn pieces(&self) -> &[Piece] {
         match self {
-            Self::Memory(_) => &[],
+            Self::Memory(_) | Self::Given(_) => &[],
             #[cfg(feature = "servers")]
             Self::Cassandra(store) => store.pieces(),
             #[cfg(feature = "servers")]

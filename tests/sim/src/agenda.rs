@@ -28,6 +28,11 @@ impl<E> Agenda<E> {
         self.events.push(Reverse(Entry { at, number: self.made, event }));
     }
 
+    /// When the next event is.
+    pub(crate) fn next_at(&self) -> Option<u64> {
+        self.events.peek().map(|next| next.0.at)
+    }
+
     /// The next event that is not later than `until`, and its time.
     pub(crate) fn take(&mut self, until: u64) -> Option<(u64, E)> {
         if self.events.peek()?.0.at > until {

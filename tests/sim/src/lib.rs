@@ -7,13 +7,14 @@
 //!
 //! # What is real
 //! Registrar, proxy, location service, journal, the shard's end of the directory and of replication, and the replicator: all
-//! of `sipfed-proto`, called in the order in which the daemon calls it.
+//! of `sipfed-proto`, called in the order in which the daemon calls it. And the keeper of the directory, all of
+//! `sipfed-directory` but the drivers of its stores, on a clock that stands still until the agenda moves it (`keepers`).
 //!
 //! # What is modelled
 //! - `seat`, `node`: a shard's turn, the mesh, and the steps of the control plane.
 //! - `journal_log`: the log, its generations, torn ends, lost disks, and starts with another number of shards.
 //! - `link`, `world::network`: datagrams that are lost, doubled and overtaken; links with bounded room, which are cut.
-//! - `store`, `keeper`: the directory's store and its keeper.
+//! - `store`, `shards_link`: the directory's store, and what lies between the shards and the keeper.
 //! - `phone`, `call`: who registers and who calls.
 //! - `world::trouble`: crashes, partitions, pauses, addresses that move or are held twice, a store that fails; clocks that
 //!   differ are of the nodes.
@@ -28,13 +29,14 @@ mod call;
 mod draw;
 mod history;
 mod journal_log;
-mod keeper;
+mod keepers;
 mod ledger;
 mod link;
 mod node;
 mod phone;
 mod profile;
 mod seat;
+mod shards_link;
 mod sip;
 mod store;
 mod world;

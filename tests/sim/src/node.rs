@@ -6,18 +6,20 @@
 
 use crate::draw::mix;
 use crate::journal_log::Logs;
-use crate::keeper::{Keeper, Wish};
+use crate::keepers::{Activity, Stir};
 use crate::seat::{Leaving, Seat, Turn};
-use crate::store::Asked;
+use crate::shards_link::ShardsQueues;
+use crate::world::Defect;
 use sipfed_proto::replica::frame::BadFrame;
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
 use sipfed_proto::view::BindingView;
 use sipfed_proto::{Now, Settings, Source};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// When the simulation begins, in milliseconds since the Unix epoch.
-const BEGINNING_MS: u64 = 1_700_000_000_000;
+pub(crate) const BEGINNING_MS: u64 = 1_700_000_000_000;
 /// Datagrams that wait for a turn; the kernel drops one more.
 const INBOX_COUNT_MAX: usize = 400;
 /// Orders that may wait for one shard, as in the daemon.
@@ -45,7 +47,6 @@ pub(crate) struct Identity {
 pub(crate) enum Sent {
     Datagram(Leaving),
     Frame(Vec<u8>),
-    Ask { id: u64, asked: Asked },
     News(News),
     Bad(BadFrame),
 }
@@ -55,7 +56,11 @@ pub(crate) enum Sent {
 pub(crate) struct Life {
     pub(crate) seats: Vec<Seat>,
     pub(crate) replicator: Replicator,
-    pub(crate) keeper: Keeper,
+    pub(crate) directory: Arc<ShardsQueues>,
+    /// To the keeper: whether the node is active and knows all.
+    activity: watch::Sender<bool>,
+    /// A defect that is planted for a test of the checkers: a passive node publishes as well.
+    always_publishes: bool,
     inbox: VecDeque<(Source, Vec<u8>)>,
     /// Frames that have come and have not been read.
     pub(crate) frames: VecDeque<Vec<u8>>,
@@ -77,11 +82,12 @@ pub(crate) struct Node {
     /// When its next turn is.
     pub(crate) turn_at: Option<u64>,
     pub(crate) is_control_due: bool,
-    pub(crate) forgets_to_log: bool,
+    /// What is planted for a test of the checkers.
+    defect: Defect,
 }
 
 impl Node {
-    pub(crate) fn new(identity: Identity, settings: Settings) -> Self {
+    pub(crate) fn new(identity: Identity, settings: Settings, defect: Defect) -> Self {
         Self {
             identity,
             settings: Arc::new(settings),
@@ -92,7 +98,7 @@ impl Node {
             paused_until: 0,
             turn_at: None,
             is_control_due: false,
-            forgets_to_log: false,
+            defect,
         }
     }
 
@@ -101,8 +107,14 @@ impl Node {
         Now::from_unix_ms(BEGINNING_MS + at + self.identity.skew_ms)
     }
 
-    /// Starts with what its logs have; gives whether they could be read.
-    pub(crate) fn start(&mut self, shards_count: u8, is_active: bool, at: u64) -> Result<(), String> {
+    /// Starts with what its logs have, if they can be read; gives what its keeper follows, and whether there is no binding.
+    pub(crate) fn start(
+        &mut self,
+        shards_count: u8,
+        is_active: bool,
+        at: u64,
+        stir: &Stir,
+    ) -> Result<(Activity, bool), String> {
         let now = self.now(at);
         let identity = &self.identity;
         let machines = self.logs.start(&self.settings, shards_count, identity.secret, identity.twin.is_some(), now);
@@ -119,17 +131,24 @@ impl Node {
         let twins: Vec<u16> = identity.twin.into_iter().collect();
         let mut replicator = Replicator::new(settings, &twins, now);
         replicator.set_role(is_active, self.lives_count);
-        let mut keeper = Keeper::new(usize::from(shards_count));
-        keeper.set_active(is_active, at);
-        self.life = Some(Life {
-            seats: machines.into_iter().map(Seat::new).collect(),
+        let directory = ShardsQueues::new(usize::from(shards_count), stir.clone(), self.defect == Defect::RowsStay);
+        let directory = Arc::new(directory);
+        let is_empty = machines.iter().all(|machine| machine.bindings() == 0);
+        let seat = |(index, machine)| Seat::new(machine, index, Arc::clone(&directory));
+        let (activity, followed) = watch::channel(false);
+        let life = Life {
+            seats: machines.into_iter().enumerate().map(seat).collect(),
             replicator,
-            keeper,
+            directory,
+            activity,
+            always_publishes: self.defect == Defect::PassivePublish,
             inbox: VecDeque::new(),
             frames: VecDeque::new(),
             is_active,
-        });
-        Ok(())
+        };
+        life.tell_activity();
+        self.life = Some(life);
+        Ok((Activity(followed), is_empty))
     }
 
     /// Its disk is replaced by an empty one. It does not run.
@@ -153,21 +172,21 @@ impl Node {
     }
 
     /// It has come to own its address, or does no more.
-    pub(crate) fn set_active(&mut self, is_active: bool, at: u64) {
+    pub(crate) fn set_active(&mut self, is_active: bool) {
         let lives_count = self.lives_count;
         if let Some(life) = &mut self.life
             && life.is_active != is_active
         {
             life.is_active = is_active;
             life.replicator.set_role(is_active, lives_count);
-            life.keeper.set_active(is_active, at);
+            life.tell_activity();
         }
     }
 
     /// A turn of every shard. Where it dies within, the shards from `torn_at` on do not get as far as their logs.
     pub(crate) fn turn(&mut self, at: u64, torn_at: Option<usize>) -> Vec<Sent> {
         let (now, expires_s_max) = (self.now(at), self.settings.registrar.max_expires_s);
-        let Self { life, logs, identity, forgets_to_log, .. } = self;
+        let Self { life, logs, identity, defect, .. } = self;
         let Some(life) = life else { return Vec::new() };
         let count = life.seats.len();
         let mut received: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
@@ -187,7 +206,7 @@ impl Node {
                 expires_s_max,
                 reports_count_max: identity.reports_count_max,
                 is_torn: torn_at == Some(index),
-                forgets_to_log: *forgets_to_log,
+                forgets_to_log: *defect == Defect::LogsForget,
             };
             let (leaving, letters) = life.seats[index].turn(received, &turn, &mut logs.0[index]);
             sent.extend(leaving.into_iter().map(Sent::Datagram));
@@ -237,24 +256,8 @@ impl Node {
             }
         }
         sent.extend(std::iter::from_fn(|| life.replicator.next_news()).map(Sent::News));
-        let mut wishes = life.look_after_directory(at);
-        let is_whole = life.replicator.state().is_whole;
-        wishes.extend(life.keeper.poll(is_whole, at, now.unix_ms() * 1000));
-        sent.extend(life.grant(wishes));
+        life.tell_activity();
         sent
-    }
-
-    /// The store has said something to a request of this life.
-    pub(crate) fn answered(
-        &mut self,
-        id: u64,
-        said: crate::store::Said,
-        home_name: impl Fn(usize) -> String,
-        at: u64,
-    ) -> Vec<Sent> {
-        let Some(life) = &mut self.life else { return Vec::new() };
-        let wishes = life.keeper.answered(id, said, home_name, at);
-        life.grant(wishes)
     }
 
     /// The digests of all leaves.
@@ -296,29 +299,9 @@ impl Life {
         }
     }
 
-    fn look_after_directory(&mut self, at: u64) -> Vec<Wish> {
-        let mut wishes = Vec::new();
-        for (index, seat) in self.seats.iter_mut().enumerate() {
-            seat.changes.drain(..).for_each(|change| self.keeper.note(&change));
-            for question in seat.questions.drain(..) {
-                wishes.push(self.keeper.ask(index, &question, at));
-            }
-            for _ in 0..std::mem::take(&mut seat.done_count) {
-                self.keeper.done();
-            }
-        }
-        wishes
-    }
-
-    /// Hands orders to the shards; the rest goes to the store.
-    fn grant(&mut self, wishes: Vec<Wish>) -> Vec<Sent> {
-        let mut sent = Vec::new();
-        for wish in wishes {
-            match wish {
-                Wish::Ask { id, asked } => sent.push(Sent::Ask { id, asked }),
-                Wish::Order { shard, order } => self.seats[shard].directory_orders.push_back(order),
-            }
-        }
-        sent
+    /// Has the keeper know whether the node is the active one of its home and knows all of it.
+    fn tell_activity(&self) {
+        let is_active = self.always_publishes || self.is_active && self.replicator.state().is_whole;
+        self.activity.send_if_modified(|told| std::mem::replace(told, is_active) != is_active);
     }
 }

@@ -5,20 +5,18 @@
 //! backup has, they wait for their part to be released.
 
 use crate::journal_log::ShardLog;
-use crate::keeper::Order as DirectoryOrder;
-use sipfed_proto::directory::{Answer, Change, Pass, Question, Walk};
+use crate::shards_link::ShardsQueues;
+use sipfed_proto::directory::{Answer, News, Order as DirectoryOrder};
 use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
 use sipfed_proto::{Destination, Glance, Now, Outbox, Shard, Source, Verdict};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::num::NonZeroU8;
+use std::sync::Arc;
 
 /// Orders that a shard carries out in one turn.
 const ORDERS_PER_TURN_MAX: usize = 64;
 /// Bytes that a turn's orders may have brought before no more of them is carried out.
 const REPORTED_BYTES_MAX: usize = 256 << 10;
-/// Records that one step of a walk looks at.
-const WALK_COUNT: u32 = 7;
 
 /// A message that a shard has been handed by another one.
 #[derive(Debug)]
@@ -67,16 +65,17 @@ pub(crate) struct Seat {
     pub(crate) released: u64,
     held: VecDeque<(u64, SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) letters: VecDeque<Letter>,
-    pub(crate) directory_orders: VecDeque<DirectoryOrder>,
-    walk: Option<(Pass, u32)>,
-    /// Tasks of the keeper that are done.
-    pub(crate) done_count: usize,
-    pub(crate) changes: VecDeque<Change>,
-    pub(crate) questions: VecDeque<Question>,
+    /// Its queues to and from the keeper are those of this number.
+    index: usize,
+    directory: Arc<ShardsQueues>,
+    /// A task of the keeper that is done while what came of it has not all been told.
+    done: Option<News>,
+    /// How many changes the machine had forgotten when that was last told.
+    forgotten: u64,
 }
 
 impl Seat {
-    pub(crate) fn new(mut machine: Shard) -> Self {
+    pub(crate) fn new(mut machine: Shard, index: usize, directory: Arc<ShardsQueues>) -> Self {
         machine.keep_homes();
         Self {
             machine,
@@ -88,11 +87,10 @@ impl Seat {
             released: u64::MAX,
             held: VecDeque::new(),
             letters: VecDeque::new(),
-            directory_orders: VecDeque::new(),
-            walk: None,
-            done_count: 0,
-            changes: VecDeque::new(),
-            questions: VecDeque::new(),
+            index,
+            directory,
+            done: None,
+            forgotten: 0,
         }
     }
 
@@ -104,8 +102,11 @@ impl Seat {
     /// Whether there is nothing to do before the next deadline.
     pub(crate) fn is_idle(&self) -> bool {
         let may_leave = self.held.front().is_some_and(|held| held.0 <= self.released);
-        let has_orders = !self.orders.is_empty() || !self.directory_orders.is_empty();
-        self.letters.is_empty() && !has_orders && self.walk.is_none() && !may_leave
+        let has_orders = !self.orders.is_empty() || self.directory.has_order(self.index);
+        let has_news = self.machine.changes_count() > 0 || self.done.is_some();
+        let may_tell = has_news && self.directory.takes_news(self.index)
+            || self.machine.questions_count() > 0 && self.directory.takes_question(self.index);
+        self.letters.is_empty() && !has_orders && !may_tell && !may_leave
     }
 
     /// Takes a turn over these datagrams; gives what leaves, and what belongs to other shards.
@@ -192,30 +193,48 @@ impl Seat {
     }
 
     fn obey_directory(&mut self, now: Now, out: &mut Outbox) {
-        while let Some(order) = self.directory_orders.pop_front() {
+        while let Some(order) = self.directory.take_order(self.index) {
             match order {
                 DirectoryOrder::Answer { id, homes } => {
                     let answer = homes.as_deref().map_or(Answer::Unknown, Answer::Homes);
                     self.machine.handle_answer(id, answer, now, out);
                 }
                 DirectoryOrder::Compare { pass, aors } => {
-                    self.machine.compare(aors.iter().map(String::as_bytes), pass_of(pass));
-                    self.done_count += 1;
+                    self.machine.compare(aors.iter().map(|aor| &**aor), pass);
+                    self.done = Some(News::Done(None));
                 }
-                DirectoryOrder::Walk { pass } => self.walk = Some((pass_of(pass), 0)),
-            }
-        }
-        if let Some((pass, from)) = self.walk.take() {
-            match self.machine.walk(Walk::Unseen(pass), from, WALK_COUNT) {
-                Some(from) => self.walk = Some((pass, from)),
-                None => self.done_count += 1,
+                DirectoryOrder::Walk { walk, from, count } => {
+                    self.done = Some(News::Done(self.machine.walk(walk, from, count)));
+                }
+                DirectoryOrder::Peers(peers) => self.machine.set_peers(peers.iter().map(|peer| &**peer)),
+                DirectoryOrder::Down(homes) => self.machine.set_down(homes.iter().map(|home| &**home)),
             }
         }
     }
 
     fn tell_directory(&mut self) {
-        self.changes.extend(std::iter::from_fn(|| self.machine.next_change()));
-        self.questions.extend(std::iter::from_fn(|| self.machine.next_question()));
+        let (directory, index) = (&self.directory, self.index);
+        while directory.takes_question(index)
+            && let Some(question) = self.machine.next_question()
+        {
+            directory.ask(index, question);
+        }
+        while directory.takes_news(index)
+            && let Some(change) = self.machine.next_change()
+        {
+            directory.tell(index, News::Change(change));
+        }
+        let forgotten = self.machine.changes_forgotten();
+        if forgotten > self.forgotten && directory.takes_news(index) {
+            directory.tell(index, News::Forgotten);
+            self.forgotten = forgotten;
+        }
+        if self.machine.changes_count() == 0
+            && directory.takes_news(index)
+            && let Some(done) = self.done.take()
+        {
+            directory.tell(index, done);
+        }
     }
 
     fn send(&mut self, is_sync: bool, out: &Outbox) -> Vec<Leaving> {
@@ -239,8 +258,4 @@ impl Seat {
         }
         leaving
     }
-}
-
-fn pass_of(pass: u8) -> Pass {
-    Pass(NonZeroU8::new(pass).unwrap_or(NonZeroU8::MIN))
 }

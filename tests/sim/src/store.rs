@@ -1,29 +1,63 @@
-//! A model of the directory's store: rows that say which AoR is at home where, the last write of each wins.
+//! A model of the directory's store: rows that say which AoR is at home where, and since when the rows of a home count; the
+//! last write of each wins.
 //!
 //! In: requests of keepers, each with the time stamp that its writer gave. Out: answers, unless the store is in trouble: it
 //! may fail, do what it is told and yet fail, say nothing, or answer questions with what was. Of two writes with one stamp
-//! a removal wins, as in the stores that it stands for.
+//! a removal wins, as in the stores that it stands for. There are no leases.
+//!
+//! [`Client`] is what a keeper has of it: it puts requests into the [`Mailbox`], from which the simulation takes them.
 
 use crate::draw::Draw;
+use crate::keepers::Stir;
+use sipfed_directory::{Answering, Change, Epoch, GivenStore, PageToken, Row, ScannedRow, StoreError};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a keeper waits for an answer.
+const REQUEST_MAX: Duration = Duration::from_secs(4);
+/// Rows of one page.
+const PAGE_ROWS_COUNT: usize = 3;
 
 /// What the store is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
     /// To write rows of a home.
-    Write { changes: Vec<(String, bool)>, stamp_us: u64 },
+    Write {
+        home: String,
+        changes: Vec<Change>,
+        stamp_us: i64,
+    },
     /// Whose home an AoR is.
-    Lookup { aor: String },
-    /// Which AoRs a home has.
-    Scan,
+    Homes {
+        aor: String,
+    },
+    /// A page of the AoRs of a home, or of all, behind the row of this key.
+    Scan {
+        home: Option<String>,
+        behind: Option<Key>,
+    },
+    /// To remove rows that have not been written since: with the stamp that each had.
+    Delete {
+        rows: Vec<(Key, i64)>,
+    },
+    Epochs,
+    SetEpoch {
+        home: String,
+        epoch_us: i64,
+        stamp_us: i64,
+    },
 }
 
 /// What it says.
 #[derive(Clone, Debug)]
 pub(crate) enum Said {
-    Written,
-    Homes(Vec<usize>),
-    Aors(Vec<String>),
+    Done,
+    Rows(Vec<(Key, i64)>),
+    Page(Vec<(Key, i64)>, bool),
+    Epochs(Vec<Epoch>),
     Failed,
 }
 
@@ -41,27 +75,35 @@ pub(crate) enum Mood {
     Stale,
 }
 
-/// By AoR and home: when it was written, and whether it is there.
-type Rows = BTreeMap<(String, usize), (u64, bool)>;
+/// AoR and home.
+type Key = (String, String);
+
+#[derive(Clone, Debug, Default)]
+struct Tables {
+    /// When each was written, and whether it is there.
+    rows: BTreeMap<Key, (i64, bool)>,
+    /// By home: since when its rows count, and when that was said.
+    epochs: BTreeMap<String, (i64, i64)>,
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Store {
-    rows: Rows,
+    tables: Tables,
     /// What is read while it is stale.
-    past: Rows,
+    past: Tables,
     mood: Mood,
     draw: Draw,
 }
 
 impl Store {
     pub(crate) fn new(draw: Draw) -> Self {
-        Self { rows: Rows::new(), past: Rows::new(), mood: Mood::Good, draw }
+        Self { tables: Tables::default(), past: Tables::default(), mood: Mood::Good, draw }
     }
 
     pub(crate) fn set_mood(&mut self, mood: Mood) {
         if mood == Mood::Stale {
-            self.past = self.rows.clone();
+            self.past = self.tables.clone();
         }
         self.mood = mood;
     }
@@ -71,8 +113,8 @@ impl Store {
         if self.mood == Mood::Slow { self.draw.between(100, 3000) } else { self.draw.between(1, 10) }
     }
 
-    /// Carries out a request of the node of `home`; `None` where it says nothing.
-    pub(crate) fn carry_out(&mut self, home: usize, asked: &Asked) -> Option<Said> {
+    /// Carries out a request; `None` where it says nothing.
+    pub(crate) fn carry_out(&mut self, asked: &Asked) -> Option<Said> {
         if self.mood == Mood::Away {
             return None;
         }
@@ -80,36 +122,181 @@ impl Store {
         if fails && self.draw.happens(500) {
             return Some(Said::Failed);
         }
-        let said = self.answer(home, asked);
+        let said = self.answer(asked);
         Some(if fails { Said::Failed } else { said })
     }
 
-    fn answer(&mut self, home: usize, asked: &Asked) -> Said {
-        let read = if self.mood == Mood::Stale { &self.past } else { &self.rows };
+    fn answer(&mut self, asked: &Asked) -> Said {
+        let read = if self.mood == Mood::Stale { &self.past } else { &self.tables };
         match asked {
-            Asked::Write { changes, stamp_us } => {
-                for (aor, is_home) in changes {
-                    let row = self.rows.entry((aor.clone(), home)).or_insert((0, false));
+            Asked::Write { home, changes, stamp_us } => {
+                for Change { aor, is_home } in changes {
+                    let key = (aor.to_string(), home.clone());
+                    let row = self.tables.rows.entry(key).or_insert((i64::MIN, false));
                     if (*stamp_us, !is_home) > (row.0, !row.1) {
                         *row = (*stamp_us, *is_home);
                     }
                 }
-                Said::Written
+                Said::Done
             }
-            Asked::Lookup { aor } => {
-                let rows = read.iter().filter(|((of, _), row)| of == aor && row.1);
-                Said::Homes(rows.map(|((_, home), _)| *home).collect())
+            Asked::Homes { aor } => Said::Rows(read.there().filter(|(key, _)| key.0 == *aor).collect()),
+            Asked::Scan { home, behind } => {
+                let of_home = |key: &Key| home.as_ref().is_none_or(|home| key.1 == *home);
+                let mut rows = read.there().filter(|(key, _)| of_home(key) && Some(key) > behind.as_ref());
+                let page: Vec<_> = rows.by_ref().take(PAGE_ROWS_COUNT).collect();
+                let has_more = rows.next().is_some();
+                Said::Page(page, has_more)
             }
-            Asked::Scan => Said::Aors(aors_of(read, home)),
+            Asked::Delete { rows } => {
+                for (key, stamp_us) in rows {
+                    if let Some(row) = self.tables.rows.get_mut(key)
+                        && row.0 == *stamp_us
+                    {
+                        row.1 = false;
+                    }
+                }
+                Said::Done
+            }
+            Asked::Epochs => {
+                let epoch = |(home, (epoch_us, _)): (&String, &(i64, i64))| Epoch {
+                    home: home.as_str().into(),
+                    epoch_us: *epoch_us,
+                };
+                Said::Epochs(read.epochs.iter().map(epoch).collect())
+            }
+            Asked::SetEpoch { home, epoch_us, stamp_us } => {
+                let epoch = self.tables.epochs.entry(home.clone()).or_insert((i64::MIN, i64::MIN));
+                if *stamp_us > epoch.1 {
+                    *epoch = (*epoch_us, *stamp_us);
+                }
+                Said::Done
+            }
         }
     }
 
-    /// The AoRs whose rows name that home.
-    pub(crate) fn aors(&self, home: usize) -> Vec<String> {
-        aors_of(&self.rows, home)
+    /// The AoRs whose rows name that home, and count.
+    pub(crate) fn aors(&self, home: &str) -> Vec<String> {
+        let since_us = self.tables.epochs.get(home).map_or(i64::MIN, |epoch| epoch.0);
+        let counts = |(key, stamp_us): &(Key, i64)| key.1 == home && *stamp_us >= since_us;
+        self.tables.there().filter(counts).map(|(key, _)| key.0).collect()
     }
 }
 
-fn aors_of(rows: &Rows, home: usize) -> Vec<String> {
-    rows.iter().filter(|((_, of), row)| *of == home && row.1).map(|((aor, _), _)| aor.clone()).collect()
+impl Tables {
+    fn there(&self) -> impl Iterator<Item = (Key, i64)> {
+        self.rows.iter().filter(|(_, row)| row.1).map(|(key, row)| (key.clone(), row.0))
+    }
+}
+
+/// A request that is on its way.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) node: usize,
+    pub(crate) asked: Asked,
+    pub(crate) answer: oneshot::Sender<Said>,
+}
+
+/// Requests that have not been taken yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Mailbox(Arc<Mutex<Vec<Request>>>);
+
+impl Mailbox {
+    pub(crate) fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) node: usize,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) stir: Stir,
+}
+
+impl Client {
+    async fn ask(&self, asked: Asked) -> Result<Said, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { node: self.node, asked, answer };
+        self.mailbox.0.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        self.stir.raise();
+        match timeout(REQUEST_MAX, answered).await {
+            Ok(Ok(Said::Failed)) => Err(StoreError::unavailable("the store fails")),
+            Ok(Ok(said)) => Ok(said),
+            Ok(Err(_)) | Err(_) => Err(StoreError::unavailable("the store says nothing")),
+        }
+    }
+}
+
+fn row(((aor, home), stamp_us): (Key, i64)) -> Row {
+    Row { aor: aor.into(), home: home.into(), written_at_us: Some(stamp_us) }
+}
+
+fn odd() -> StoreError {
+    StoreError::unavailable("the store says something else")
+}
+
+/// Where the page behind this row begins.
+fn token(of: &Row) -> PageToken {
+    PageToken::new(format!("{} {}", of.aor, of.home).into_bytes())
+}
+
+fn key(of: &PageToken) -> Key {
+    let text = String::from_utf8_lossy(of.bytes());
+    let (aor, home) = text.split_once(' ').unwrap_or_default();
+    (aor.to_owned(), home.to_owned())
+}
+
+impl GivenStore for Client {
+    fn write<'a>(&'a self, home: &'a str, changes: &'a [Change], stamp_us: i64) -> Answering<'a, ()> {
+        let asked = Asked::Write { home: home.to_owned(), changes: changes.to_vec(), stamp_us };
+        Box::pin(async { self.ask(asked).await.map(|_| ()) })
+    }
+
+    fn homes<'a>(&'a self, aor: &'a str) -> Answering<'a, Vec<Row>> {
+        Box::pin(async {
+            match self.ask(Asked::Homes { aor: aor.to_owned() }).await? {
+                Said::Rows(rows) => Ok(rows.into_iter().map(row).collect()),
+                _ => Err(odd()),
+            }
+        })
+    }
+
+    fn scan<'a>(
+        &'a self,
+        home: Option<&'a str>,
+        page: Option<PageToken>,
+        _rows_max: usize,
+    ) -> Answering<'a, (Vec<ScannedRow>, Option<PageToken>)> {
+        let asked = Asked::Scan { home: home.map(str::to_owned), behind: page.as_ref().map(key) };
+        Box::pin(async {
+            let Said::Page(rows, has_more) = self.ask(asked).await? else { return Err(odd()) };
+            let rows: Vec<ScannedRow> = rows.into_iter().map(|of| ScannedRow { row: row(of), id: None }).collect();
+            let next = rows.last().filter(|_| has_more).map(|last| token(&last.row));
+            Ok((rows, next))
+        })
+    }
+
+    fn delete_rows<'a>(&'a self, rows: &'a [ScannedRow]) -> Answering<'a, ()> {
+        let of = |scanned: &ScannedRow| {
+            let Row { aor, home, written_at_us } = &scanned.row;
+            ((aor.to_string(), home.to_string()), written_at_us.unwrap_or(i64::MIN))
+        };
+        let asked = Asked::Delete { rows: rows.iter().map(of).collect() };
+        Box::pin(async { self.ask(asked).await.map(|_| ()) })
+    }
+
+    fn epochs(&self) -> Answering<'_, Vec<Epoch>> {
+        Box::pin(async {
+            match self.ask(Asked::Epochs).await? {
+                Said::Epochs(epochs) => Ok(epochs),
+                _ => Err(odd()),
+            }
+        })
+    }
+
+    fn set_epoch<'a>(&'a self, home: &'a str, epoch_us: i64, stamp_us: i64) -> Answering<'a, ()> {
+        let asked = Asked::SetEpoch { home: home.to_owned(), epoch_us, stamp_us };
+        Box::pin(async { self.ask(asked).await.map(|_| ()) })
+    }
 }

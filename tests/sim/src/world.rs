@@ -15,19 +15,28 @@ use crate::agenda::Agenda;
 use crate::call::Call;
 use crate::draw::Draw;
 use crate::history::History;
+use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
 use crate::link::Link;
 use crate::node::{Identity, Node, Sent};
 use crate::phone::Phone;
 use crate::profile::{Plan, Trouble};
 use crate::sip::DOMAIN;
-use crate::store::{Asked, Mood, Said, Store};
+use crate::store::{Asked, Client, Mailbox, Mood, Request, Said, Store};
+use sipfed_directory::{KeeperOptions, StoreOptions, StoreUrl};
 use sipfed_proto::replica::session::{News, Replicator};
 use sipfed_proto::settings::{DirectorySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Settings, Transport};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 
+/// Milliseconds after which a store that is away is known to be.
+const SILENCE_MS: u64 = 1000;
+/// Time between two reconciles.
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(20);
 /// Seconds that a binding may live.
 pub(crate) const EXPIRES_S_MAX: u32 = 300;
 
@@ -89,16 +98,9 @@ enum Event {
         side: usize,
         epoch: u64,
     },
-    StoreArrives {
-        node: usize,
-        life: u64,
-        id: u64,
-        asked: Asked,
-    },
+    StoreArrives(Request),
     StoreAnswers {
-        node: usize,
-        life: u64,
-        id: u64,
+        answer: oneshot::Sender<Said>,
         said: Said,
     },
     Role(usize),
@@ -158,6 +160,8 @@ pub(crate) struct World {
     nodes: Vec<Node>,
     links: Vec<Link>,
     store: Store,
+    mailbox: Mailbox,
+    keepers: Keepers,
     phones: Vec<Phone>,
     calls: Vec<Call>,
     probes: Vec<Probe>,
@@ -215,7 +219,7 @@ impl World {
                     reports_count_max: plan.reports_count_max,
                 };
                 let peers = (0..homes_count).filter(|other| *other != home).map(|other| home_name(home_addr(other)));
-                nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect)));
+                nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect), defect));
             }
             if count == 2 {
                 links.push(Link::new([first, first + 1]));
@@ -230,7 +234,7 @@ impl World {
         let ledger =
             Ledger::new(homes.iter().map(|home: &Home| home.nodes.clone()).collect(), settle_ms, plan.skew_ms_max);
         let held_until = vec![0; nodes.len()];
-        let store = Store::new(draw.fork());
+        let (store, keepers) = (Store::new(draw.fork()), Keepers::new(nodes.len()));
         Self {
             now: 0,
             agenda: Agenda::new(),
@@ -241,6 +245,8 @@ impl World {
             nodes,
             links,
             store,
+            mailbox: Mailbox::default(),
+            keepers,
             phones,
             calls: Vec::new(),
             probes: Vec::new(),
@@ -282,13 +288,37 @@ impl World {
     /// Lets time pass, or ends at the first violation.
     pub(crate) fn pass(&mut self, ms: u64) {
         let until = self.now + ms;
-        while self.violations.is_empty()
-            && let Some((at, event)) = self.agenda.take(until)
-        {
+        while self.violations.is_empty() {
+            let next = self.agenda.next_at().map_or(until, |at| at.clamp(self.now, until));
+            if next > self.now && self.keep_directories(next) {
+                // What was asked or ordered may have to be done before that.
+                continue;
+            }
+            let Some((at, event)) = self.agenda.take(until) else { break };
             self.now = self.now.max(at);
             self.handle(event);
         }
         self.now = until;
+    }
+
+    /// Has the keepers do what they have to until then, or until something has to be seen to; whether that is so.
+    fn keep_directories(&mut self, until: u64) -> bool {
+        let (nodes, now) = (&self.nodes, self.now);
+        let (now, is_stirred) = self.keepers.run(until, |node| nodes[node].paused_until > now);
+        self.now = now;
+        if is_stirred {
+            for request in self.mailbox.take() {
+                if matches!(request.asked, Asked::Write { .. }) {
+                    self.check_publisher(request.node);
+                }
+                let at = self.now + self.store.takes_ms();
+                self.agenda.put(at, Event::StoreArrives(request));
+            }
+            for node in 0..self.nodes.len() {
+                self.turn_where_due(node);
+            }
+        }
+        is_stirred
     }
 
     fn note(&mut self, what: std::fmt::Arguments<'_>) {
@@ -314,8 +344,9 @@ impl World {
             Event::LinkLook(link) => self.look_after_link(link),
             Event::Cut(link) => self.cut(link, 0),
             Event::LinkGone { link, side, epoch } => self.link_gone(link, side, epoch),
-            Event::StoreArrives { node, life, id, asked } => self.ask_store(node, life, id, &asked),
-            Event::StoreAnswers { node, life, id, said } => self.store_answers(node, life, id, said),
+            Event::StoreArrives(request) => self.ask_store(request),
+            // Who asked may have died, or waits no longer.
+            Event::StoreAnswers { answer, said } => _ = answer.send(said),
             Event::Role(node) => self.learn_role(node),
             Event::PhoneActs(phone) => self.phone_acts(phone),
             Event::PhoneAgain { phone, number } => self.register_again(phone, number),
@@ -398,14 +429,6 @@ impl World {
                     self.send(leaving.to, leaving.from, origin, &leaving.bytes);
                 }
                 Sent::Frame(bytes) => self.send_frame(node, bytes),
-                Sent::Ask { id, asked } => {
-                    let life = self.nodes[node].lives_count;
-                    let at = self.now + self.store.takes_ms();
-                    if matches!(asked, Asked::Write { .. }) {
-                        self.check_publisher(node);
-                    }
-                    self.agenda.put(at, Event::StoreArrives { node, life, id, asked });
-                }
                 Sent::News(news) => {
                     self.note(format_args!("n{node} {news:?}"));
                     if let News::Whole(Some(_)) = news {
@@ -417,22 +440,39 @@ impl World {
         }
     }
 
-    fn ask_store(&mut self, node: usize, life: u64, id: u64, asked: &Asked) {
-        let home = self.nodes[node].identity.home;
-        let Some(said) = self.store.carry_out(home, asked) else { return };
+    fn ask_store(&mut self, request: Request) {
+        let Request { node, asked, answer } = request;
+        let Some(said) = self.store.carry_out(&asked) else {
+            // It is told that the connection has ended, or nothing at all until it gives up.
+            if self.draw.happens(500) {
+                self.agenda.put(self.now + SILENCE_MS, Event::StoreAnswers { answer, said: Said::Failed });
+            }
+            return;
+        };
         self.note(format_args!("store {asked:?} of n{node}: {said:?}"));
         let at = self.now + self.store.takes_ms();
-        self.agenda.put(at, Event::StoreAnswers { node, life, id, said });
+        self.agenda.put(at, Event::StoreAnswers { answer, said });
     }
 
-    fn store_answers(&mut self, node: usize, life: u64, id: u64, said: Said) {
-        if self.nodes[node].lives_count != life || !self.is_running(node) {
-            return;
-        }
-        let names: Vec<String> = self.homes.iter().map(|home| home_name(home.addr)).collect();
-        let sent = self.nodes[node].answered(id, said, |home| names[home].clone(), self.now);
-        self.take(node, sent);
-        self.turn_where_due(node);
+    /// Starts the keeper of a node that has begun to run.
+    fn start_keeper(&mut self, node: usize, activity: Activity, is_empty: bool) {
+        let Some(life) = &self.nodes[node].life else { return };
+        let identity = &self.nodes[node].identity;
+        let options = KeeperOptions {
+            url: StoreUrl::Memory,
+            store: StoreOptions::default(),
+            home: home_name(self.homes[identity.home].addr),
+            is_empty: is_empty && identity.twin.is_none(),
+            has_twin: false,
+            lookup_deadline: Duration::from_millis(DirectorySettings::default().lookup_deadline_ms.into()),
+            pending_max: 100,
+            reconcile_interval: Some(RECONCILE_INTERVAL),
+            reconcile_rows_per_s: 100_000,
+            ambient: self.keepers.ambient(identity.skew_ms, self.draw.number()),
+        };
+        let client = Client { node, mailbox: self.mailbox.clone(), stir: self.keepers.stir.clone() };
+        let (link, store) = (Arc::clone(&life.directory), sipfed_directory::Store::Given(Arc::new(client)));
+        self.keepers.start(node, Start { options, link, activity, store });
     }
 
     /// The contacts of a user at a home, whether they are bound or not.

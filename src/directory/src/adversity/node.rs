@@ -3,7 +3,7 @@
 use crate::memory::MemoryStore;
 use crate::store::{Store, StoreOptions};
 use crate::url::StoreUrl;
-use crate::{ActivityWatch, Bell, Keeper, KeeperOptions};
+use crate::{ActivityWatch, Ambient, Bell, Keeper, KeeperOptions};
 use sipfed_proto::settings::DirectorySettings;
 use sipfed_proto::{Listener, Settings, Transport};
 use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, Wake};
@@ -107,6 +107,7 @@ impl Node {
             pending_max: 100_000,
             reconcile_interval: None,
             reconcile_rows_per_s: 1_000_000,
+            ambient: Ambient::default(),
         };
         change(&mut options);
         let directory = DirectorySettings { home: HOME.to_owned(), ask_peers_max: 0, ..DirectorySettings::default() };

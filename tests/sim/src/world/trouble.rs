@@ -109,7 +109,7 @@ impl World {
 
     pub(super) fn learn_role(&mut self, node: usize) {
         let is_active = self.homes[self.nodes[node].identity.home].holders.contains(&node);
-        self.nodes[node].set_active(is_active, self.now);
+        self.nodes[node].set_active(is_active);
         self.turn_soon(node, self.now);
     }
 
@@ -175,6 +175,7 @@ impl World {
     /// A node runs no more.
     fn stop(&mut self, node: usize) {
         self.nodes[node].life = None;
+        self.keepers.stop(node);
         self.nodes[node].paused_until = 0;
         self.ledger.node_died(node, self.now);
         if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
@@ -213,11 +214,11 @@ impl World {
         if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
             self.cut(link, 0);
         }
-        if let Err(why) = self.nodes[node].start(shards, is_active, self.now) {
-            return self.violated(format!("log: n{node} does not start: {why}"));
+        match self.nodes[node].start(shards, is_active, self.now, &self.keepers.stir) {
+            Ok((activity, is_empty)) => self.start_keeper(node, activity, is_empty),
+            Err(why) => return self.violated(format!("log: n{node} does not start: {why}")),
         }
         self.note(format_args!("n{node} starts with {shards} shards"));
-        self.plant(node);
         self.turn_soon(node, self.now);
     }
 

@@ -1,6 +1,6 @@
 //! What has to hold at any time.
 
-use super::{Defect, Event, World};
+use super::{Event, World};
 use crate::ledger::Contact;
 use crate::node::ORDERS_COUNT_MAX;
 use crate::phone::contact_name;
@@ -92,7 +92,7 @@ impl World {
                 ("bindings", seat.machine.bindings(), contacts),
                 ("orders that wait", seat.orders.len(), ORDERS_COUNT_MAX),
                 ("replies that wait", seat.held_count(), 2000),
-                ("changes that wait", seat.machine.changes_count() + seat.changes.len(), 2 * self.plan.users_count),
+                ("changes that wait", seat.machine.changes_count(), 2 * self.plan.users_count),
                 ("transactions", seat.machine.held_transactions(), 20_000),
             ];
             if let Some((what, count, _)) = bounds.iter().find(|(_, count, most)| count > most) {
@@ -104,22 +104,11 @@ impl World {
                 return Some(format!("{} bytes that a backup lacks", report.lag_bytes));
             }
         }
-        let waiting = life.keeper.waiting_count();
-        if waiting > self.plan.users_count {
+        // One that changes again while it is written waits twice.
+        let waiting = self.keepers.waiting_count(index);
+        if waiting > 2 * self.plan.users_count as u64 {
             return Some(format!("{waiting} rows that wait to be written"));
         }
-        // Those of a second, which is when they are given up.
-        if life.keeper.questions_count() > 500 {
-            return Some(format!("{} open questions", life.keeper.questions_count()));
-        }
         (node.generations_count() > 4).then(|| format!("{} generations of its log", node.generations_count()))
-    }
-
-    pub(super) fn plant(&mut self, node: usize) {
-        self.nodes[node].forgets_to_log = self.defect == Defect::LogsForget;
-        if let Some(life) = &mut self.nodes[node].life {
-            life.keeper.forgets_to_withdraw = self.defect == Defect::RowsStay;
-            life.keeper.publishes_always = self.defect == Defect::PassivePublish;
-        }
     }
 }
