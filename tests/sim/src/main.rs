@@ -3,10 +3,14 @@
 use clap::Parser;
 use sipfed_sim::{Defect, Outcome, Profile, run_with};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often a run that goes by the clock says how far it is.
 const PROGRESS_INTERVAL: Duration = Duration::from_mins(1);
+
+/// The seed that is played.
+static SEED: AtomicU64 = AtomicU64::new(0);
 
 /// Simulates whole federations, seed after seed, and says which seed violates what.
 #[derive(Debug, Parser)]
@@ -32,8 +36,21 @@ struct Args {
     keep_going: bool,
 }
 
+/// Has a panic of the code under test name its seed.
+fn tell_panics(profile: Option<Profile>) {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        usual(panic);
+        let seed = SEED.load(Relaxed);
+        let name = profile.unwrap_or_else(|| Profile::of(seed)).name();
+        println!("seed {seed}, {name}: panicked");
+        println!("once more: cargo run --release -p sipfed-sim -- --seed {seed} --profile {name}");
+    }));
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    tell_panics(args.profile);
     let began = Instant::now();
     let first = args.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
@@ -42,7 +59,9 @@ fn main() -> ExitCode {
     let (mut done, mut failed) = (0, 0);
     let mut progress = Progress { next: PROGRESS_INTERVAL };
     while args.hours.map_or(done < count, |lasts| began.elapsed() < lasts) {
-        let outcome: Outcome = run_with(first.wrapping_add(done), args.profile, Defect::None, args.trace);
+        let seed = first.wrapping_add(done);
+        SEED.store(seed, Relaxed);
+        let outcome: Outcome = run_with(seed, args.profile, Defect::None, args.trace);
         done += 1;
         let has_failed = !outcome.violations.is_empty();
         failed += u64::from(has_failed);
