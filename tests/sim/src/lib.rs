@@ -42,7 +42,7 @@ mod store;
 mod world;
 
 pub use profile::Profile;
-pub use world::{Defect, Facts};
+pub use world::{Defect, Facts, Scenario};
 
 use profile::Plan;
 use std::fmt;
@@ -84,7 +84,21 @@ pub fn run_with(seed: u64, profile: Option<Profile>, defect: Defect, is_told: bo
     let profile = profile.unwrap_or_else(|| Profile::of(seed));
     let plan = Plan::new(seed, profile);
     let mut world = World::new(seed, plan, defect, is_told);
-    play(&mut world);
+    world.begin();
+    world.pass(world.plan.trouble_ms);
+    come_to_rest(&mut world);
+    outcome_of(&world, seed, profile)
+}
+
+/// Plays a scenario; of a seed come the phones, who registers where, and how long everything takes.
+pub fn run_scenario(scenario: Scenario, seed: u64, defect: Defect) -> Outcome {
+    let mut world = World::new(seed, Plan::of_scenario(seed), defect, false);
+    world.play_scenario(scenario);
+    come_to_rest(&mut world);
+    outcome_of(&world, seed, Profile::Calm)
+}
+
+fn outcome_of(world: &World, seed: u64, profile: Profile) -> Outcome {
     Outcome {
         seed,
         profile,
@@ -100,9 +114,8 @@ pub fn run_with(seed: u64, profile: Option<Profile>, defect: Defect, is_told: bo
 /// Something to be done, and how long it takes.
 type Step = (fn(&mut World), u64);
 
-fn play(world: &mut World) {
-    world.begin();
-    world.pass(world.plan.trouble_ms);
+/// Puts all right, and looks at what has come of it.
+fn come_to_rest(world: &mut World) {
     world.heal();
     // Longer than anything that was still to be put right.
     world.pass(31_000);

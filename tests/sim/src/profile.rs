@@ -113,6 +113,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// That of a scenario: nothing goes wrong by chance, and there are a pair and a node alone.
+    pub(crate) fn of_scenario(seed: u64) -> Self {
+        let plan = Self::new(seed, Profile::Calm);
+        Self { homes_count: 2, has_backup: vec![true, false], ..plan }
+    }
+
     pub(crate) fn new(seed: u64, profile: Profile) -> Self {
         let draw = &mut Draw::new(seed ^ 0x706c_616e);
         let homes_count = draw.between(2, 4) as usize;

@@ -2,14 +2,18 @@
 //!
 //! - `network`: datagrams, and the links between the nodes of a home.
 //! - `phones`: what phones and callers do, and what comes back to them.
+//! - `scenario`: failures that are played on purpose.
 //! - `trouble`: what goes wrong, and how it is put right again.
 //! - `watch`: what has to hold at any time; `ends`: what has to hold once all is well again.
 
 mod ends;
 mod network;
 mod phones;
+mod scenario;
 mod trouble;
 mod watch;
+
+pub use scenario::Scenario;
 
 use crate::agenda::Agenda;
 use crate::call::Call;
@@ -283,6 +287,11 @@ impl World {
         for (at, event) in [(6000, Event::Probe), (5000, Event::NewCall), (9000, Event::Trouble), (500, Event::Watch)] {
             self.agenda.put(at, event);
         }
+    }
+
+    /// Phones and callers do nothing by themselves from now on.
+    fn keep_still(&mut self) {
+        self.is_quiet = true;
     }
 
     /// Lets time pass, or ends at the first violation.

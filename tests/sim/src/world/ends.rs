@@ -104,7 +104,7 @@ impl World {
     }
 
     /// The contacts of a user that have to be called, and those that may be.
-    fn expected_of(&self, user: usize) -> (Vec<Contact>, Vec<Contact>) {
+    pub(super) fn expected_of(&self, user: usize) -> (Vec<Contact>, Vec<Contact>) {
         let (mut called, mut perhaps) = (Vec::new(), Vec::new());
         for home in 0..self.homes.len() {
             let node = self.holder(home);
