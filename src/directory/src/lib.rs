@@ -8,10 +8,11 @@
 //! [`keeper`] is the thread that does all of it for a running node: [`advertiser`] writes what has changed here (what
 //! waits is a [`backlog`]), [`locator`] asks for the homes of others (as long as the [`breaker`] lets it), and
 //! [`reconciler`] has the store say of this home what is so. [`statistics`] is what others see of it, [`inquiry`] what an
-//! operator asks, and [`ambient`] what it takes from around it.
+//! operator asks, and [`ambient`] what the keeper takes from around it.
 //!
 //! [`store`] says what a store does, [`url`] how it is named; one file each for [`memory`], [`cassandra`] and
-//! [`mongodb`] does it, and `contract` holds all of them to the same behaviour; [`given`] is one from outside. No other file knows a driver.
+//! [`mongodb`] does it, and `contract` holds all of them to the same behaviour. No other file knows a driver. [`given`] is a
+//! store that comes from outside.
 
 #![forbid(unsafe_code)]
 

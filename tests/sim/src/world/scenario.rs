@@ -55,20 +55,9 @@ impl World {
         self.all_register(EXPIRES_S_MAX.into());
         self.pass(12_000);
         match scenario {
-            Scenario::FirstRegistrationsWithoutStore => self.pass(20_000),
-            Scenario::LocalCallsWithoutStore => {
-                self.store_is(Mood::Away);
-                self.call_locally();
-                self.pass(20_000);
-                self.check_calls();
-            }
-            Scenario::StoreLosesAnswers => {
-                self.store_is(Mood::Failing);
-                for wanted in [Wanted::Remove, Wanted::Bind { expires_s: 300 }, Wanted::Remove] {
-                    self.some_want(wanted);
-                    self.pass(4000);
-                }
-            }
+            Scenario::FirstRegistrationsWithoutStore
+            | Scenario::LocalCallsWithoutStore
+            | Scenario::StoreLosesAnswers => self.store_fails(scenario),
             Scenario::ActiveDiesBeforeItWithdraws => {
                 self.store_is(Mood::Away);
                 self.some_want(Wanted::Remove);
@@ -122,6 +111,26 @@ impl World {
                 self.all_register(EXPIRES_S_MAX.into());
                 self.pass(10_000);
             }
+        }
+    }
+
+    /// The scenarios in which nothing but the store is in trouble.
+    fn store_fails(&mut self, scenario: Scenario) {
+        match scenario {
+            Scenario::LocalCallsWithoutStore => {
+                self.store_is(Mood::Away);
+                self.call_locally();
+                self.pass(20_000);
+                self.check_calls();
+            }
+            Scenario::StoreLosesAnswers => {
+                self.store_is(Mood::Failing);
+                for wanted in [Wanted::Remove, Wanted::Bind { expires_s: 300 }, Wanted::Remove] {
+                    self.some_want(wanted);
+                    self.pass(4000);
+                }
+            }
+            _ => self.pass(20_000),
         }
     }
 
