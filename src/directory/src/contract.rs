@@ -105,7 +105,7 @@ fn server(program: &str) -> &'static str {
 }
 
 fn started(program: &str) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/stores");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/stores");
     let output = Command::new(script).args(["start", program]).output();
     let output = output.unwrap_or_else(|error| panic!("{script} start {program}: {error}"));
     assert!(

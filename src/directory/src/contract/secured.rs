@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const STORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/stores");
+const STORES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/stores");
 
 /// The server; it ends with this, and with the process should that be killed.
 struct Secured {
