@@ -6,6 +6,7 @@ use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listene
 use crate::ctl::{self, CtlArguments, ExplainArguments};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
+use crate::phone_tls::PhoneCertificate;
 use crate::show;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use sipfed_proto::{Listener, limits};
@@ -220,6 +221,10 @@ pub(crate) fn check(path: &Path) -> Exit {
     match read_config(path) {
         Err(exit) => exit,
         Ok(config) => {
+            if let Err(error) = PhoneCertificate::of(&config.node.phone_tls) {
+                show::error(&error.what, error.right);
+                return Exit::BadConfiguration;
+            }
             let shards = config.node.shards.map_or_else(|| "one on every core".to_owned(), |n| n.to_string());
             println!("{} is valid", path.display());
             println!("  listens at  {}", listeners(&config.node.listen));

@@ -17,6 +17,7 @@ mod policy;
 mod problem;
 mod reader;
 mod reference;
+mod tls;
 
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
@@ -26,6 +27,7 @@ pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_wo
 pub(crate) use ops::OpsConfig;
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
+pub(crate) use tls::PhoneTls;
 
 use crate::cluster::{Fault, Topology};
 use sipfed_proto::Settings;
@@ -34,7 +36,7 @@ use sipfed_proto::settings::{DirectorySettings, ProxySettings, RegistrarSettings
 /// Every key that has to be equal on all nodes of a cluster, by room.
 const CLUSTER_KEYS: [&[key::Key<ClusterConfig>]; 3] = [cluster::KEYS, links::KEYS, nat::KEYS];
 /// Every key that is a node's own.
-const NODE_KEYS: [&[key::Key<NodeConfig>]; 3] = [node::KEYS, links::OWN_KEYS, ops::KEYS];
+const NODE_KEYS: [&[key::Key<NodeConfig>]; 4] = [node::KEYS, links::OWN_KEYS, ops::KEYS, tls::KEYS];
 
 /// A valid configuration.
 #[derive(Clone, Debug, Default)]

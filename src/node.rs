@@ -21,6 +21,7 @@ use crate::link::{LinkStates, LinkThread, QUESTIONS_COUNT_MAX, Question};
 use crate::log::{self, NamedCounts};
 use crate::ops::{self, Cluster, Ops, Remote, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
+use crate::phone_tls::PhoneCertificate;
 use crate::pings::PingSwitch;
 use crate::replication::Standing;
 use crate::show;
@@ -71,9 +72,17 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let virtual_ip = member.as_ref().and_then(Member::virtual_ip);
     let cores = cores(config.node.shards);
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
+    let certificate = PhoneCertificate::of(&config.node.phone_tls)
+        .map_err(|error| failed(&config, "the certificate for phones cannot be shown", &error))?;
+    if let Some(certificate) = &certificate {
+        let server = certificate.server();
+        let server = server.map_err(|error| failed(&config, "TLS for phones cannot be set up", &error))?;
+        config.node.sockets.tls.server = Some(server);
+    }
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
     let mut running = start(&config, arguments.salvage, cores, member)?;
+    running.certificate = certificate;
     let ops = manage(&config, &mut running, &signals)?;
     let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
     announce(&config, &running.plane, place.as_deref(), started, hints);
@@ -140,6 +149,8 @@ struct Running {
     questions: Option<mpsc::Receiver<Question>>,
     replication: Option<Replication>,
     reloader: Option<Reloader>,
+    /// What phones are shown, where TLS is listened for.
+    certificate: Option<Arc<PhoneCertificate>>,
     /// Those of the cluster, where there is one.
     nodes: Option<tokio::sync::watch::Receiver<Topology>>,
 }
@@ -201,7 +212,19 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
     let questions = Some(questions);
-    Ok(Running { plane, pings, ownership, handover, keeper, links, questions, replication, reloader, nodes })
+    Ok(Running {
+        plane,
+        pings,
+        ownership,
+        handover,
+        keeper,
+        links,
+        questions,
+        replication,
+        certificate: None,
+        reloader,
+        nodes,
+    })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
@@ -352,7 +375,7 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
             handover.unmark_once_whole(replication.as_deref());
             wait = wait.min(UNMARK_INTERVAL);
         }
-        let Running { plane, keeper, reloader, .. } = &*running;
+        let Running { plane, keeper, reloader, certificate, .. } = &*running;
         match signals.next(wait) {
             Some(Signal::Stop(name)) => return name,
             Some(Signal::Report) => log_reports(running),
@@ -362,7 +385,15 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
                 }
             }
             Some(Signal::Reload) => {
-                if !reloader.as_ref().is_some_and(Reloader::reload) {
+                match certificate.as_ref().map(|certificate| certificate.reload()) {
+                    Some(Ok(())) => info!("phones are shown the certificate that was read again"),
+                    Some(Err(error)) => error!(
+                        reason = %error,
+                        "the certificate for phones was read again and cannot be used; the one from before is shown"
+                    ),
+                    None => {}
+                }
+                if !reloader.as_ref().is_some_and(Reloader::reload) && certificate.is_none() {
                     info!("there is nothing to read again: neither a table of nodes nor certificates");
                 }
             }

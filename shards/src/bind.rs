@@ -29,8 +29,8 @@ const ACCEPT_BACKLOG_COUNT: i32 = 4096;
 pub(crate) struct Ports {
     /// Its UDP sockets.
     pub(crate) udp: Vec<UdpPort>,
-    /// Its TCP listeners.
-    pub(crate) tcp: Vec<TcpListener>,
+    /// Its listeners for streams, each with what is spoken over them.
+    pub(crate) streams: Vec<(Transport, TcpListener)>,
 }
 
 /// All sockets of the node.
@@ -71,9 +71,9 @@ pub(crate) fn bind(
                     }
                     ports.udp.push(UdpPort::new(socket.into(), listener.addr));
                 }
-                Transport::Tcp => {
+                transport @ (Transport::Tcp | Transport::Tls) => {
                     socket.listen(ACCEPT_BACKLOG_COUNT).map_err(|source| refused(listener, "listening", source))?;
-                    ports.tcp.push(socket.into());
+                    ports.streams.push((transport, socket.into()));
                 }
             }
         }
@@ -85,14 +85,14 @@ pub(crate) fn bind(
 fn open(listener: Listener, is_virtual: bool) -> io::Result<Socket> {
     let (kind, protocol) = match listener.transport {
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
     };
     let socket = Socket::new(Domain::for_address(listener.addr), kind.nonblocking(), Some(protocol))?;
     if listener.addr.is_ipv6() {
         // An IPv4 sender then always has an IPv4 address, never a mapped one.
         socket.set_only_v6(true)?;
     }
-    if listener.transport == Transport::Tcp {
+    if listener.transport.is_reliable() {
         // Connections of an earlier run may still wait for their end; they do not stand in the way.
         socket.set_reuse_address(true)?;
     }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(bound.shards.len(), 3);
         for ports in &bound.shards {
             assert_eq!(ports.udp[0].socket().local_addr().unwrap(), bound.listeners[0].addr);
-            assert_eq!(ports.tcp[0].local_addr().unwrap(), bound.listeners[1].addr);
+            assert_eq!(ports.streams[0].1.local_addr().unwrap(), bound.listeners[1].addr);
         }
         assert_ne!(bound.listeners[0].addr.port(), 0);
     }

@@ -18,6 +18,12 @@ pub enum StartError {
     /// Nowhere to listen.
     #[error("no listener is configured; name at least one address to listen on")]
     NoListeners,
+    /// A listener for TLS without a certificate.
+    #[error("{} is for TLS, but there is no certificate to show; name one, or do not listen there", written(listener))]
+    NoCertificate {
+        /// The listener.
+        listener: Listener,
+    },
     /// A stream's message limit above what a message can have.
     #[error(
         "messages of {bytes} bytes are allowed on streams, but {max} are the most; lower stream_message_bytes_max",

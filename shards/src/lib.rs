@@ -48,6 +48,7 @@ pub use wake::Wake;
 
 use sipfed_proto::{Counters, Listener, Settings, ShardIndex};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What the data plane is started with.
 #[derive(Clone, Debug)]
@@ -90,6 +91,25 @@ pub struct SocketOptions {
     pub stream_message_bytes_max: usize,
     /// Bytes that may wait to be written to one connection.
     pub stream_write_bytes_max: usize,
+    /// TLS of streams.
+    pub tls: TlsOptions,
+}
+
+/// TLS of streams, and its bounds.
+#[derive(Clone, Debug)]
+pub struct TlsOptions {
+    /// What connections at listeners for TLS begin with; needed where there is such a listener.
+    pub server: Option<Arc<rustls::ServerConfig>>,
+    /// Milliseconds that a handshake may take.
+    pub handshake_timeout_ms: u32,
+    /// Handshakes under way in one shard; connections beyond are refused.
+    pub handshakes_per_shard_max: u32,
+}
+
+impl Default for TlsOptions {
+    fn default() -> Self {
+        Self { server: None, handshake_timeout_ms: 5000, handshakes_per_shard_max: 1000 }
+    }
 }
 
 /// What one shard reports.

@@ -22,7 +22,7 @@ use crate::turn::{Parts, ShardRun};
 use crate::{Options, ShardReport, SocketOptions, sys};
 use crossbeam::channel::{self, Receiver, Sender};
 use sipfed_log::{DataDirectory, Log};
-use sipfed_proto::{Owners, Place, Settings, Shard, ShardIndex, limits};
+use sipfed_proto::{Listener, Owners, Place, Settings, Shard, ShardIndex, Transport, limits};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl DataPlane {
     pub fn start(options: Options) -> Result<Self, StartError> {
         let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory, replication } =
             options;
-        check(&cores, listeners.len(), &sockets)?;
+        check(&cores, &listeners, &sockets)?;
         let bound = bind::bind(&listeners, virtual_ip, cores.len(), &sockets)?;
         settings.own_addresses = bind::own_addresses(&bound.listeners, virtual_ip)?;
         settings.listeners.clone_from(&bound.listeners);
@@ -282,15 +282,19 @@ fn open_logs(
 }
 
 /// Checks what can be checked before anything is opened.
-fn check(cores: &[usize], listeners_count: usize, sockets: &SocketOptions) -> Result<(), StartError> {
+fn check(cores: &[usize], listeners: &[Listener], sockets: &SocketOptions) -> Result<(), StartError> {
     if cores.is_empty() {
         return Err(StartError::NoCores);
     }
     if cores.len() > limits::SHARDS_COUNT_MAX {
         return Err(StartError::TooManyShards { count: cores.len() });
     }
-    if listeners_count == 0 {
+    if listeners.is_empty() {
         return Err(StartError::NoListeners);
+    }
+    let secured = listeners.iter().find(|listener| listener.transport == Transport::Tls);
+    if let Some(&listener) = secured.filter(|_| sockets.tls.server.is_none()) {
+        return Err(StartError::NoCertificate { listener });
     }
     if sockets.stream_message_bytes_max > limits::MESSAGE_BYTES_MAX {
         return Err(StartError::StreamMessageBytes { bytes: sockets.stream_message_bytes_max });

@@ -1,4 +1,4 @@
-//! The TCP connections of one shard (RFC 3261 §18, RFC 5626, RFC 5923).
+//! The connections of one shard, TCP with TLS or without (RFC 3261 §18, RFC 5626, RFC 5923).
 //!
 //! In: readiness of listeners and connections, and messages to send by flow or by address. Out: whole
 //! messages with their [`Source`], and [`News`] of connections that have ended and of requests that were
@@ -6,11 +6,14 @@
 //!
 //! - [`framing`]: where a message ends.
 //! - [`connection`]: one connection; [`table`]: all of them; [`ages`]: which of them rest too long.
-//! - [`outbound`]: what waits to be written.
+//! - [`outbound`]: what waits to be written; [`tls`]: how it is encrypted.
 //!
 //! A message to an address goes over the connection that exists to just that address, from the address of ours
 //! that it is to come from, whoever opened it; a new one is opened only where there is none. An answer whose own
 //! connection is gone takes no other peer's.
+//!
+//! A connection at a listener for TLS is *secured* first: nothing is read as a message, and nothing names the connection,
+//! before the keys are agreed on. That has a time limit of its own, and a limit of how many are at it at once.
 //!
 //! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
 //! ended at once, what still comes is thrown away, and answers to what was read may be written for
@@ -25,6 +28,7 @@ pub(crate) mod connection;
 pub(crate) mod framing;
 pub(crate) mod outbound;
 pub(crate) mod table;
+pub(crate) mod tls;
 
 use crate::SocketOptions;
 use crate::ready::Ready;
@@ -33,10 +37,13 @@ use crate::sys::{self, SocketOption};
 use ages::{Ages, Queue};
 use connection::{Connection, Stage};
 use framing::{Broken, Frame};
-use sipfed_proto::{Counters, Ends, FlowToken, Now, ShardIndex, Source, Ticket};
+use rustls::ServerConfig;
+use sipfed_proto::{Counters, Ends, FlowToken, Now, ShardIndex, Source, Ticket, Transport};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use table::Table;
+use tls::Tls;
 
 /// Bytes read from one connection in a turn: about the time that a batch of datagrams takes.
 const SCRATCH_BYTES: usize = 8 * 1024;
@@ -78,15 +85,17 @@ impl Step<'_> {
 
 /// A listening socket.
 #[derive(Debug)]
-struct TcpPort {
+struct StreamPort {
     listener: TcpListener,
+    /// How TLS is begun at it, where it is.
+    tls: Option<Arc<ServerConfig>>,
     resting_until: Option<Now>,
 }
 
 /// All connections of a shard, and its listeners.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    ports: Vec<TcpPort>,
+    ports: Vec<StreamPort>,
     table: Table,
     ages: Ages,
     /// Connections that have something new to write.
@@ -96,22 +105,31 @@ pub(crate) struct Streams {
     message_bytes_max: usize,
     write_bytes_max: usize,
     idle_ms: u64,
+    /// Connections that are being secured.
+    securing_count: usize,
+    securing_count_max: usize,
+    securing_ms_max: u64,
     connect_timeout_ms: u64,
 }
 
 impl Streams {
-    /// The streams of `shard` over its listeners, which do not block and are added to `epoll`.
+    /// The streams of `shard` over its listeners, which do not block and are added to `epoll`. One for TLS takes
+    /// connections only where the options have what TLS begins with.
     pub(crate) fn new(
         shard: ShardIndex,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<(Transport, TcpListener)>,
         options: &SocketOptions,
         epoll: &Epoll,
     ) -> io::Result<Self> {
-        for (index, listener) in listeners.iter().enumerate() {
+        for (index, (_, listener)) in listeners.iter().enumerate() {
             epoll.add(listener, Interest::READ, Ready::Listener(index as u32).token())?;
         }
+        let port = |(transport, listener)| {
+            let tls = options.tls.server.clone().filter(|_| transport == Transport::Tls);
+            StreamPort { listener, tls, resting_until: None }
+        };
         Ok(Self {
-            ports: listeners.into_iter().map(|listener| TcpPort { listener, resting_until: None }).collect(),
+            ports: listeners.into_iter().map(port).collect(),
             table: Table::new(shard),
             ages: Ages::new(),
             dirty: Vec::new(),
@@ -120,6 +138,9 @@ impl Streams {
             message_bytes_max: options.stream_message_bytes_max,
             write_bytes_max: options.stream_write_bytes_max,
             idle_ms: u64::from(options.stream_idle_s) * 1000,
+            securing_count: 0,
+            securing_count_max: options.tls.handshakes_per_shard_max as usize,
+            securing_ms_max: u64::from(options.tls.handshake_timeout_ms),
             connect_timeout_ms: u64::from(options.connect_timeout_ms),
         })
     }
@@ -134,7 +155,10 @@ impl Streams {
         for _ in 0..ACCEPTS_PER_TURN_MAX {
             let Some(port) = self.ports.get(index as usize) else { return };
             match port.listener.accept() {
-                Ok((stream, remote)) => self.take_in(stream, remote, step),
+                Ok((stream, remote)) => {
+                    let tls = port.tls.clone();
+                    self.take_in(stream, remote, tls.as_ref(), step);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_of_the_peer(&error) => {}
                 // No descriptor or no memory is left: the connection stays in the kernel's queue, and asking
@@ -147,20 +171,31 @@ impl Streams {
         }
     }
 
-    fn take_in(&mut self, stream: TcpStream, remote: SocketAddr, step: &mut Step<'_>) {
+    fn take_in(&mut self, stream: TcpStream, remote: SocketAddr, tls: Option<&Arc<ServerConfig>>, step: &mut Step<'_>) {
         // Dropping the stream closes it.
         if self.table.len() >= self.connections_count_max {
             step.counters.connections_refused += 1;
             return;
         }
+        if tls.is_some() && self.securing_count >= self.securing_count_max {
+            step.counters.tls_refused += 1;
+            return;
+        }
         let made = self.table.insert(|flow| {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            Connection::new(stream, flow, remote, Stage::Open, step.epoll)
+            match tls {
+                Some(config) => {
+                    let tls = Tls::new(config)?;
+                    Connection::new(stream, flow.within_tls(), remote, Stage::Securing, Some(tls), step.epoll)
+                }
+                None => Connection::new(stream, flow, remote, Stage::Open, None, step.epoll),
+            }
         });
         if let Ok(slot) = made {
             step.counters.connections_accepted += 1;
-            self.ages.put(slot, Queue::Open, step.now);
+            self.securing_count += usize::from(tls.is_some());
+            self.ages.put(slot, if tls.is_some() { Queue::Securing } else { Queue::Open }, step.now);
         }
     }
 
@@ -186,6 +221,9 @@ impl Streams {
         if connection.stage == Stage::Opening {
             return self.finish_opening(slot, step);
         }
+        if connection.stage == Stage::Securing {
+            return self.secure(slot, step, take);
+        }
         let has_ended = connection.has_ended;
         if event.readable && !has_ended {
             self.read(slot, step, take);
@@ -207,22 +245,70 @@ impl Streams {
         self.flush_one(slot, step);
     }
 
+    fn secure(&mut self, slot: u32, step: &mut Step<'_>, take: &mut impl FnMut(&[u8], &Source)) {
+        let Some(connection) = self.table.get_mut(slot) else { return };
+        let is_secured = connection.secure();
+        match is_secured.and_then(|is_secured| connection.update_interest(step.epoll).map(|()| is_secured)) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.securing_count -= 1;
+                step.counters.tls_handshakes += 1;
+                self.ages.put(slot, Queue::Open, step.now);
+                // What came together with the end of the handshake makes the socket ready no more.
+                self.read_received(slot, step, take);
+            }
+            Err(error) => {
+                // Who has said nothing was a probe.
+                let has_spoken = connection.has_spoken || error.kind() == io::ErrorKind::InvalidData;
+                step.counters.tls_failed += u64::from(has_spoken);
+                self.close(slot, step);
+            }
+        }
+    }
+
     fn read(&mut self, slot: u32, step: &mut Step<'_>, take: &mut impl FnMut(&[u8], &Source)) {
         let Some(connection) = self.table.get_mut(slot) else { return };
+        if let Err(error) = connection.receive() {
+            step.counters.connections_broken += u64::from(error.kind() == io::ErrorKind::InvalidData);
+            return self.close(slot, step);
+        }
+        self.read_received(slot, step, take);
+    }
+
+    /// Reads once, or as long as something is there that the socket does not tell of any more.
+    fn read_received(&mut self, slot: u32, step: &mut Step<'_>, take: &mut impl FnMut(&[u8], &Source)) {
+        while self.read_one(slot, step, take) {}
+        if self.table.get_mut(slot).is_some_and(|connection| connection.has_unwritten()) {
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Reads what fits into one buffer; whether more may have been received.
+    fn read_one(&mut self, slot: u32, step: &mut Step<'_>, take: &mut impl FnMut(&[u8], &Source)) -> bool {
+        let Some(connection) = self.table.get_mut(slot) else { return false };
         let len = match connection.read(&mut self.scratch) {
-            Ok(None) => return,
+            Ok(None) => return false,
             Ok(Some(len)) => len,
-            Err(_) => return self.close(slot, step),
+            Err(_) => {
+                self.close(slot, step);
+                return false;
+            }
         };
         if len == 0 {
             connection.has_ended = true;
             // Who has never said anything waits for no answer: a probe, or a scan.
             let awaits_nothing = !connection.has_spoken && connection.outbound.is_empty();
-            return if awaits_nothing { self.close(slot, step) } else { self.linger(slot, step) };
+            if awaits_nothing {
+                self.close(slot, step);
+            } else {
+                self.linger(slot, step);
+            }
+            return false;
         }
         connection.has_spoken = true;
+        let is_secured = connection.is_secured();
         if connection.stage == Stage::Lingering {
-            return;
+            return is_secured;
         }
         self.ages.put(slot, Queue::Open, step.now);
         let (source, mut pings_count) = (connection.source(), 0);
@@ -244,6 +330,7 @@ impl Streams {
             step.counters.dropped_too_long += u64::from(broken == Broken::TooLong);
             self.linger(slot, step);
         }
+        is_secured
     }
 
     /// Ends the reading of a connection, and reports its end.
@@ -262,7 +349,9 @@ impl Streams {
     /// Ends a connection for good.
     fn close(&mut self, slot: u32, step: &mut Step<'_>) {
         self.ages.remove(slot);
-        let Some(connection) = self.table.remove(slot) else { return };
+        let Some(mut connection) = self.table.remove(slot) else { return };
+        self.securing_count -= usize::from(connection.stage == Stage::Securing);
+        connection.end();
         if connection.stage == Stage::Open {
             step.news.closed.push(connection.flow());
         }
@@ -318,7 +407,7 @@ impl Streams {
         }
         let made = self.table.insert(|flow| {
             let stream = start_connecting(ends)?;
-            Connection::new(stream, flow, ends.remote, Stage::Opening, step.epoll)
+            Connection::new(stream, flow, ends.remote, Stage::Opening, None, step.epoll)
         });
         let slot = made.ok()?;
         self.ages.put(slot, Queue::Opening, step.now);
@@ -345,7 +434,7 @@ impl Streams {
     fn flush_one(&mut self, slot: u32, step: &mut Step<'_>) {
         let Some(connection) = self.table.get_mut(slot) else { return };
         connection.is_dirty = false;
-        let had_some = !connection.outbound.is_empty();
+        let had_some = connection.has_unwritten();
         if connection.flush().and_then(|()| connection.update_interest(step.epoll)).is_err() {
             return self.close(slot, step);
         }
@@ -358,6 +447,7 @@ impl Streams {
     fn age_ms_max(&self, queue: Queue) -> u64 {
         match queue {
             Queue::Opening => self.connect_timeout_ms,
+            Queue::Securing => self.securing_ms_max,
             Queue::Open => self.idle_ms,
             Queue::Lingering => LINGER_MS,
         }
@@ -389,6 +479,7 @@ impl Streams {
                     }
                 }
                 step.counters.connections_idled += u64::from(queue == Queue::Open);
+                step.counters.tls_timed_out += u64::from(queue == Queue::Securing);
                 self.close(slot, step);
             }
         }

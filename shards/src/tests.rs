@@ -18,6 +18,7 @@ pub(crate) fn socket_options() -> SocketOptions {
         connect_timeout_ms: 2000,
         stream_message_bytes_max: 65_535,
         stream_write_bytes_max: 256 * 1024,
+        tls: TlsOptions::default(),
     }
 }
 

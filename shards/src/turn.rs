@@ -171,7 +171,7 @@ impl ShardRun {
             udp: ports.udp,
             received: Received::new(limits::MESSAGE_BYTES_MAX),
             sending: Sending::new(),
-            streams: Streams::new(index, ports.tcp, sockets, &epoll)?,
+            streams: Streams::new(index, ports.streams, sockets, &epoll)?,
             epoll,
             looked_at_ns: 0,
             goes_to_udp: false,

@@ -4,7 +4,7 @@ use super::reader::Places;
 use super::{Config, Problem};
 use crate::cluster::{Fault, Provisioning, Topology};
 use sipfed_proto::Transport;
-use sipfed_proto::settings::Foreign;
+use sipfed_proto::settings::{Foreign, RegistrarSettings};
 
 /// A shorter lease would end before a node that restarts has taken it anew.
 const LEASE_S_MIN: u32 = 60;
@@ -13,22 +13,8 @@ const LEASE_S_MIN: u32 = 60;
 /// this one's home and peers.
 pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
     let Config { cluster, node } = &*config;
-    let registrar = &cluster.registrar;
     let mut found = Conflicts { places, problems: Vec::new() };
-    found.at_most(
-        ("registrar.min_expires_s", registrar.min_expires_s),
-        ("registrar.max_expires_s", registrar.max_expires_s),
-    );
-    if registrar.min_expires_s <= registrar.max_expires_s {
-        found.at_most(
-            ("registrar.min_expires_s", registrar.min_expires_s),
-            ("registrar.default_expires_s", registrar.default_expires_s),
-        );
-        found.at_most(
-            ("registrar.default_expires_s", registrar.default_expires_s),
-            ("registrar.max_expires_s", registrar.max_expires_s),
-        );
-    }
+    expiry_conflicts(&cluster.registrar, &mut found);
     found.at_most(("timers.t1_ms", cluster.timers.t1_ms), ("timers.t2_ms", cluster.timers.t2_ms));
     if cluster.domains.is_empty() && !cluster.own_addresses_are_domains {
         found.add(
@@ -43,6 +29,25 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             &[("node.listen", "at least one")],
             "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
         );
+    }
+    let is_secured = |listener: &sipfed_proto::Listener| listener.transport == Transport::Tls;
+    match (&node.phone_tls.certificate, &node.phone_tls.key) {
+        (None, None) if node.listen.iter().any(is_secured) => found.add(
+            "node.listen has an address for TLS, and there is no certificate to show there",
+            &[("node.listen", "a listener tls:"), ("tls.certificate", "none")],
+            "add certificate = \"/PATH.pem\" and key = \"/PATH.pem\" below [tls], or remove the listener",
+        ),
+        (Some(_), None) => found.add(
+            "tls.key is missing, without which the certificate is of no use",
+            &[("tls.certificate", "here")],
+            "add key = \"/PATH.pem\" below [tls], or remove the certificate",
+        ),
+        (None, Some(_)) => found.add(
+            "tls.certificate is missing, without which the key is of no use",
+            &[("tls.key", "here")],
+            "add certificate = \"/PATH.pem\" below [tls], or remove the key",
+        ),
+        _ => {}
     }
     if let Foreign::Relay(transport @ Transport::Udp, addr) = node.foreign {
         let can_send = |listener: &sipfed_proto::Listener| {
@@ -68,6 +73,24 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
     links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
     found.problems
+}
+
+/// The three times that a phone may be granted.
+fn expiry_conflicts(registrar: &RegistrarSettings, found: &mut Conflicts<'_>) {
+    found.at_most(
+        ("registrar.min_expires_s", registrar.min_expires_s),
+        ("registrar.max_expires_s", registrar.max_expires_s),
+    );
+    if registrar.min_expires_s <= registrar.max_expires_s {
+        found.at_most(
+            ("registrar.min_expires_s", registrar.min_expires_s),
+            ("registrar.default_expires_s", registrar.default_expires_s),
+        );
+        found.at_most(
+            ("registrar.default_expires_s", registrar.default_expires_s),
+            ("registrar.max_expires_s", registrar.max_expires_s),
+        );
+    }
 }
 
 fn directory_conflicts(config: &Config, found: &mut Conflicts<'_>) {
@@ -262,6 +285,16 @@ description = \"the last one\"
             &format!("{NODES}{DIRECTORY}{peers}"),
             "directory.peers has 10.0.0.9, and the other homes of the cluster are",
         );
+    }
+
+    #[test]
+    fn a_listener_for_tls_needs_a_certificate_and_that_a_key() {
+        let listen = "[node]\nlisten = [\"tls:127.0.0.1:5061\"]\n";
+        let (certificate, key) = ("certificate = \"/c.pem\"\n", "key = \"/k.pem\"\n");
+        only(listen, "no certificate to show");
+        only(&format!("{listen}[tls]\n{certificate}"), "tls.key is missing");
+        only(&format!("{listen}[tls]\n{key}"), "tls.certificate is missing");
+        assert!(Config::parse(&format!("{listen}[tls]\n{certificate}{key}")).is_ok());
     }
 
     #[test]

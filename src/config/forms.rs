@@ -115,6 +115,9 @@ pub(crate) fn listener_text(listener: &Listener) -> String {
 /// The same form, for an address to send to.
 pub(crate) fn next_hop(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     let (transport, addr) = transport_and_address(text)?;
+    if transport == Transport::Tls {
+        return Err(Wrong::new("nothing is sent over TLS but to who has connected", "write udp: or tcp:"));
+    }
     if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(Wrong::new(
             "nothing can be sent to this address",
@@ -128,12 +131,13 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     let (transport, rest) = match text.split_once(':') {
         Some(("udp", rest)) => (Transport::Udp, rest),
         Some(("tcp", rest)) => (Transport::Tcp, rest),
+        Some(("tls", rest)) => (Transport::Tls, rest),
         Some((other, rest)) if other.chars().all(|c| c.is_ascii_alphabetic()) && !other.is_empty() => {
             let lower = other.to_ascii_lowercase();
-            return Err(if lower == "udp" || lower == "tcp" {
+            return Err(if ["udp", "tcp", "tls"].contains(&&*lower) {
                 Wrong::new("the transport is written in lower case", format!("write \"{lower}:{rest}\""))
             } else {
-                Wrong::new(format!("{other} is not a transport of this version"), "write udp: or tcp:")
+                Wrong::new(format!("{other} is not a transport of this version"), "write udp:, tcp: or tls:")
             });
         }
         _ => {
@@ -143,7 +147,7 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     rest.parse().map(|addr| (transport, addr)).map_err(|_| {
         let token = transport.uri_token();
         let right = match rest.parse::<IpAddr>() {
-            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, 5060)),
+            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, if transport == Transport::Tls { 5061 } else { 5060 })),
             Err(_) => format!(
                 "write \"{token}:\" and an IP address with a port: \"{token}:192.0.2.1:5060\" or \"{token}:[2001:db8::1]:5060\"; names are not looked up"
             ),
@@ -279,7 +283,7 @@ mod tests {
 
     #[test]
     fn listeners_are_read_and_written_alike() {
-        for text in ["udp:0.0.0.0:5060", "tcp:[::]:5060", "udp:[2001:db8::1]:0"] {
+        for text in ["udp:0.0.0.0:5060", "tcp:[::]:5060", "udp:[2001:db8::1]:0", "tls:[::]:5061"] {
             assert_eq!(listener_text(&listener(text).unwrap()), text);
         }
     }
@@ -289,7 +293,9 @@ mod tests {
         for (text, right) in [
             ("0.0.0.0:5060", "write \"udp:0.0.0.0:5060\" or \"tcp:0.0.0.0:5060\""),
             ("UDP:0.0.0.0:5060", "write \"udp:0.0.0.0:5060\""),
-            ("tls:0.0.0.0:5061", "write udp: or tcp:"),
+            ("sctp:0.0.0.0:5060", "write udp:, tcp: or tls:"),
+            ("TLS:0.0.0.0:5061", "write \"tls:0.0.0.0:5061\""),
+            ("tls:192.0.2.1", "write \"tls:192.0.2.1:5061\""),
             ("udp:192.0.2.1", "write \"udp:192.0.2.1:5060\""),
             ("udp:2001:db8::1", "write \"udp:[2001:db8::1]:5060\""),
             ("udp:239.0.0.1:5060", "name an address of this host"),
@@ -303,7 +309,7 @@ mod tests {
     #[test]
     fn nothing_is_sent_to_a_wildcard_or_to_port_zero() {
         assert!(next_hop("udp:192.0.2.1:5060").is_ok());
-        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060"] {
+        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:192.0.2.1:5061"] {
             assert!(next_hop(text).is_err(), "{text}");
         }
     }

@@ -4,12 +4,13 @@ use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use super::links::TlsFiles;
 use super::ops::OpsConfig;
+use super::tls::PhoneTls;
 use crate::cluster::{Id, SqlUrl};
 use crate::ownership::Mode;
 use sipfed_directory::UrlError;
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
-use sipfed_shards::{Durability, OnFailure, SocketOptions};
+use sipfed_shards::{Durability, OnFailure, SocketOptions, TlsOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ pub(crate) struct NodeConfig {
     pub(crate) transactions_per_shard_max: u32,
     /// Where requests for other domains go.
     pub(crate) foreign: Foreign,
+    /// What phones are shown over TLS.
+    pub(crate) phone_tls: PhoneTls,
     /// Sockets and streams.
     pub(crate) sockets: SocketOptions,
     /// What a 200 to a REGISTER survives; `None` for nothing.
@@ -126,6 +129,7 @@ impl Default for NodeConfig {
             bindings_per_shard_max: registrar.bindings_per_shard_max,
             transactions_per_shard_max: proxy.transactions_per_shard_max,
             foreign: proxy.foreign,
+            phone_tls: PhoneTls::default(),
             sockets: SocketOptions {
                 receive_buffer_bytes: 4 << 20,
                 send_buffer_bytes: 4 << 20,
@@ -135,6 +139,7 @@ impl Default for NodeConfig {
                 connect_timeout_ms: 5000,
                 stream_message_bytes_max: limits::MESSAGE_BYTES_MAX,
                 stream_write_bytes_max: 256 << 10,
+                tls: TlsOptions::default(),
             },
             durability: Some(Durability::Process),
             data_directory: None,
@@ -174,7 +179,7 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         name: "listen",
         what: "Addresses to listen at, over IPv4 or IPv6 (`\"udp:[::]:5060\"`). Port 0 lets the kernel choose.",
         kind: Kind::List {
-            form: "\"udp:address:port\" or \"tcp:address:port\"",
+            form: "\"udp:address:port\", \"tcp:address:port\" or \"tls:address:port\"",
             count_max: LISTENERS_COUNT_MAX,
             get: |config| config.listen.iter().map(forms::listener_text).collect(),
             clear: |config| config.listen.clear(),

@@ -43,7 +43,7 @@ fn needs(config: &Config, virtual_ip: Option<IpAddr>, shards: usize) -> Needs {
     let address = |listener: &sipfed_proto::Listener| Address {
         protocol: match listener.transport {
             Transport::Udp => Protocol::Udp,
-            Transport::Tcp => Protocol::Tcp,
+            Transport::Tcp | Transport::Tls => Protocol::Tcp,
         },
         addr: listener.addr,
         is_virtual: virtual_ip == Some(listener.addr.ip()),

@@ -82,7 +82,7 @@ impl<'a> Contact<'a> {
         let transport = binding.transport.uri_token();
         let received = binding.is_natted.then(|| match binding.transport {
             Transport::Udp => format!("sip:{}", binding.received),
-            Transport::Tcp => format!("sip:{};transport={transport}", binding.received),
+            Transport::Tcp | Transport::Tls => format!("sip:{};transport={transport}", binding.received),
         });
         Self {
             uri: String::from_utf8_lossy(binding.uri),

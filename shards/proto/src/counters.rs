@@ -174,6 +174,14 @@ counters! {
     Work connections_accepted;
     /// Connections opened.
     Work connections_opened;
+    /// Handshakes of TLS that were completed.
+    Work tls_handshakes;
+    /// Connections closed since what came was no TLS, or TLS that was not agreed on.
+    Dropped tls_failed;
+    /// Connections closed since their handshake of TLS took too long.
+    Dropped tls_timed_out;
+    /// Connections refused since too many handshakes of TLS were under way.
+    Dropped tls_refused;
     /// Turns whose changes the log did not take at once, since the disk was behind.
     Dropped log_stalls;
     /// Turns whose changes the log refused: the disk is full, or has failed.

@@ -10,27 +10,31 @@ pub enum Transport {
     Udp,
     /// A stream; a message is framed by its Content-Length (RFC 3261 §18.3).
     Tcp,
+    /// A stream within TLS (RFC 3261 §26.2.1). Peers open it; what is to be sent goes over connections that exist.
+    Tls,
 }
 
 impl Transport {
     /// Whether the transport itself sees to delivery, so that no request is retransmitted (RFC 3261 §17).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Self::Tcp)
+        matches!(self, Self::Tcp | Self::Tls)
     }
 
-    /// The token in a Via (`UDP`, `TCP`).
+    /// The token in a Via (`UDP`, `TCP`, `TLS`).
     pub const fn via_token(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
         }
     }
 
-    /// The value of a URI's `transport` parameter (`udp`, `tcp`).
+    /// The value of a URI's `transport` parameter (`udp`, `tcp`, `tls`).
     pub const fn uri_token(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }
@@ -42,7 +46,8 @@ pub struct ShardIndex(pub u8);
 /// One accepted or opened connection, named so that a later one is never taken for it.
 ///
 /// Made by the runtime from the shard that owns the connection, its slot there and a generation that
-/// rises with each use of the slot. [`FlowToken::NONE`] stands for "no connection" (UDP).
+/// rises with each use of the slot, and marked with its transport, so that a message is written for the way that it
+/// takes wherever the token comes from. [`FlowToken::NONE`] stands for "no connection" (UDP).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FlowToken(u64);
 
@@ -50,11 +55,25 @@ impl FlowToken {
     /// No connection.
     pub const NONE: Self = Self(0);
 
-    /// The flow in `slot` of `shard`; `generation` starts at 1 and keeps its low 31 bits.
+    /// Marks a connection within TLS.
+    const TLS: u64 = 1 << 55;
+
+    /// The TCP flow in `slot` of `shard`; `generation` starts at 1 and keeps its low 31 bits.
     pub const fn new(shard: ShardIndex, slot: u32, generation: u32) -> Self {
         let generation = generation & 0x7fff_ffff;
-        // Slots above 2^24 cannot occur: connections are bounded far below.
-        Self((shard.0 as u64) << 56 | (slot as u64 & 0xff_ffff) << 32 | 0x8000_0000 | generation as u64)
+        // Slots above 2^23 cannot occur: connections are bounded far below.
+        Self((shard.0 as u64) << 56 | (slot as u64 & 0x7f_ffff) << 32 | 0x8000_0000 | generation as u64)
+    }
+
+    /// The same connection, within TLS.
+    #[must_use]
+    pub const fn within_tls(self) -> Self {
+        Self(self.0 | Self::TLS)
+    }
+
+    /// The transport of the connection.
+    pub const fn transport(self) -> Transport {
+        if self.0 & Self::TLS == 0 { Transport::Tcp } else { Transport::Tls }
     }
 
     /// A flow from its number, as stored with a binding.
@@ -79,7 +98,7 @@ impl FlowToken {
 
     /// The slot of the connection within its shard.
     pub const fn slot(self) -> u32 {
-        (self.0 >> 32) as u32 & 0xff_ffff
+        (self.0 >> 32) as u32 & 0x7f_ffff
     }
 
     /// The generation of that slot.
@@ -149,7 +168,8 @@ impl Destination {
     pub const fn transport(&self) -> Transport {
         match self {
             Self::Udp { .. } => Transport::Udp,
-            Self::Flow { .. } | Self::Connect(_) => Transport::Tcp,
+            Self::Flow { flow, .. } => flow.transport(),
+            Self::Connect(_) => Transport::Tcp,
         }
     }
 }
@@ -175,5 +195,8 @@ mod tests {
         assert!(FlowToken::new(ShardIndex(0), 0, 0).is_some());
         assert!(!FlowToken::NONE.is_some());
         assert_eq!(FlowToken::from_bits(flow.bits()), flow);
+        let secured = flow.within_tls();
+        assert_eq!((flow.transport(), secured.transport()), (Transport::Tcp, Transport::Tls));
+        assert_eq!((secured.shard(), secured.slot(), secured.generation()), (ShardIndex(3), 70_000, 9));
     }
 }

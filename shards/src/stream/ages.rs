@@ -12,6 +12,8 @@ use sipfed_proto::Now;
 pub(crate) enum Queue {
     /// To be opened.
     Opening,
+    /// To agree on keys.
+    Securing,
     /// To be used.
     Open,
     /// To be closed.
@@ -20,7 +22,7 @@ pub(crate) enum Queue {
 
 impl Queue {
     /// All of them.
-    pub(crate) const ALL: [Self; 3] = [Self::Opening, Self::Open, Self::Lingering];
+    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Securing, Self::Open, Self::Lingering];
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -37,14 +39,14 @@ struct Link {
 #[derive(Debug)]
 pub(crate) struct Ages {
     links: Vec<Link>,
-    heads: [u32; 3],
-    tails: [u32; 3],
+    heads: [u32; 4],
+    tails: [u32; 4],
 }
 
 impl Ages {
     /// Empty queues.
     pub(crate) fn new() -> Self {
-        Self { links: Vec::new(), heads: [NOBODY; 3], tails: [NOBODY; 3] }
+        Self { links: Vec::new(), heads: [NOBODY; 4], tails: [NOBODY; 4] }
     }
 
     /// Puts `slot` at the tail of `queue`, taking it out of the queue it stood in.
@@ -107,10 +109,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_queues_keep_the_order_of_a_plain_list(
-            steps in prop::collection::vec((0_u32..12, 0_usize..4), 0..200),
+            steps in prop::collection::vec((0_u32..12, 0_usize..5), 0..200),
         ) {
             let mut ages = Ages::new();
-            let mut lists: [Vec<u32>; 3] = Default::default();
+            let mut lists: [Vec<u32>; 4] = Default::default();
             for (ms, (slot, step)) in steps.into_iter().enumerate() {
                 for list in &mut lists {
                     list.retain(|s| *s != slot);

@@ -1,10 +1,11 @@
-//! One TCP connection: its socket, what of a message has arrived, and what waits to be written.
+//! One connection: its socket, TLS where that is spoken over it, what of a message has arrived, and what waits to be written.
 
 use super::framing::Framing;
 use super::outbound::Outbound;
+use super::tls::Tls;
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Interest};
-use sipfed_proto::{FlowToken, Source, Ticket, Transport};
+use sipfed_proto::{FlowToken, Source, Ticket};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
@@ -13,6 +14,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 pub(crate) enum Stage {
     /// The kernel is opening it; what is to be sent waits.
     Opening,
+    /// The two sides agree on their keys.
+    Securing,
     /// Both directions are in use.
     Open,
     /// Nothing is read from it any more, but answers to what was read may still be written.
@@ -28,10 +31,11 @@ pub(crate) enum Opener {
     Us,
 }
 
-/// One connection. At rest it owns no memory beyond itself.
+/// One connection. At rest it owns no memory beyond itself and its keys.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
+    tls: Option<Tls>,
     flow: FlowToken,
     remote: SocketAddr,
     local: SocketAddr,
@@ -49,22 +53,24 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// A connection over `stream`, which does not block, added to `epoll`.
+    /// A connection over `stream`, which does not block, added to `epoll`. `tls` is what its peer begins with.
     pub(crate) fn new(
         stream: TcpStream,
         flow: FlowToken,
         remote: SocketAddr,
         stage: Stage,
+        tls: Option<Tls>,
         epoll: &Epoll,
     ) -> io::Result<Self> {
         let interest = match stage {
             Stage::Opening => Interest::WRITE,
-            Stage::Open | Stage::Lingering => Interest::READ,
+            Stage::Securing | Stage::Open | Stage::Lingering => Interest::READ,
         };
         let local = stream.local_addr()?;
         epoll.add(&stream, interest, token(flow))?;
         Ok(Self {
             stream,
+            tls,
             flow,
             remote,
             local,
@@ -101,7 +107,7 @@ impl Connection {
 
     /// Where its messages come from.
     pub(crate) fn source(&self) -> Source {
-        Source { transport: Transport::Tcp, remote: self.remote, local: self.local, flow: self.flow }
+        Source { transport: self.flow.transport(), remote: self.remote, local: self.local, flow: self.flow }
     }
 
     /// Learns how the opening went; an error means that it failed.
@@ -115,8 +121,52 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether it is within TLS.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Goes on with agreeing on keys; whether that is done. An error means that it failed.
+    pub(crate) fn secure(&mut self) -> io::Result<bool> {
+        let Some(tls) = &mut self.tls else { return Ok(true) };
+        match tls.receive(&mut self.stream)? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => self.has_spoken = true,
+            None => {}
+        }
+        tls.send(&mut self.stream)?;
+        let is_done = !tls.is_handshaking();
+        if is_done {
+            self.stage = Stage::Open;
+        }
+        Ok(is_done)
+    }
+
+    /// Has what is within TLS taken in, in one read, before [`Connection::read`] gives it.
+    pub(crate) fn receive(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.receive(&mut self.stream)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the peer that this is the end, where the transport has a word for it.
+    pub(crate) fn end(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.end(&mut self.stream);
+        }
+    }
+
+    /// Whether something waits to be written.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        !self.outbound.is_empty() || self.tls.as_ref().is_some_and(Tls::has_unsent)
+    }
+
     /// Reads what has arrived, as much as fits into `scratch`; `None` when nothing has.
     pub(crate) fn read(&mut self, scratch: &mut [u8]) -> io::Result<Option<usize>> {
+        if let Some(tls) = &mut self.tls {
+            return tls.read(scratch);
+        }
         loop {
             match self.stream.read(scratch) {
                 Ok(len) => return Ok(Some(len)),
@@ -134,8 +184,16 @@ impl Connection {
 
     /// Writes what the kernel takes; an error means that the connection is lost.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        if self.stage != Stage::Opening {
-            self.outbound.write_to(&mut self.stream)?;
+        match (&mut self.tls, self.stage) {
+            (_, Stage::Opening) => {}
+            (Some(tls), Stage::Securing) => tls.send(&mut self.stream)?,
+            (Some(tls), _) => {
+                tls.send(&mut self.stream)?;
+                self.outbound.write_to(&mut tls.over(&mut self.stream))?;
+            }
+            (None, _) => {
+                self.outbound.write_to(&mut self.stream)?;
+            }
         }
         Ok(())
     }
@@ -145,7 +203,7 @@ impl Connection {
         let read = if self.has_ended { Interest::NONE } else { Interest::READ };
         let wanted = match self.stage {
             Stage::Opening => Interest::WRITE,
-            _ if self.outbound.is_empty() => read,
+            _ if !self.has_unwritten() => read,
             _ => read.and(Interest::WRITE),
         };
         if wanted != self.interest {

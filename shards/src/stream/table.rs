@@ -49,7 +49,7 @@ impl Table {
             Opener::Us => &mut self.opened,
             Opener::Peer => &mut self.accepted,
         };
-        for ends in ends_of(&connection) {
+        for ends in ends_of(&connection).into_iter().flatten() {
             by_ends.insert(ends, slot);
         }
         if self.free.pop().is_some() {
@@ -94,7 +94,7 @@ impl Table {
             Opener::Us => &mut self.opened,
             Opener::Peer => &mut self.accepted,
         };
-        for ends in ends_of(connection) {
+        for ends in ends_of(connection).into_iter().flatten() {
             if by_ends.get(&ends) == Some(&slot) {
                 by_ends.remove(&ends);
             }
@@ -113,8 +113,12 @@ impl Table {
     }
 }
 
-/// What a connection is found by: its ends, and its remote end alone.
-fn ends_of(connection: &Connection) -> [Ends; 2] {
+/// What a connection is found by: its ends, and its remote end alone. One within TLS is found by its flow alone, since
+/// ends say nothing of who is there.
+fn ends_of(connection: &Connection) -> Option<[Ends; 2]> {
+    if connection.is_secured() {
+        return None;
+    }
     let remote = connection.remote();
-    [Ends { remote, local: Some(connection.local_ip()) }, Ends { remote, local: None }]
+    Some([Ends { remote, local: Some(connection.local_ip()) }, Ends { remote, local: None }])
 }

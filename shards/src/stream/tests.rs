@@ -1,5 +1,6 @@
+mod secured;
+
 use super::*;
-use sipfed_proto::Transport;
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -16,13 +17,17 @@ struct Bench {
 
 impl Bench {
     fn new(change: impl FnOnce(&mut SocketOptions)) -> Self {
+        Self::listening(Transport::Tcp, change)
+    }
+
+    fn listening(transport: Transport, change: impl FnOnce(&mut SocketOptions)) -> Self {
         let mut options = crate::tests::socket_options();
         change(&mut options);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let addr = listener.local_addr().unwrap();
         let epoll = Epoll::new(16).unwrap();
-        let streams = Streams::new(ShardIndex(3), vec![listener], &options, &epoll).unwrap();
+        let streams = Streams::new(ShardIndex(3), vec![(transport, listener)], &options, &epoll).unwrap();
         let now = Now::from_unix_ms(1_000_000);
         Self { streams, epoll, now, counters: Counters::default(), news: News::default(), addr, taken: Vec::new() }
     }
@@ -407,6 +412,6 @@ fn a_connection_at_rest_is_small() {
 
 impl Streams {
     fn has_unwritten(&self) -> bool {
-        self.table.iter().any(|connection| !connection.outbound.is_empty())
+        self.table.iter().any(Connection::has_unwritten)
     }
 }

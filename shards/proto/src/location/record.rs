@@ -64,6 +64,7 @@ impl BindingFlags {
     const PING_BYTES: u16 = 1 << 7;
     const ENDS_UNANSWERED: u16 = 1 << 8;
     const FORESTALLS: u16 = 1 << 9;
+    const TLS: u16 = 1 << 10;
 
     /// How it is pinged.
     pub(crate) fn ping(self) -> Ping {
@@ -162,6 +163,7 @@ impl Record {
         put(&mut fixed, STAMP, b.stamp.bits().to_le_bytes());
         let flags = [
             (b.transport == Transport::Tcp, BindingFlags::TCP),
+            (b.transport == Transport::Tls, BindingFlags::TLS),
             (b.natted, BindingFlags::NATTED),
             (b.supports_gruu, BindingFlags::SUPPORTS_GRUU),
             (b.supports_path, BindingFlags::SUPPORTS_PATH),
@@ -446,7 +448,11 @@ impl<'a> Binding<'a> {
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        if self.short(FLAGS) & BindingFlags::TCP == 0 { Transport::Udp } else { Transport::Tcp }
+        match self.short(FLAGS) {
+            flags if flags & BindingFlags::TLS != 0 => Transport::Tls,
+            flags if flags & BindingFlags::TCP != 0 => Transport::Tcp,
+            _ => Transport::Udp,
+        }
     }
 
     pub(crate) fn uri(&self) -> &'a [u8] {

@@ -86,6 +86,7 @@ impl Core {
                 Ok(Destination::Udp { remote, local })
             }
             Transport::Tcp => Ok(Destination::Connect(Ends { remote, local: self.connect_from(remote.ip(), arrived) })),
+            Transport::Tls => Err(NoWay::Transport),
         }
     }
 
@@ -117,7 +118,8 @@ impl Core {
         if self.settings.listeners.iter().any(listens) {
             return arrived.local;
         }
-        self.tcp_listener_at(arrived.local.ip()).unwrap_or(arrived.local)
+        let transport = if arrived.transport.is_reliable() { arrived.transport } else { Transport::Tcp };
+        self.stream_listener_at(transport, arrived.local.ip()).unwrap_or(arrived.local)
     }
 
     /// The address of ours that a connection to `remote` starts from: the one that the request arrived at where a
@@ -125,18 +127,18 @@ impl Core {
     /// the kernel knows better.
     pub(super) fn connect_from(&self, remote: IpAddr, arrived: &Source) -> Option<IpAddr> {
         let local = arrived.local.ip();
-        if self.tcp_listener_at(local).is_some() && reaches(local, remote) {
+        if self.stream_listener_at(Transport::Tcp, local).is_some() && reaches(local, remote) {
             return Some(local);
         }
         let listeners = self.settings.listeners.iter().filter(|l| l.transport == Transport::Tcp);
         listeners.map(|l| l.addr.ip()).find(|ip| reaches(*ip, remote)).filter(|ip| !ip.is_unspecified())
     }
 
-    /// The TCP listener that has the address `ip`, with that address where it is a wildcard.
-    fn tcp_listener_at(&self, ip: IpAddr) -> Option<SocketAddr> {
+    /// The listener for streams of `transport` that has the address `ip`, with that address where it is a wildcard.
+    fn stream_listener_at(&self, transport: Transport, ip: IpAddr) -> Option<SocketAddr> {
         let has = |l: IpAddr| l == ip || l.is_unspecified() && l.is_ipv4() == ip.is_ipv4();
         let listeners = &self.settings.listeners;
-        let listener = listeners.iter().find(|l| l.transport == Transport::Tcp && has(l.addr.ip()))?;
+        let listener = listeners.iter().find(|l| l.transport == transport && has(l.addr.ip()))?;
         Some(SocketAddr::new(ip, listener.addr.port()))
     }
 
@@ -147,15 +149,16 @@ impl Core {
             Destination::Flow { fallback, .. } => *fallback,
             Destination::Connect(ends) => Some(*ends),
         };
+        let transport = to.transport();
         // Of several listeners at one address that which the request arrived at is meant.
-        let is_elsewhere = |ip: &IpAddr| arrived.transport != Transport::Tcp || *ip != arrived.local.ip();
+        let is_elsewhere = |ip: &IpAddr| arrived.transport != transport || *ip != arrived.local.ip();
         let named = ends.and_then(|ends| ends.local).filter(is_elsewhere);
-        if let Some(local) = named.and_then(|ip| self.tcp_listener_at(ip)) {
+        if let Some(local) = named.and_then(|ip| self.stream_listener_at(transport, ip)) {
             return local;
         }
         let remote = ends.map_or(arrived.remote.ip(), |ends| ends.remote.ip());
-        // A node without a TCP listener of that family still has to call itself something.
-        self.local_for(Transport::Tcp, remote, arrived).unwrap_or(arrived.local)
+        // A node without such a listener of that family still has to call itself something.
+        self.local_for(transport, remote, arrived).unwrap_or(arrived.local)
     }
 
     /// Appends `host:port` as the world knows us.

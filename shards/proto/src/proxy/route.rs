@@ -90,7 +90,7 @@ impl Core {
         };
         let is_natted = || self.settings.nat.signs.any(&request.message, &request.via, arrived);
         let inside_flow = match arrived.transport {
-            Transport::Tcp => Some(Flow::Connection(arrived.flow)),
+            Transport::Tcp | Transport::Tls => Some(Flow::Connection(arrived.flow)),
             Transport::Udp => is_natted().then_some(Flow::Datagrams(arrived.remote)),
         };
         let inside = self.local_at(arrived);
@@ -110,8 +110,9 @@ impl Core {
             out.push(b'@');
         }
         self.write_sent_by(local, out);
-        if transport == Transport::Tcp {
-            out.extend_from_slice(b";transport=tcp");
+        if transport.is_reliable() {
+            out.extend_from_slice(b";transport=");
+            out.extend_from_slice(transport.uri_token().as_bytes());
         }
         out.extend_from_slice(b";lr>\r\n");
     }

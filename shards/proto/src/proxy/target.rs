@@ -189,6 +189,8 @@ impl Core {
         let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
         let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
         let fallback = match way {
+            // What came within TLS leads to nothing less.
+            _ if flow.transport() == Transport::Tls => None,
             Some(Destination::Connect(ends)) => Some(ends),
             Some(Destination::Udp { remote, .. }) => {
                 Some(Ends { remote, local: self.connect_from(remote.ip(), &request.source) })
@@ -348,13 +350,14 @@ impl Core {
         }
         let contact = Uri::parse(binding.uri()).ok();
         let contact = contact.as_ref().and_then(Uri::sip);
-        if binding.transport() == Transport::Tcp {
+        if binding.transport().is_reliable() {
             let lost = binding.flags().flow_lost();
             // RFC 5626 §5.3: an outbound binding is its flow; nothing else leads there.
             if lost && (binding.reg_id() != 0 || self.settings.registrar.lost_flow != LostFlow::Connect) {
                 return None;
             }
-            let direct = contact.filter(|_| binding.reg_id() == 0 && !binding.flags().natted());
+            let is_direct = binding.transport() == Transport::Tcp && binding.reg_id() == 0 && !binding.flags().natted();
+            let direct = contact.filter(|_| is_direct);
             let remote = direct.and_then(|uri| match self.resolve(uri, arrived) {
                 Ok(Destination::Connect(Ends { remote, .. }) | Destination::Udp { remote, .. }) => Some(remote),
                 _ => None,

@@ -101,6 +101,12 @@ impl Node {
         self.receive(&Source { transport: Transport::Tcp, remote, local, flow }, text)
     }
 
+    /// Hands a message that came over a connection within TLS in.
+    pub(super) fn tls(&mut self, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
+        let (remote, local) = (from.parse().unwrap(), "192.0.2.1:5061".parse().unwrap());
+        self.receive(&Source { transport: Transport::Tls, remote, local, flow }, text)
+    }
+
     fn receive(&mut self, source: &Source, text: &str) -> Vec<Sent> {
         let verdict = self.shard.receive(text.as_bytes(), source, self.now, &mut self.out);
         assert_eq!(verdict, Verdict::Handled);

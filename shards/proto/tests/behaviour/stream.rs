@@ -211,3 +211,37 @@ fn a_phone_is_connected_to_from_the_address_that_it_registered_at() {
     assert_eq!(copy.to, Destination::Connect(ends(CALLER, Some("192.0.2.2"))));
     assert!(copy.field("Via").unwrap().starts_with("SIP/2.0/TCP 192.0.2.2:5060;"), "{copy:?}");
 }
+
+#[test]
+fn rfc3261_26_2_a_phone_within_tls_is_called_over_its_connection_alone() {
+    let listens = |s: &mut sipfed_proto::Settings| {
+        let addr = "192.0.2.1:5061".parse().unwrap();
+        s.listeners.push(Listener { transport: Transport::Tls, addr });
+        s.registrar.lost_flow = LostFlow::Connect;
+    };
+    for contact in ["<sip:bob@203.0.113.7:5061;transport=tls>", "<sip:bob@203.0.113.7:5060>"] {
+        let mut node = Node::with(listens);
+        let flow = flow(1).within_tls();
+        let text = with(&register("bob", contact, 1), "SIP/2.0/UDP", "SIP/2.0/TLS");
+        let answer = node.tls(flow, "203.0.113.7:40000", &text).remove(0);
+        assert_eq!(answer.to, Destination::Flow { flow, fallback: None });
+        let copy = node.udp(CALLER, &invite("bob")).remove(1);
+        assert_eq!(copy.to, Destination::Flow { flow, fallback: None });
+        let via = copy.fields("Via").next().unwrap();
+        assert!(via.starts_with("SIP/2.0/TLS 192.0.2.1:5061;"), "{via}");
+        let routes: Vec<&str> = copy.fields("Record-Route").collect();
+        assert!(routes[0].ends_with("@192.0.2.1:5061;transport=tls;lr>"), "{routes:?}");
+        assert_eq!(routes[1], "<sip:192.0.2.1:5060;lr>");
+        // What follows in the dialog takes the same way, and none of another transport.
+        let bye = with(&invite("bob"), "INVITE sip:bob@fed.example", "BYE sip:bob@203.0.113.7:5060");
+        let bye = with(&with(&bye, "1 INVITE", "2 BYE"), "z9hG4bKcaller1INVITE", "z9hG4bKbye");
+        let bye = with(&bye, "To: <sip:bob@fed.example>", "To: <sip:bob@fed.example>;tag=t");
+        let bye = super::node::and(&bye, &format!("Route: {}, {}", routes[1], routes[0]));
+        assert_eq!(node.udp(CALLER, &bye)[0].to, Destination::Flow { flow, fallback: None });
+        node.close(flow);
+        let call = with(&invite("bob"), "z9hG4bKcaller1", "z9hG4bKcaller2");
+        let answers = node.udp(CALLER, &with(&call, "Call-ID: ", "Call-ID: another"));
+        assert!(answers.iter().all(|sent| sent.udp() == Some(CALLER.parse().unwrap())), "{answers:?}");
+        assert!(answers.last().unwrap().text.starts_with("SIP/2.0 480"), "{answers:?}");
+    }
+}

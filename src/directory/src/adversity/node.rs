@@ -6,7 +6,7 @@ use crate::url::StoreUrl;
 use crate::{ActivityWatch, Ambient, Bell, Keeper, KeeperOptions};
 use sipfed_proto::settings::DirectorySettings;
 use sipfed_proto::{Listener, Settings, Transport};
-use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, Wake};
+use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, TlsOptions, Wake};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -128,6 +128,7 @@ impl Node {
                 connect_timeout_ms: 2000,
                 stream_message_bytes_max: 65_535,
                 stream_write_bytes_max: 256 * 1024,
+                tls: TlsOptions::default(),
             },
             persistence: None,
             directory: Some({
