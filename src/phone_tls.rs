@@ -4,22 +4,13 @@
 //! Files that cannot be used leave what was read before in use. A connection that exists keeps its keys.
 
 use crate::config::PhoneTls;
+use crate::pem::{self, Unusable};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// What is wrong with the files.
-#[derive(Debug, thiserror::Error)]
-#[error("{what}; {right}")]
-pub(crate) struct Unusable {
-    pub(crate) what: String,
-    pub(crate) right: &'static str,
-}
 
 /// The files, and what they had when they could last be used.
 #[derive(Debug)]
@@ -63,28 +54,10 @@ impl ResolvesServerCert for PhoneCertificate {
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, Unusable> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&contents(certificate, "tls.certificate")?).collect();
-    let chain = chain.map_err(|error| Unusable {
-        what: format!("tls.certificate, {}, is not PEM: {error}", certificate.display()),
-        right: "write certificates in PEM form",
-    })?;
-    if chain.is_empty() {
-        let what = format!("tls.certificate, {}, has no certificate", certificate.display());
-        return Err(Unusable { what, right: "write certificates in PEM form" });
-    }
-    let private_key = PrivateKeyDer::from_pem_slice(&contents(key, "tls.key")?).map_err(|error| Unusable {
-        what: format!("tls.key, {}, has no private key in PEM form: {error}", key.display()),
-        right: "write the key in PEM form, without a password",
-    })?;
+    let chain = pem::certificates(certificate, "tls.certificate")?;
+    let private_key = pem::private_key(key, "tls.key")?;
     CertifiedKey::from_der(chain, private_key, &default_provider()).map_err(|error| Unusable {
         what: format!("tls.certificate, {}, cannot be used with tls.key: {error}", certificate.display()),
         right: "name the certificate and the key that belong together",
-    })
-}
-
-fn contents(path: &Path, key: &str) -> Result<Vec<u8>, Unusable> {
-    std::fs::read(path).map_err(|error| Unusable {
-        what: format!("{key}, {}, cannot be read: {error}", path.display()),
-        right: "correct the path, or let the user of the node read the file",
     })
 }

@@ -14,10 +14,10 @@
 use super::failure::Failure;
 use super::shared_key::{self, NoKey, SharedKey};
 use crate::config::{Config, TlsFiles};
+use crate::pem::{self, Unusable};
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -39,6 +39,12 @@ pub(crate) struct SecurityError {
 impl SecurityError {
     pub(super) fn new(what: impl Into<String>, right: &'static str) -> Self {
         Self { what: what.into(), right }
+    }
+}
+
+impl From<Unusable> for SecurityError {
+    fn from(Unusable { what, right }: Unusable) -> Self {
+        Self { what, right }
     }
 }
 
@@ -104,15 +110,12 @@ impl Security {
     ) -> Result<Self, SecurityError> {
         choose_cryptography();
         let roots = Arc::new(authorities(ca)?);
-        let chain = certificates(certificate, "cluster.tls_certificate")?;
+        let chain = pem::certificates(certificate, "cluster.tls_certificate")?;
         let unusable = |error: &dyn fmt::Display| {
             let what = format!("cluster.tls_certificate, {}, cannot be used: {error}", certificate.display());
             SecurityError::new(what, "have a certificate issued for this node, and name the key that belongs to it")
         };
-        let private_key = PrivateKeyDer::from_pem_slice(&contents(key, "cluster.tls_key")?).map_err(|error| {
-            let what = format!("cluster.tls_key, {}, has no private key in PEM form: {error}", key.display());
-            SecurityError::new(what, "write the key in PEM form, without a password")
-        })?;
+        let private_key = pem::private_key(key, "cluster.tls_key")?;
         check_address(&chain[0], own).map_err(|error| unusable(&error))?;
         let verifier = |error: &dyn fmt::Display| {
             SecurityError::new(format!("cluster.tls_ca cannot be used: {error}"), "name the authorities of the nodes")
@@ -200,30 +203,11 @@ fn check_address(certificate: &CertificateDer<'_>, ip: IpAddr) -> Result<(), rus
 
 fn authorities(path: &Path) -> Result<RootCertStore, SecurityError> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path, "cluster.tls_ca")? {
+    for certificate in pem::certificates(path, "cluster.tls_ca")? {
         roots.add(certificate).map_err(|error| {
             let what = format!("cluster.tls_ca, {}, has a certificate of no authority: {error}", path.display());
             SecurityError::new(what, "write the certificates of the authorities in PEM form")
         })?;
     }
     Ok(roots)
-}
-
-/// The certificates in a file; one at least.
-fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<'static>>, SecurityError> {
-    let right = "write certificates in PEM form";
-    let bytes = contents(path, key)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(SecurityError::new(format!("{key}, {}, has no certificate", path.display()), right)),
-        Err(error) => Err(SecurityError::new(format!("{key}, {}, is not PEM: {error}", path.display()), right)),
-    }
-}
-
-fn contents(path: &Path, key: &str) -> Result<Vec<u8>, SecurityError> {
-    std::fs::read(path).map_err(|error| {
-        let what = format!("{key}, {}, cannot be read: {error}", path.display());
-        SecurityError::new(what, "correct the path, or let the user of the node read the file")
-    })
 }
