@@ -94,7 +94,7 @@ impl Provisioning {
             source,
             cluster_id: shared.cluster_id,
             current_id: node.current_id?,
-            directory: node.data_directory.clone().unwrap_or_else(data_directory::usual),
+            directory: data_directory::of(node),
             names_peers: !config.cluster.directory.peers.is_empty(),
         })
     }

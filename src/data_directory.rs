@@ -1,7 +1,13 @@
 //! Where a node keeps its bindings when nobody says where.
 
+use crate::config::NodeConfig;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+
+/// Where a node with that configuration keeps its bindings.
+pub(crate) fn of(node: &NodeConfig) -> PathBuf {
+    node.data_directory.clone().unwrap_or_else(usual)
+}
 
 /// Where bindings are kept unless the configuration says otherwise.
 pub(crate) fn usual() -> PathBuf {

@@ -81,8 +81,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     }
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
-    let mut running = start(&config, arguments.salvage, cores, member)?;
-    running.certificate = certificate;
+    let mut running = Running { certificate, ..start(&config, arguments.salvage, cores, member)? };
     let ops = manage(&config, &mut running, &signals)?;
     let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
     announce(&config, &running.plane, place.as_deref(), started, hints);
@@ -177,7 +176,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     })
     .map_err(|error| failed(config, "the data plane did not start", &error))?;
 
-    let pings = PingSwitch::new(plane.activity(), persistence(config, salvage).map(|options| options.directory));
+    let pings = PingSwitch::new(plane.activity(), config.node.durability.map(|_| data_directory::of(&config.node)));
     let ownership = follow_address(config, member.as_ref(), &plane)?;
     let handover = member.as_ref().and_then(|member| member.handover(config));
     let role = ownership.as_ref().map_or_else(RoleWatch::always_active, Ownership::follow);
@@ -307,8 +306,12 @@ fn keep_directory(
 fn persistence(config: &Config, salvage: bool) -> Option<PersistenceOptions> {
     let node = &config.node;
     let durability = node.durability?;
-    let directory = node.data_directory.clone().unwrap_or_else(data_directory::usual);
-    Some(PersistenceOptions { directory, durability, on_failure: node.on_disk_failure, salvage })
+    Some(PersistenceOptions {
+        directory: data_directory::of(node),
+        durability,
+        on_failure: node.on_disk_failure,
+        salvage,
+    })
 }
 
 /// The core of each shard: the cores that this process may use, each again when there are more shards.

@@ -89,7 +89,7 @@ impl Member {
             node: self.topology.current_id(),
             ip: self.virtual_ip()?,
             mode: node.ownership,
-            directory: node.data_directory.clone().unwrap_or_else(data_directory::usual),
+            directory: data_directory::of(node),
         })
     }
 
