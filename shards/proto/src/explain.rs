@@ -86,13 +86,9 @@ impl Core {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let counting = self.settings.nat.signs;
         let signs = crate::nat::Signs::ALL.found(&request.message, &request.via, &request.source, false);
-        let is_natted = counting.any(&request.message, &request.via, &request.source);
+        let is_natted = self.is_natted(request);
         let treatment = self.treat(request, is_natted);
-        let looked_at = match (0..self.settings.policy.len()).rev().find(|rule| treatment.held & 1 << rule != 0) {
-            Some(last) if treatment.is_ended => last + 1,
-            _ => self.settings.policy.len(),
-        };
-        let rules = self.settings.policy.iter().take(looked_at).enumerate();
+        let rules = self.settings.policy.iter().take(treatment.looked_at).enumerate();
         let mut explanation = Explanation {
             method: text(request.method.as_bytes()),
             aor: None,

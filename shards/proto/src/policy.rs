@@ -136,17 +136,12 @@ pub(crate) struct Treatment {
     pub(crate) fix_contact: bool,
     /// The rule that refuses it.
     pub(crate) refused_by: Option<usize>,
-    /// Whether no rule was looked at behind the last that held.
-    pub(crate) is_ended: bool,
+    /// How many rules were looked at.
+    pub(crate) looked_at: usize,
 }
 
 impl Treatment {
     fn take(&mut self, index: usize, then: &Then) {
-        fn put<T: Clone>(place: &mut T, said: Option<&T>) {
-            if let Some(said) = said {
-                place.clone_from(said);
-            }
-        }
         self.held |= 1 << index;
         self.ping = then.ping.or(self.ping);
         self.remove_on_timeout = then.remove_on_timeout.or(self.remove_on_timeout);
@@ -156,14 +151,12 @@ impl Treatment {
         self.max_expires_s = then.max_expires_s.or(self.max_expires_s);
         self.max_latency_ms = then.max_latency_ms.or(self.max_latency_ms);
         self.contact_agent_by = then.contact_agent.as_ref().map(|_| index).or(self.contact_agent_by);
-        put(&mut self.path, then.path.as_ref());
-        put(&mut self.only_request_contacts, then.only_request_contacts.as_ref());
-        put(&mut self.no_branches, then.no_branches.as_ref());
-        put(&mut self.sort_by_latency, then.sort_by_latency.as_ref());
-        put(&mut self.fix_contact, then.fix_contact.as_ref());
-        if let Some(global) = then.global {
-            self.is_local = !global;
-        }
+        self.path = then.path.unwrap_or(self.path);
+        self.only_request_contacts = then.only_request_contacts.unwrap_or(self.only_request_contacts);
+        self.no_branches = then.no_branches.unwrap_or(self.no_branches);
+        self.sort_by_latency = then.sort_by_latency.unwrap_or(self.sort_by_latency);
+        self.fix_contact = then.fix_contact.unwrap_or(self.fix_contact);
+        self.is_local = then.global.map_or(self.is_local, |global| !global);
         self.refused_by = then.refuse.as_ref().map(|_| index);
     }
 
@@ -239,10 +232,10 @@ impl Core {
         let mut treatment = Treatment::default();
         let facts = Facts { core: self, request, is_natted };
         for (index, rule) in self.settings.policy.iter().take(limits::RULES_COUNT_MAX).enumerate() {
+            treatment.looked_at = index + 1;
             if rule.when.holds(request, &facts) {
                 treatment.take(index, &rule.then);
                 if rule.then.is_last || treatment.refused_by.is_some() {
-                    treatment.is_ended = true;
                     break;
                 }
             }

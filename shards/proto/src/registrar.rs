@@ -73,7 +73,7 @@ impl Core {
     pub(crate) fn register(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
         let mut aor = std::mem::take(&mut self.scratch.aor);
         let mut bytes = std::mem::take(&mut self.scratch.plan);
-        let is_natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
+        let is_natted = self.is_natted(request);
         let treatment = self.treat(request, is_natted);
         match self.register_aor(request, (&treatment, is_natted), &mut aor, &mut bytes, now) {
             Ok(hash) => {

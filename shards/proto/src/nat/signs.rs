@@ -5,6 +5,8 @@
 //! adds no Via of its own makes every phone look so.
 
 use crate::hop::Source;
+use crate::request::Request;
+use crate::shard::Core;
 use sipfed_sip::{Contact, Message, Uri, Via};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -132,6 +134,14 @@ impl Signs {
             }
         }
         found
+    }
+}
+
+impl Core {
+    /// Whether a request shows one of the signs that count.
+    #[inline]
+    pub(crate) fn is_natted(&self, request: &Request<'_>) -> bool {
+        self.settings.nat.signs.any(&request.message, &request.via, &request.source)
     }
 }
 

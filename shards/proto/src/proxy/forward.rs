@@ -99,7 +99,7 @@ impl Core {
         if request.is_in_dialog() || self.settings.policy.is_empty() {
             return Treatment::default();
         }
-        let is_natted = self.settings.nat.signs.any(&request.message, &request.via, &request.source);
+        let is_natted = self.is_natted(request);
         let mut treatment = self.treat(request, is_natted);
         treatment.fix_contact &= is_natted;
         treatment

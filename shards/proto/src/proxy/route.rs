@@ -88,10 +88,9 @@ impl Core {
             Destination::Udp { remote, .. } if target.is_natted => Some(Flow::Datagrams(*remote)),
             Destination::Udp { .. } | Destination::Connect(_) => None,
         };
-        let is_natted = || self.settings.nat.signs.any(&request.message, &request.via, arrived);
         let inside_flow = match arrived.transport {
             Transport::Tcp | Transport::Tls => Some(Flow::Connection(arrived.flow)),
-            Transport::Udp => is_natted().then_some(Flow::Datagrams(arrived.remote)),
+            Transport::Udp => self.is_natted(request).then_some(Flow::Datagrams(arrived.remote)),
         };
         let inside = self.local_at(arrived);
         let differ = to.transport() != arrived.transport || local != inside;

@@ -202,7 +202,7 @@ impl Core {
             branch_hash: self.number_of(request) as u32,
             user_agent: user_agent(request),
             request_print: if has_print {
-                self.print_of(&request.message, &request.via, &request.source)
+                self.print_of(&request.message, &request.source, natted)
             } else {
                 sameness::NONE
             },

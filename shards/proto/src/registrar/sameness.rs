@@ -19,7 +19,7 @@ use crate::request;
 use crate::settings::Settings;
 use crate::shard::Core;
 use crate::time::Now;
-use sipfed_sip::{HeaderName, Message, Method, Via};
+use sipfed_sip::{HeaderName, Message, Method};
 use std::net::IpAddr;
 
 /// No fingerprint: of a binding that was not made by a REGISTER with one Contact and without a tag in To, which
@@ -36,32 +36,27 @@ pub(crate) fn print_of_settings(settings: &Settings) -> u64 {
 }
 
 impl Core {
-    /// The fingerprint of a REGISTER whose topmost Via is `via`; never [`NONE`].
-    pub(super) fn print_of(&self, message: &Message<'_>, via: &Via<'_>, source: &Source) -> u64 {
-        let is_natted = self.settings.nat.signs.any(message, via, source);
-        print_of(message, source, is_natted, self.settings_print)
-    }
-}
-
-fn print_of(message: &Message<'_>, source: &Source, is_natted: bool, settings: u64) -> u64 {
-    let mut print = Print::new();
-    for span in message.spans_without(|name| matches!(name, HeaderName::Via | HeaderName::CSeq)) {
-        print.add(span);
-    }
-    for address in [source.remote, source.local] {
-        match address.ip() {
-            IpAddr::V4(ip) => print.words(u64::from(ip.to_bits()), u64::from(address.port())),
-            IpAddr::V6(ip) => {
-                let bits = ip.to_bits();
-                print.words(bits as u64, (bits >> 64) as u64);
-                print.words(6, u64::from(address.port()));
+    /// The fingerprint of a REGISTER, of whose topmost Via `is_natted` is what counts; never [`NONE`].
+    pub(super) fn print_of(&self, message: &Message<'_>, source: &Source, is_natted: bool) -> u64 {
+        let mut print = Print::new();
+        for span in message.spans_without(|name| matches!(name, HeaderName::Via | HeaderName::CSeq)) {
+            print.add(span);
+        }
+        for address in [source.remote, source.local] {
+            match address.ip() {
+                IpAddr::V4(ip) => print.words(u64::from(ip.to_bits()), u64::from(address.port())),
+                IpAddr::V6(ip) => {
+                    let bits = ip.to_bits();
+                    print.words(bits as u64, (bits >> 64) as u64);
+                    print.words(6, u64::from(address.port()));
+                }
             }
         }
+        let marks = source.transport as u64 | u64::from(is_natted) << 8;
+        print.words(source.flow.bits(), marks);
+        print.words(self.settings_print, 0);
+        print.end().max(1)
     }
-    let marks = source.transport as u64 | u64::from(is_natted) << 8;
-    print.words(source.flow.bits(), marks);
-    print.words(settings, 0);
-    print.end().max(1)
 }
 
 /// A hash over bytes, of two lanes that do not wait for each other.
@@ -138,7 +133,7 @@ impl Core {
         }
         let via = message.top_via().ok()?;
         let cseq = message.cseq().ok().filter(|cseq| cseq.method == Method::Register)?;
-        let print = self.print_of(message, &via, source);
+        let print = self.print_of(message, source, self.settings.nat.signs.any(message, &via, source));
         let same = Record::bindings(record).find(|b| b.request_print() == print);
         let binding = same.filter(|b| b.is_live(now.unix_s()) && !b.flags().flow_lost())?;
         let call_id = binding.call_id();
