@@ -134,7 +134,7 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
         Some(("tls", rest)) => (Transport::Tls, rest),
         Some((other, rest)) if other.chars().all(|c| c.is_ascii_alphabetic()) && !other.is_empty() => {
             let lower = other.to_ascii_lowercase();
-            return Err(if ["udp", "tcp", "tls"].contains(&&*lower) {
+            return Err(if Transport::ALL.iter().any(|transport| transport.uri_token() == lower) {
                 Wrong::new("the transport is written in lower case", format!("write \"{lower}:{rest}\""))
             } else {
                 Wrong::new(format!("{other} is not a transport of this version"), "write udp:, tcp: or tls:")

@@ -2,11 +2,9 @@
 
 use super::forms;
 use super::key::{Key, Kind, Unit, Wrong};
-use sipfed_proto::limits;
 use sipfed_proto::settings::{PathMode, Pattern, PingWith, Rule};
-use sipfed_proto::{Listener, Transport};
+use sipfed_proto::{Transport, limits};
 use sipfed_sip::{HeaderName, Method};
-use std::net::{Ipv4Addr, SocketAddr};
 
 /// The section's name in messages and in the reference.
 pub(super) const SECTION: &str = "policy";
@@ -112,7 +110,7 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         name: "transports",
         what: "For requests that come over these transports.",
         kind: Kind::List {
-            form: "\"udp\" or \"tcp\"",
+            form: "\"udp\", \"tcp\" or \"tls\"",
             count_max: ITEMS_COUNT_MAX,
             get: |draft| draft.0.when.transports.iter().map(|transport| transport.uri_token().to_owned()).collect(),
             clear: |draft| draft.0.when.transports.clear(),
@@ -322,16 +320,9 @@ pub(super) const KEYS: &[Key<Draft>] = &[
 
 /// A transport, as a listener names it.
 fn transport(text: &str) -> Result<Transport, Wrong> {
-    // Whatever a listener may be of.
-    let listener = forms::listener(&format!("{text}:127.0.0.1:5060"));
-    listener.map(|listener| listener.transport).map_err(|_| {
-        let known = [Transport::Udp, Transport::Tcp].map(|transport| {
-            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 5060));
-            let text = forms::listener_text(&Listener { transport, addr });
-            text.split(':').next().unwrap_or_default().to_owned()
-        });
-        Wrong::new("not a transport", format!("write one of {}", known.join(", ")))
-    })
+    let found = Transport::ALL.into_iter().find(|transport| transport.uri_token() == text);
+    let known = Transport::ALL.map(Transport::uri_token).join(", ");
+    found.ok_or_else(|| Wrong::new("not a transport", format!("write one of {known}")))
 }
 
 fn header(text: &str) -> Result<(String, Pattern), Wrong> {

@@ -97,8 +97,10 @@ fn said_source(message: &[u8]) -> Listener {
     let via = scan(message, &mut index).ok().and_then(|message| message.top_via().ok());
     let ip = via.and_then(|via| via.host.ip()).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     let port = via.and_then(|via| via.port).unwrap_or(5060);
-    let is_tcp = via.is_some_and(|via| via.transport.eq_ignore_ascii_case(b"TCP"));
-    let transport = if is_tcp { Transport::Tcp } else { Transport::Udp };
+    let is_said = |transport: &Transport| {
+        via.is_some_and(|via| via.transport.eq_ignore_ascii_case(transport.via_token().as_bytes()))
+    };
+    let transport = Transport::ALL.into_iter().find(is_said).unwrap_or(Transport::Udp);
     Listener { transport, addr: SocketAddr::new(ip, port) }
 }
 

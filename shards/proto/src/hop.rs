@@ -15,6 +15,9 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+
     /// Whether the transport itself sees to delivery, so that no request is retransmitted (RFC 3261 §17).
     pub const fn is_reliable(self) -> bool {
         matches!(self, Self::Tcp | Self::Tls)
