@@ -363,11 +363,16 @@ impl<'a> Binding<'a> {
         if uri.is_empty() || uri == other.uri() && instance == other.instance() && self.reg_id() == other.reg_id() {
             return true;
         }
-        // As a registrar finds the binding of a Contact.
-        if !instance.is_empty() && (self.reg_id() != 0 || !other.instance().is_empty()) {
-            return instance == other.instance() && self.reg_id() == other.reg_id();
+        Uri::parse(uri).is_ok_and(|uri| other.is_named_by(&uri, instance, self.reg_id()))
+    }
+
+    /// Whether a Contact names it: by instance and reg-id where it has them (RFC 5626 §6), else by URI equality (RFC 3261 §10.3
+    /// step 7).
+    pub(crate) fn is_named_by(&self, uri: &Uri<'_>, instance: &[u8], reg_id: u32) -> bool {
+        if !instance.is_empty() && (reg_id != 0 || !self.instance().is_empty()) {
+            return self.instance() == instance && self.reg_id() == reg_id;
         }
-        Uri::parse(uri).is_ok_and(|uri| Uri::parse(other.uri()).is_ok_and(|other| uri == other))
+        Uri::parse(self.uri()).is_ok_and(|own| own == *uri)
     }
 
     /// What it is remembered for, where it was removed.

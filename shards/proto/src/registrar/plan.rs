@@ -15,7 +15,7 @@ use crate::settings::{Overflow, RegistrarSettings};
 use crate::shard::Core;
 use crate::time::Now;
 use arrayvec::ArrayVec;
-use sipfed_sip::{Address, Contact, Fault, HeaderName, Uri, parse_u32};
+use sipfed_sip::{Address, Contact, Fault, HeaderName, parse_u32};
 use std::ops::Range;
 
 /// A whole REGISTER, decided.
@@ -470,7 +470,7 @@ impl<'a> Planner<'_, 'a> {
         if existing.is_none() {
             let uri = address.uri().map_err(refuse)?;
             check_reachable(&uri)?;
-            existing = self.find_equal(&uri, instance, stored.reg_id);
+            existing = self.current().find(|b| b.is_named_by(&uri, instance, stored.reg_id));
         }
         let order = existing.as_ref().map(|b| common_order(b, common)).transpose()?;
         if matches!(order, Some(Order::Retransmission)) {
@@ -550,17 +550,6 @@ impl<'a> Planner<'_, 'a> {
     /// The binding that this Contact names, when it names it by the same bytes: the usual refresh.
     fn find_same(&self, raw: &[u8], instance: &[u8], reg_id: u32) -> Option<Binding<'_>> {
         self.current().find(|b| b.uri() == raw && b.instance() == instance && b.reg_id() == reg_id)
-    }
-
-    /// The binding that this Contact names: by instance and reg-id where it has them (RFC 5626 §6), else by
-    /// URI equality (RFC 3261 §10.3 step 7).
-    fn find_equal(&self, uri: &Uri<'_>, instance: &[u8], reg_id: u32) -> Option<Binding<'_>> {
-        self.current().find(|b| {
-            if !instance.is_empty() && (reg_id != 0 || !b.instance().is_empty()) {
-                return b.instance() == instance && b.reg_id() == reg_id;
-            }
-            Uri::parse(b.uri()).is_ok_and(|other| other == *uri)
-        })
     }
 
     /// The AoR's bindings that are not over, those included that are only remembered.
