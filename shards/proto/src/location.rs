@@ -19,6 +19,7 @@ mod health;
 mod homes;
 pub(crate) mod journal;
 mod local_addresses;
+mod naming;
 mod op;
 mod page;
 mod pings;
