@@ -59,22 +59,20 @@ pub(crate) fn bind(
                 .local_addr()
                 .map(|addr| addr.as_socket().unwrap_or(listener.addr))
                 .map_err(|source| StartError::Listen { listener, step: "asking for its address", source })?;
-            match listener.transport {
-                Transport::Udp => {
-                    prepare_udp(&socket, listener.addr, options).map_err(|source| StartError::Listen {
-                        listener,
-                        step: "setting its options",
-                        source,
-                    })?;
-                    if shard == 0 {
-                        warn_of_small_buffer(&socket, listener, options.receive_buffer_bytes);
-                    }
-                    ports.udp.push(UdpPort::new(socket.into(), listener.addr));
+            if listener.transport.is_reliable() {
+                socket.listen(ACCEPT_BACKLOG_COUNT).map_err(|source| refused(listener, "listening", source))?;
+                ports.streams.push((listener.transport, socket.into()));
+            } else {
+                let step = "setting its options";
+                prepare_udp(&socket, listener.addr, options).map_err(|source| StartError::Listen {
+                    listener,
+                    step,
+                    source,
+                })?;
+                if shard == 0 {
+                    warn_of_small_buffer(&socket, listener, options.receive_buffer_bytes);
                 }
-                transport @ (Transport::Tcp | Transport::Tls) => {
-                    socket.listen(ACCEPT_BACKLOG_COUNT).map_err(|source| refused(listener, "listening", source))?;
-                    ports.streams.push((transport, socket.into()));
-                }
+                ports.udp.push(UdpPort::new(socket.into(), listener.addr));
             }
         }
         bound.listeners.push(listener);
@@ -83,9 +81,9 @@ pub(crate) fn bind(
 }
 
 fn open(listener: Listener, is_virtual: bool) -> io::Result<Socket> {
-    let (kind, protocol) = match listener.transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
+    let (kind, protocol) = match listener.transport.is_reliable() {
+        true => (Type::STREAM, Protocol::TCP),
+        false => (Type::DGRAM, Protocol::UDP),
     };
     let socket = Socket::new(Domain::for_address(listener.addr), kind.nonblocking(), Some(protocol))?;
     if listener.addr.is_ipv6() {

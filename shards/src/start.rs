@@ -22,7 +22,7 @@ use crate::turn::{Parts, ShardRun};
 use crate::{Options, ShardReport, SocketOptions, sys};
 use crossbeam::channel::{self, Receiver, Sender};
 use sipfed_log::{DataDirectory, Log};
-use sipfed_proto::{Listener, Owners, Place, Settings, Shard, ShardIndex, Transport, limits};
+use sipfed_proto::{Listener, Owners, Place, Settings, Shard, ShardIndex, limits};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -292,7 +292,7 @@ fn check(cores: &[usize], listeners: &[Listener], sockets: &SocketOptions) -> Re
     if listeners.is_empty() {
         return Err(StartError::NoListeners);
     }
-    let secured = listeners.iter().find(|listener| listener.transport == Transport::Tls);
+    let secured = listeners.iter().find(|listener| listener.transport.is_secured());
     if let Some(&listener) = secured.filter(|_| sockets.tls.server.is_none()) {
         return Err(StartError::NoCertificate { listener });
     }

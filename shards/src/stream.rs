@@ -187,7 +187,7 @@ impl Streams {
             match tls {
                 Some(config) => {
                     let tls = Tls::new(config)?;
-                    Connection::new(stream, flow.within_tls(), remote, Stage::Securing, Some(tls), step.epoll)
+                    Connection::new(stream, flow.over(Transport::Tls), remote, Stage::Securing, Some(tls), step.epoll)
                 }
                 None => Connection::new(stream, flow, remote, Stage::Open, None, step.epoll),
             }
@@ -501,7 +501,7 @@ fn is_of_the_peer(error: &io::Error) -> bool {
 }
 
 /// Starts to open a connection; whether that succeeds is told by its readiness to write.
-fn start_connecting(Ends { remote, local }: Ends) -> io::Result<TcpStream> {
+fn start_connecting(Ends { remote, local, .. }: Ends) -> io::Result<TcpStream> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;

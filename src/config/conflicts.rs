@@ -30,7 +30,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
         );
     }
-    let is_secured = |listener: &sipfed_proto::Listener| listener.transport == Transport::Tls;
+    let is_secured = |listener: &sipfed_proto::Listener| listener.transport.is_secured();
     match (&node.phone_tls.certificate, &node.phone_tls.key) {
         (None, None) if node.listen.iter().any(is_secured) => found.add(
             "node.listen has an address for TLS, and there is no certificate to show there",

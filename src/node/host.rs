@@ -3,7 +3,6 @@
 use crate::cli::Exit;
 use crate::config::{Config, LogFormat};
 use crate::show;
-use sipfed_proto::Transport;
 use sipfed_tuning::{Address, Facts, Needs, Protocol, Verdict};
 use std::net::IpAddr;
 use tracing::{debug, error, warn};
@@ -41,10 +40,7 @@ pub(super) fn prepare(config: &Config, virtual_ip: Option<IpAddr>, shards: usize
 fn needs(config: &Config, virtual_ip: Option<IpAddr>, shards: usize) -> Needs {
     let sockets = &config.node.sockets;
     let address = |listener: &sipfed_proto::Listener| Address {
-        protocol: match listener.transport {
-            Transport::Udp => Protocol::Udp,
-            Transport::Tcp | Transport::Tls => Protocol::Tcp,
-        },
+        protocol: if listener.transport.is_reliable() { Protocol::Tcp } else { Protocol::Udp },
         addr: listener.addr,
         is_virtual: virtual_ip == Some(listener.addr.ip()),
     };

@@ -3,7 +3,6 @@
 //! Texts that phones have sent are told as UTF-8; what is none becomes U+FFFD, and JSON escapes what does not print.
 
 use serde::Serialize;
-use sipfed_proto::Transport;
 use sipfed_proto::settings::Ping;
 use sipfed_proto::view::BindingView;
 use sipfed_sip::Method;
@@ -80,9 +79,12 @@ impl<'a> Contact<'a> {
     /// `is_durable`: whether it is in the log as well.
     pub(super) fn new(binding: &BindingView<'a>, now_s: u32, is_durable: bool) -> Self {
         let transport = binding.transport.uri_token();
-        let received = binding.is_natted.then(|| match binding.transport {
-            Transport::Udp => format!("sip:{}", binding.received),
-            Transport::Tcp | Transport::Tls => format!("sip:{};transport={transport}", binding.received),
+        let received = binding.is_natted.then(|| {
+            if binding.transport.is_reliable() {
+                format!("sip:{};transport={transport}", binding.received)
+            } else {
+                format!("sip:{}", binding.received)
+            }
         });
         Self {
             uri: String::from_utf8_lossy(binding.uri),

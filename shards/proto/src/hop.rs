@@ -10,34 +10,52 @@ pub enum Transport {
     Udp,
     /// A stream; a message is framed by its Content-Length (RFC 3261 §18.3).
     Tcp,
-    /// A stream within TLS (RFC 3261 §26.2.1). Peers open it; what is to be sent goes over connections that exist.
+    /// A stream within TLS (RFC 3261 §26.2.1).
     Tls,
+    /// Messages of a WebSocket (RFC 7118). A browser opens it, and nobody is reached by opening one.
+    Ws,
+    /// The same within TLS.
+    Wss,
 }
 
 impl Transport {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Udp, Self::Tcp, Self::Tls];
+    pub const ALL: [Self; 5] = [Self::Udp, Self::Tcp, Self::Tls, Self::Ws, Self::Wss];
 
     /// Whether the transport itself sees to delivery, so that no request is retransmitted (RFC 3261 §17).
     pub const fn is_reliable(self) -> bool {
-        matches!(self, Self::Tcp | Self::Tls)
+        !matches!(self, Self::Udp)
     }
 
-    /// The token in a Via (`UDP`, `TCP`, `TLS`).
+    /// Whether it is within TLS, so that the two ends know who the other one is and nobody in between reads.
+    pub const fn is_secured(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
+    /// Whether it is a WebSocket.
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
+    /// The token in a Via (`UDP`, `TCP`, `TLS`, `WS`, `WSS`).
     pub const fn via_token(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
+            Self::Wss => "WSS",
         }
     }
 
-    /// The value of a URI's `transport` parameter (`udp`, `tcp`, `tls`).
+    /// The value of a URI's `transport` parameter (`udp`, `tcp`, `tls`, `ws`, `wss`).
     pub const fn uri_token(self) -> &'static str {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
         }
     }
 }
@@ -60,23 +78,33 @@ impl FlowToken {
 
     /// Marks a connection within TLS.
     const TLS: u64 = 1 << 55;
+    /// Marks a WebSocket.
+    const WEBSOCKET: u64 = 1 << 54;
 
     /// The TCP flow in `slot` of `shard`; `generation` starts at 1 and keeps its low 31 bits.
     pub const fn new(shard: ShardIndex, slot: u32, generation: u32) -> Self {
         let generation = generation & 0x7fff_ffff;
-        // Slots above 2^23 cannot occur: connections are bounded far below.
-        Self((shard.0 as u64) << 56 | (slot as u64 & 0x7f_ffff) << 32 | 0x8000_0000 | generation as u64)
+        // Slots above 2^22 cannot occur: connections are bounded far below.
+        Self((shard.0 as u64) << 56 | (slot as u64 & 0x3f_ffff) << 32 | 0x8000_0000 | generation as u64)
     }
 
-    /// The same connection, within TLS.
+    /// The same connection, over a transport that is one of connections.
     #[must_use]
-    pub const fn within_tls(self) -> Self {
-        Self(self.0 | Self::TLS)
+    pub const fn over(self, transport: Transport) -> Self {
+        let bits = self.0 & !(Self::TLS | Self::WEBSOCKET);
+        let tls = if transport.is_secured() { Self::TLS } else { 0 };
+        let websocket = if transport.is_websocket() { Self::WEBSOCKET } else { 0 };
+        Self(bits | tls | websocket)
     }
 
     /// The transport of the connection.
     pub const fn transport(self) -> Transport {
-        if self.0 & Self::TLS == 0 { Transport::Tcp } else { Transport::Tls }
+        match (self.0 & Self::TLS != 0, self.0 & Self::WEBSOCKET != 0) {
+            (false, false) => Transport::Tcp,
+            (true, false) => Transport::Tls,
+            (false, true) => Transport::Ws,
+            (true, true) => Transport::Wss,
+        }
     }
 
     /// A flow from its number, as stored with a binding.
@@ -101,7 +129,7 @@ impl FlowToken {
 
     /// The slot of the connection within its shard.
     pub const fn slot(self) -> u32 {
-        (self.0 >> 32) as u32 & 0x7f_ffff
+        (self.0 >> 32) as u32 & 0x3f_ffff
     }
 
     /// The generation of that slot.
@@ -136,6 +164,8 @@ pub struct Source {
 /// The two ends of a connection that is opened where there is none yet (RFC 5923).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
+    /// What is spoken over it: TCP, or TLS.
+    pub transport: Transport,
     /// Whom it leads to.
     pub remote: SocketAddr,
     /// The address of ours that it starts from; `None` leaves that to the kernel.
@@ -162,7 +192,7 @@ pub enum Destination {
         /// Where to connect when it is gone.
         fallback: Option<Ends>,
     },
-    /// Over TCP: a connection of this shard between these ends is used again (RFC 5923), or one is opened.
+    /// Over a stream: a connection of this shard between these ends is used again (RFC 5923), or one is opened.
     Connect(Ends),
 }
 
@@ -172,7 +202,7 @@ impl Destination {
         match self {
             Self::Udp { .. } => Transport::Udp,
             Self::Flow { flow, .. } => flow.transport(),
-            Self::Connect(_) => Transport::Tcp,
+            Self::Connect(ends) => ends.transport,
         }
     }
 }
@@ -198,8 +228,11 @@ mod tests {
         assert!(FlowToken::new(ShardIndex(0), 0, 0).is_some());
         assert!(!FlowToken::NONE.is_some());
         assert_eq!(FlowToken::from_bits(flow.bits()), flow);
-        let secured = flow.within_tls();
-        assert_eq!((flow.transport(), secured.transport()), (Transport::Tcp, Transport::Tls));
-        assert_eq!((secured.shard(), secured.slot(), secured.generation()), (ShardIndex(3), 70_000, 9));
+        assert_eq!(flow.transport(), Transport::Tcp);
+        for transport in Transport::ALL.into_iter().filter(|transport| transport.is_reliable()) {
+            let flow = flow.over(Transport::Wss).over(transport);
+            assert_eq!(flow.transport(), transport);
+            assert_eq!((flow.shard(), flow.slot(), flow.generation()), (ShardIndex(3), 70_000, 9));
+        }
     }
 }

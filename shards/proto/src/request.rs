@@ -90,11 +90,12 @@ pub(crate) fn reply_to(via: &Via<'_>, source: &Source) -> Destination {
     match source.transport {
         Transport::Tcp => {
             let remote = SocketAddr::new(source.remote.ip(), sent_by_port);
-            let fallback = Ends { remote, local: Some(source.local.ip()) };
+            let fallback = Ends { transport: Transport::Tcp, remote, local: Some(source.local.ip()) };
             Destination::Flow { flow: source.flow, fallback: Some(fallback) }
         }
-        // Who is behind the other end of a connection within TLS is known from that connection alone.
-        Transport::Tls => Destination::Flow { flow: source.flow, fallback: None },
+        // Who is behind the other end of a connection within TLS is known from that connection alone, and nobody listens
+        // behind a WebSocket (RFC 7118 §5).
+        Transport::Tls | Transport::Ws | Transport::Wss => Destination::Flow { flow: source.flow, fallback: None },
         Transport::Udp => {
             let port = if via.rport().is_some() { source.remote.port() } else { sent_by_port };
             Destination::Udp { remote: SocketAddr::new(source.remote.ip(), port), local: source.local }

@@ -119,6 +119,6 @@ fn ends_of(connection: &Connection) -> Option<[Ends; 2]> {
     if connection.is_secured() {
         return None;
     }
-    let remote = connection.remote();
-    Some([Ends { remote, local: Some(connection.local_ip()) }, Ends { remote, local: None }])
+    let (transport, remote) = (connection.flow().transport(), connection.remote());
+    Some([Some(connection.local_ip()), None].map(|local| Ends { transport, remote, local }))
 }

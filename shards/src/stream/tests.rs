@@ -88,7 +88,7 @@ fn ticket(n: u64) -> Ticket {
 
 /// A connection to `remote` from whichever address the kernel chooses.
 fn anywhere(remote: SocketAddr) -> Ends {
-    Ends { remote, local: None }
+    Ends { transport: Transport::Tcp, remote, local: None }
 }
 
 /// Reads exactly what is expected to come.
@@ -280,7 +280,7 @@ fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = phone.local_addr().unwrap();
-    let from = |octet| Ends { remote, local: Some([127, 0, 0, octet].into()) };
+    let from = |octet| Ends { transport: Transport::Tcp, remote, local: Some([127, 0, 0, octet].into()) };
     for (ends, text) in [(from(2), b"two"), (from(3), b"333"), (from(2), b"too"), (anywhere(remote), b"any")] {
         bench.with(|streams, step| streams.send_to(ends, ticket(1), text, step));
     }
@@ -304,7 +304,8 @@ fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from
 fn a_connection_from_an_address_that_is_not_ours_fails_what_was_to_be_sent() {
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ends = Ends { remote: phone.local_addr().unwrap(), local: Some([192, 0, 2, 1].into()) };
+    let ends =
+        Ends { transport: Transport::Tcp, remote: phone.local_addr().unwrap(), local: Some([192, 0, 2, 1].into()) };
     bench.with(|streams, step| streams.send_to(ends, ticket(1), b"INVITE", step));
     assert_eq!((bench.news.failed.as_slice(), bench.streams.connections_count()), (&[ticket(1)][..], 0));
 }

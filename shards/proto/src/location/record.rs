@@ -64,6 +64,7 @@ impl BindingFlags {
     const ENDS_UNANSWERED: u16 = 1 << 8;
     const FORESTALLS: u16 = 1 << 9;
     const TLS: u16 = 1 << 10;
+    const WEBSOCKET: u16 = 1 << 11;
 
     /// How it is pinged.
     pub(crate) fn ping(self) -> Ping {
@@ -162,7 +163,8 @@ impl Record {
         put(&mut fixed, STAMP, b.stamp.bits().to_le_bytes());
         let flags = [
             (b.transport == Transport::Tcp, BindingFlags::TCP),
-            (b.transport == Transport::Tls, BindingFlags::TLS),
+            (b.transport.is_secured(), BindingFlags::TLS),
+            (b.transport.is_websocket(), BindingFlags::WEBSOCKET),
             (b.natted, BindingFlags::NATTED),
             (b.supports_gruu, BindingFlags::SUPPORTS_GRUU),
             (b.supports_path, BindingFlags::SUPPORTS_PATH),
@@ -431,10 +433,14 @@ impl<'a> Binding<'a> {
     }
 
     pub(crate) fn transport(&self) -> Transport {
-        match self.short(FLAGS) {
-            flags if flags & BindingFlags::TLS != 0 => Transport::Tls,
-            flags if flags & BindingFlags::TCP != 0 => Transport::Tcp,
-            _ => Transport::Udp,
+        let flags = self.short(FLAGS);
+        let is = |flag| flags & flag != 0;
+        match (is(BindingFlags::TLS), is(BindingFlags::WEBSOCKET)) {
+            (true, true) => Transport::Wss,
+            (true, false) => Transport::Tls,
+            (false, true) => Transport::Ws,
+            (false, false) if is(BindingFlags::TCP) => Transport::Tcp,
+            (false, false) => Transport::Udp,
         }
     }
 

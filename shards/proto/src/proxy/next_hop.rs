@@ -85,8 +85,11 @@ impl Core {
                 let local = self.local_for(Transport::Udp, remote.ip(), arrived).ok_or(NoWay::Address)?;
                 Ok(Destination::Udp { remote, local })
             }
-            Transport::Tcp => Ok(Destination::Connect(Ends { remote, local: self.connect_from(remote.ip(), arrived) })),
-            Transport::Tls => Err(NoWay::Transport),
+            Transport::Tcp => {
+                let local = self.connect_from(remote.ip(), arrived);
+                Ok(Destination::Connect(Ends { transport, remote, local }))
+            }
+            Transport::Tls | Transport::Ws | Transport::Wss => Err(NoWay::Transport),
         }
     }
 

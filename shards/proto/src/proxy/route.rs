@@ -89,8 +89,8 @@ impl Core {
             Destination::Udp { .. } | Destination::Connect(_) => None,
         };
         let inside_flow = match arrived.transport {
-            Transport::Tcp | Transport::Tls => Some(Flow::Connection(arrived.flow)),
-            Transport::Udp => self.is_natted(request).then_some(Flow::Datagrams(arrived.remote)),
+            transport if transport.is_reliable() => Some(Flow::Connection(arrived.flow)),
+            _ => self.is_natted(request).then_some(Flow::Datagrams(arrived.remote)),
         };
         let inside = self.local_at(arrived);
         let differ = to.transport() != arrived.transport || local != inside;

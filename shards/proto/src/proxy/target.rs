@@ -14,6 +14,7 @@ use crate::settings::{Foreign, LostFlow};
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::{SipUri, Uri};
+use std::net::IpAddr;
 
 /// One place a request goes to: what becomes a branch.
 #[derive(Clone, Debug)]
@@ -189,11 +190,12 @@ impl Core {
         let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
         let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
         let fallback = match way {
-            // What came within TLS leads to nothing less.
-            _ if flow.transport() == Transport::Tls => None,
+            // What came within TLS leads to nothing less, and nobody listens behind a WebSocket.
+            _ if flow.transport() != Transport::Tcp => None,
             Some(Destination::Connect(ends)) => Some(ends),
             Some(Destination::Udp { remote, .. }) => {
-                Some(Ends { remote, local: self.connect_from(remote.ip(), &request.source) })
+                let local = self.connect_from(remote.ip(), &request.source);
+                Some(Ends { transport: Transport::Tcp, remote, local })
             }
             _ => None,
         };
@@ -364,7 +366,8 @@ impl Core {
             });
             // The phone knows us by the address that it registered at.
             let local = self.location.locals.address(binding.local()).ip();
-            let ends = remote.map(|remote| Ends { remote, local: reaches(local, remote.ip()).then_some(local) });
+            let local_to = |remote: IpAddr| reaches(local, remote).then_some(local);
+            let ends = remote.map(|remote| Ends { transport: Transport::Tcp, remote, local: local_to(remote.ip()) });
             return match (lost, ends) {
                 (false, fallback) => Some(Destination::Flow { flow: binding.flow(), fallback }),
                 (true, Some(ends)) => Some(Destination::Connect(ends)),

@@ -16,7 +16,7 @@ fn from_node(remote: &str) -> Ends {
 }
 
 fn ends(remote: &str, local: Option<&str>) -> Ends {
-    Ends { remote: remote.parse().unwrap(), local: local.map(|ip| ip.parse().unwrap()) }
+    Ends { transport: Transport::Tcp, remote: remote.parse().unwrap(), local: local.map(|ip| ip.parse().unwrap()) }
 }
 
 fn tcp(message: &str) -> String {
@@ -221,7 +221,7 @@ fn rfc3261_26_2_a_phone_within_tls_is_called_over_its_connection_alone() {
     };
     for contact in ["<sip:bob@203.0.113.7:5061;transport=tls>", "<sip:bob@203.0.113.7:5060>"] {
         let mut node = Node::with(listens);
-        let flow = flow(1).within_tls();
+        let flow = flow(1).over(Transport::Tls);
         let text = with(&register("bob", contact, 1), "SIP/2.0/UDP", "SIP/2.0/TLS");
         let answer = node.tls(flow, "203.0.113.7:40000", &text).remove(0);
         assert_eq!(answer.to, Destination::Flow { flow, fallback: None });
