@@ -22,11 +22,14 @@
 //! dropped as a whole. So the log is never scanned or compacted, and holds three generations at most.
 //!
 //! Bounds: [`HELD_COUNT_MAX`] promises, and reports of merges, of which there are none while there is no room; `unsynced` is
-//! what is appended between two syncs; `pending` is what one turn may change, and what connections that end add to it.
+//! what is appended between two syncs; `pending` is what one turn may change, what a sync has lost, and what connections
+//! that end add to it.
 
 pub(crate) mod boot;
+mod pending;
 
 use crate::link::Promise;
+use pending::Pending;
 use sipfed_log::{AppendError, Event, Generation, Log, Sequence};
 use sipfed_proto::replica::end::Report;
 use sipfed_proto::{Counters, Destination, Now, Shard, ShardIndex, limits};
@@ -35,8 +38,7 @@ use std::path::PathBuf;
 
 /// Promises that may wait for the disk; one more is dropped, and its phone repeats itself.
 const HELD_COUNT_MAX: usize = 65_536;
-/// Promises and bytes that wait for the disk up to which there is room for what other nodes send. What a failed sync loses is
-/// appended again as one entry.
+/// Promises and bytes that wait for the disk up to which there is room for what other nodes send.
 const WAITING_COUNT_MAX: usize = HELD_COUNT_MAX / 2;
 const UNSYNCED_BYTES_MAX: usize = sipfed_log::OPERATIONS_BYTES_MAX / 2;
 /// Milliseconds between two attempts to reopen a log that has failed.
@@ -112,7 +114,7 @@ pub(crate) struct ShardLog {
     looked_at_s: u32,
     /// The last entry that was appended.
     last: Sequence,
-    pending: Vec<u8>,
+    pending: Pending,
     /// Entries that were appended and are not durable yet: what a failed sync loses is appended again.
     unsynced: VecDeque<(Sequence, Box<[u8]>)>,
     unsynced_bytes: usize,
@@ -148,7 +150,7 @@ impl ShardLog {
             restored_until_s,
             looked_at_s: 0,
             last,
-            pending: Vec::new(),
+            pending: Pending::default(),
             unsynced: VecDeque::new(),
             unsynced_bytes: 0,
             held: VecDeque::new(),
@@ -185,13 +187,8 @@ impl ShardLog {
 
     /// The log was reopened and its last entry is `last`: what was appended behind that is gone, and is pending again.
     fn take_back(&mut self, last: Sequence) {
-        let mut lost = Vec::new();
-        for (_, entry) in self.unsynced.iter().filter(|(sequence, _)| *sequence > last) {
-            lost.extend_from_slice(entry);
-        }
-        lost.append(&mut self.pending);
-        self.pending = lost;
-        self.unsynced.clear();
+        let lost = std::mem::take(&mut self.unsynced).into_iter().filter(|(sequence, _)| *sequence > last);
+        self.pending.take_back(lost.map(|(_, entry)| entry));
         self.unsynced_bytes = 0;
         for held in self.held.iter_mut().filter(|held| held.sequence.is_some_and(|wanted| wanted > last)) {
             held.sequence = None;
@@ -218,7 +215,7 @@ impl ShardLog {
 
     /// Appends what the turn has written down; whether its promises may leave at once.
     pub(crate) fn append(&mut self, now: Now, machine: &mut Shard, counters: &mut Counters) -> bool {
-        machine.take_journal(&mut self.pending);
+        machine.take_journal(self.pending.turn());
         if !self.pending.is_empty() || self.trouble.is_some() {
             self.append_pending(now, machine, counters);
         }
@@ -230,16 +227,19 @@ impl ShardLog {
     }
 
     fn append_pending(&mut self, now: Now, machine: &mut Shard, counters: &mut Counters) {
-        match self.log.append(&self.pending) {
-            Ok(sequence) => {
-                self.last = sequence;
-                if self.log.durable() < sequence {
-                    self.unsynced_bytes += self.pending.len();
-                    self.unsynced.push_back((sequence, self.pending.as_slice().into()));
-                }
-                self.pending.clear();
+        let Self { log, pending, unsynced, unsynced_bytes, last, .. } = self;
+        let appended = pending.append(|entry| {
+            *last = log.append(entry)?;
+            if log.durable() < *last {
+                *unsynced_bytes += entry.len();
+                unsynced.push_back((*last, entry.into()));
+            }
+            Ok(())
+        });
+        match appended {
+            Ok(()) => {
                 for held in self.held.iter_mut().rev().take_while(|held| held.sequence.is_none()) {
-                    held.sequence = Some(sequence);
+                    held.sequence = Some(self.last);
                 }
                 if let Some(trouble) = self.trouble.take() {
                     self.recover(&trouble, now, machine);
