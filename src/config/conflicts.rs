@@ -4,7 +4,7 @@ use super::reader::Places;
 use super::{Config, Problem};
 use crate::cluster::{Fault, Provisioning, Topology};
 use sipfed_proto::Transport;
-use sipfed_proto::settings::{Foreign, RegistrarSettings};
+use sipfed_proto::settings::{Foreign, PingSettings, RegistrarSettings};
 
 /// A shorter lease would end before a node that restarts has taken it anew.
 const LEASE_S_MIN: u32 = 60;
@@ -69,6 +69,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             "listen at 127.0.0.1 or [::1], or set ops.allow_remote = true behind a firewall",
         );
     }
+    ping_conflicts(&config.cluster.nat.settings.ping, &mut found);
     directory_conflicts(config, &mut found);
     links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
@@ -90,6 +91,15 @@ fn expiry_conflicts(registrar: &RegistrarSettings, found: &mut Conflicts<'_>) {
             ("registrar.default_expires_s", registrar.default_expires_s),
             ("registrar.max_expires_s", registrar.max_expires_s),
         );
+    }
+}
+
+/// The interval of pings lies between the two that may be learned.
+fn ping_conflicts(ping: &PingSettings, found: &mut Conflicts<'_>) {
+    let interval = ("nat.ping_interval_s", ping.interval_s);
+    found.at_most(("nat.ping_interval_min_s", ping.interval_min_s), interval);
+    if ping.interval_max_s > 0 {
+        found.at_most(interval, ("nat.ping_interval_max_s", ping.interval_max_s));
     }
 }
 
@@ -285,6 +295,14 @@ description = \"the last one\"
             &format!("{NODES}{DIRECTORY}{peers}"),
             "directory.peers has 10.0.0.9, and the other homes of the cluster are",
         );
+    }
+
+    #[test]
+    fn the_interval_of_pings_lies_between_those_that_are_learned() {
+        only("[nat]\nping_interval_s = 30\nping_interval_min_s = 31", "nat.ping_interval_min_s is more than");
+        only("[nat]\nping_interval_s = 30\nping_interval_max_s = 29", "nat.ping_interval_s is more than");
+        let right = "[nat]\nping_interval_s = 30\nping_interval_min_s = 10\nping_interval_max_s = 120";
+        assert_eq!(problems(right), []);
     }
 
     #[test]

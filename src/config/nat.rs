@@ -77,6 +77,32 @@ pub(super) const KEYS: &[Key<ClusterConfig>] = &[
     },
     Key {
         section: SECTION,
+        name: "ping_interval_min_s",
+        what: "The shortest interval that is learned for the phones of a network, where REGISTER requests from new ports tell that \
+               NATs had closed between two pings; 0 for none shorter than `ping_interval_s`.",
+        kind: Kind::Number {
+            min: 0,
+            max: 3600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.nat.settings.ping.interval_min_s.into()),
+            set: |config, value| config.nat.settings.ping.interval_min_s = value as u32,
+        },
+    },
+    Key {
+        section: SECTION,
+        name: "ping_interval_max_s",
+        what: "The longest interval that is learned for the phones of a network, where pings are answered; 0 for none longer than \
+               `ping_interval_s`. To find out how long NATs hold, some mappings are lost.",
+        kind: Kind::Number {
+            min: 0,
+            max: 3600,
+            unit: Unit::Seconds,
+            get: |config| Some(config.nat.settings.ping.interval_max_s.into()),
+            set: |config, value| config.nat.settings.ping.interval_max_s = value as u32,
+        },
+    },
+    Key {
+        section: SECTION,
         name: "ping_natted_only",
         what: "Whether only phones behind a NAT are pinged (`ping_nated_only`).",
         kind: Kind::Flag {

@@ -70,6 +70,10 @@ counters! {
     Work pings_lost;
     /// Pings that were left out since something had come from the phone within half of the interval.
     Work pings_spared;
+    /// Networks whose phones are pinged more often than before, since their NATs had closed.
+    Work ping_intervals_shortened;
+    /// Networks whose phones are pinged less often than before, since their NATs had held.
+    Work ping_intervals_lengthened;
     /// Pings that were put off since more would have left than `nat.ping_packets_per_s_max`.
     Work pings_put_off;
     /// Pings that could not be sent before their next turn, since more would have left than `nat.ping_packets_per_s_max`.

@@ -14,15 +14,19 @@
 //! for, when it was sent, and that this node has sent it. So a million phones cost 12 bytes each and one deadline for each
 //! AoR.
 //!
+//! How often a phone is pinged may be learned from what its network's NATs need ([`intervals`]).
+//!
 //! Bounds: one deadline for each record, one open ping for each binding, [`budget`] for what leaves in a second.
 
 mod branch;
 mod budget;
+mod intervals;
 mod pinger;
 mod rhythm;
 mod signs;
 
 pub(crate) use branch::shard_of_ping;
+pub(crate) use intervals::Intervals;
 pub(crate) use pinger::Pinger;
 pub(crate) use rhythm::Rhythm;
 pub use signs::{Sign, Signs};

@@ -164,7 +164,10 @@ impl Core {
                 Act::Nothing => continue,
                 Act::Refresh(refresh) => Op::Refresh(Refresh { request_print: plan.request_print(), ..*refresh }),
                 Act::Remove(unbind) => Op::Unbind(*unbind),
-                Act::Bind(wanted) => Op::Bind(plan.bind(wanted, bytes, now)),
+                Act::Bind(wanted) => {
+                    self.note_registering(key, wanted.contact_id, plan.source(), now);
+                    Op::Bind(plan.bind(wanted, bytes, now))
+                }
                 Act::Forestall(wanted) => Op::Forestall(plan.forestall(wanted, bytes, now)),
             };
             self.location.apply(key, &op, &mut self.wheel, &mut self.counters);

@@ -92,6 +92,10 @@ pub struct NatSettings {
 pub struct PingSettings {
     /// Seconds from one ping of a phone to the next; 0 for no pings at all.
     pub interval_s: u32,
+    /// The shortest and the longest that is learned for the NATs of a network; 0 for no other than that.
+    pub interval_min_s: u32,
+    /// See there.
+    pub interval_max_s: u32,
     /// What a phone is pinged with, where nothing else is said of it.
     pub kind: Ping,
     /// Whether only phones behind a NAT are pinged, where nothing else is said of them.
@@ -125,6 +129,8 @@ impl Default for PingSettings {
     fn default() -> Self {
         Self {
             interval_s: 0,
+            interval_min_s: 0,
+            interval_max_s: 0,
             kind: Ping::Request { ends_unanswered: false },
             only_natted: true,
             lost_max: 3,

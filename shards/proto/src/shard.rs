@@ -13,7 +13,7 @@ use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::location::journal::{self, BadEntry};
 use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
-use crate::nat::{Pinger, Rhythm};
+use crate::nat::{Intervals, Pinger};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::{self, Domains};
 use crate::registrar::print_of_settings;
@@ -102,7 +102,7 @@ impl Shard {
     /// A shard without bindings. `secret` is the node's: equal on all its shards, unknown to anyone else.
     pub fn new(settings: Arc<Settings>, place: Place, secret: [u8; 32], now: Now) -> Self {
         let mut location = Location::new(place);
-        location.rhythm = Rhythm::new(settings.nat.ping.interval_s);
+        location.intervals = Intervals::new(&settings.nat.ping);
         let core = Core {
             place,
             keys: Keys::new(secret, place.index.0),

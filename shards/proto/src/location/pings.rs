@@ -12,7 +12,7 @@ impl Location {
     pub(super) fn await_ping(&mut self, id: RecordId, wheel: &mut Wheel) {
         let Some(slot) = self.records.get(id.0).filter(|slot| slot.ping_timer.is_none()) else { return };
         let is_pinged = slot.record.bindings().any(|b| b.flags().ping() != Ping::None && !b.flags().removed());
-        if is_pinged && let Some(at) = self.rhythm.next_turn(slot.record.hash(), wheel.now()) {
+        if is_pinged && let Some(at) = self.intervals.rhythm(&slot.record).next_turn(slot.record.hash(), wheel.now()) {
             self.ping_at(id, at, false, wheel);
         }
     }

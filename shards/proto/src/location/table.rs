@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::directory::changes::Changes;
 use crate::hop::FlowToken;
 use crate::keys::{self, AorHash, NumberHasher};
-use crate::nat::Rhythm;
+use crate::nat::Intervals;
 use crate::shard::Place;
 use crate::slab::Slab;
 use crate::time::Now;
@@ -80,8 +80,8 @@ pub(crate) struct Location {
     contacts: usize,
     /// AoRs that have one of those.
     homes: usize,
-    /// When bindings of a record are pinged.
-    pub(crate) rhythm: Rhythm,
+    /// How often bindings are pinged.
+    pub(crate) intervals: Intervals,
     /// The local addresses that bindings name by number.
     pub(crate) locals: LocalAddresses,
     /// What is written down for a log.
@@ -106,7 +106,7 @@ impl Location {
             is_active: true,
             contacts: 0,
             homes: 0,
-            rhythm: Rhythm::default(),
+            intervals: Intervals::default(),
             locals: LocalAddresses::default(),
             journal: Journal::default(),
             changes: Changes::default(),

@@ -2,7 +2,9 @@
 
 use super::branch::PingBranch;
 use super::budget::{Budget, Place};
-use crate::hop::{Destination, Source};
+use super::intervals::Change;
+use super::rhythm::Rhythm;
+use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Cause, Health, Op, Ping, Record, RecordId, Unbind};
 use crate::outbox::{Outbox, Ticket};
@@ -88,12 +90,12 @@ impl Core {
         if !record.bindings().any(|b| b.flags().ping() != Ping::None && b.is_live(now.unix_s())) {
             return;
         }
-        let rhythm = self.location.rhythm;
+        let rhythm = self.location.intervals.rhythm(record);
         let Some(next_turn) = rhythm.next_turn(record.hash(), now) else { return };
         if !self.is_pinging() {
             return self.location.ping_at(id, next_turn, false, &mut self.wheel);
         }
-        let Judgement { mut acts, look_at, lost, spared } = self.judge(record, now);
+        let Judgement { mut acts, look_at, lost, spared } = self.judge(record, rhythm, now);
         self.counters.pings_lost += lost;
         self.counters.pings_spared += spared;
         let count = acts.iter().filter(|(_, act)| matches!(act, Act::Send(_))).count() as u32;
@@ -128,8 +130,8 @@ impl Core {
     }
 
     /// What is to be done about each binding of a record.
-    fn judge(&self, record: &Record, now: Now) -> Judgement {
-        let (settings, rhythm) = (&self.settings.nat.ping, self.location.rhythm);
+    fn judge(&self, record: &Record, rhythm: Rhythm, now: Now) -> Judgement {
+        let settings = &self.settings.nat.ping;
         let (hash, now_low) = (record.hash(), now.unix_ms() as u32);
         let half_interval_ms = u64::from(rhythm.interval_ms() / 2);
         let turn = rhythm.turn(hash, now);
@@ -265,6 +267,28 @@ impl Core {
         self.location.apply(AorKey { hash, aor: &aor }, &op, &mut self.wheel, &mut self.counters);
     }
 
+    /// A phone registers from `source`, which may tell that its NAT has closed before its last ping.
+    pub(crate) fn note_registering(&mut self, key: AorKey<'_>, contact_id: u64, source: &Source, now: Now) {
+        if !self.location.intervals.is_learning() || source.transport != Transport::Udp {
+            return;
+        }
+        let Some((_, record)) = self.location.find(key) else { return };
+        let Some(binding) = record.bindings().find(|b| b.contact_id() == contact_id) else { return };
+        let health = binding.health().in_watch(self.pinger.watch);
+        let has_moved = binding.transport() == Transport::Udp
+            && binding.remote().ip() == source.remote.ip()
+            && binding.remote().port() != source.remote.port();
+        if has_moved && binding.is_live(now.unix_s()) && (health.is_open || health.lost > 0) {
+            let change = self.location.intervals.moved(source.remote.ip(), now);
+            self.count_change(change);
+        }
+    }
+
+    fn count_change(&mut self, change: Change) {
+        self.counters.ping_intervals_shortened += u64::from(change == Change::Shorter);
+        self.counters.ping_intervals_lengthened += u64::from(change == Change::Longer);
+    }
+
     /// Takes the response to a ping; whether it is one.
     pub(crate) fn ping_answered(&mut self, response: &Response<'_>, now: Now) -> bool {
         let Some(branch) = response.via.branch().and_then(PingBranch::read) else { return false };
@@ -272,14 +296,14 @@ impl Core {
         let found = self.location.get(id).filter(|_| branch.shard == self.place.index).and_then(|record| {
             let hash = record.hash();
             let binding = record.bindings().find(|b| branch.is_of(&self.keys, (hash, b.contact_id())))?;
-            Some((binding.contact_id(), binding.health()))
+            Some((binding.contact_id(), binding.health(), binding.remote().ip()))
         });
-        let Some((contact_id, health)) = found else {
+        let Some((contact_id, health, ip)) = found else {
             self.counters.dropped_stray_response += 1;
             return true;
         };
-        let settings = &self.settings.nat.ping;
-        if settings.ignored_codes.contains(&response.status) {
+        let threshold_ms = self.settings.nat.ping.threshold_ms;
+        if self.settings.nat.ping.ignored_codes.contains(&response.status) {
             self.counters.pings_ignored += 1;
             return true;
         }
@@ -290,9 +314,11 @@ impl Core {
             self.counters.pings_answered += 1;
             health.latency_ms = took_ms.clamp(1, u16::MAX.into()) as u16;
             health.is_open = false;
+            let change = self.location.intervals.answered(ip, now);
+            self.count_change(change);
         }
         // One that comes again, or very late, still says that its phone is there.
-        self.counters.pings_answered_late += u64::from(!is_of_last || took_ms > settings.threshold_ms);
+        self.counters.pings_answered_late += u64::from(!is_of_last || took_ms > threshold_ms);
         health.lost = 0;
         health.heard_at_s = now.unix_s();
         self.location.set_health(id, contact_id, health);

@@ -14,9 +14,9 @@ pub(crate) struct Rhythm {
 }
 
 impl Rhythm {
-    /// One that comes round in `interval_s` seconds; 0 for never.
-    pub(crate) fn new(interval_s: u32) -> Self {
-        Self { interval_ms: interval_s.saturating_mul(1000) }
+    /// One that comes round in `interval_ms` milliseconds; 0 for never.
+    pub(crate) fn new(interval_ms: u32) -> Self {
+        Self { interval_ms }
     }
 
     /// Milliseconds from one turn of a record to its next.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn each_record_has_one_turn_in_an_interval_and_all_of_them_are_spread_evenly() {
-        let rhythm = Rhythm::new(30);
+        let rhythm = Rhythm::new(30_000);
         let start = Now::from_unix_ms(1_700_000_000_123);
         let mut windows = vec![0u32; 30];
         for n in 0..30_000u64 {

@@ -42,7 +42,7 @@ pub(super) enum Act<'a> {
 /// One Contact that is to be bound.
 #[derive(Debug)]
 pub(super) struct Wanted<'a> {
-    contact_id: u64,
+    pub(super) contact_id: u64,
     uri: &'a [u8],
     /// Its stored parameters within the plan's bytes.
     params: Range<usize>,
@@ -83,8 +83,13 @@ impl<'a> Plan<'a> {
         Self { acts: ArrayVec::new(), evicted: ArrayVec::new(), common }
     }
 
-    /// What it does, in words.
-    pub(crate) fn words(&self) -> String {
+    /// Where it came from.
+    pub(crate) fn source(&self) -> &Source {
+        &self.common.source
+    }
+
+    /// What it does, in words; with how often phones are pinged where it comes from.
+    pub(crate) fn words(&self, ping_interval_ms: u32) -> String {
         let (mut bound, mut refreshed, mut removed) = (0, 0, self.evicted.len());
         for act in &self.acts {
             match act {
@@ -94,11 +99,15 @@ impl<'a> Plan<'a> {
                 Act::Remove(_) | Act::Forestall(_) => removed += 1,
             }
         }
+        let often = format!("pinged every {} s", ping_interval_ms / 1000);
         let ping = match self.common.ping {
-            Ping::None => "not pinged",
-            Ping::Bytes => "pinged with bytes",
-            Ping::Request { ends_unanswered: false } => "pinged with requests",
-            Ping::Request { ends_unanswered: true } => "pinged with requests, and removed when it does not answer",
+            Ping::None => "not pinged".to_owned(),
+            _ if ping_interval_ms == 0 => "not pinged, since no interval is configured".to_owned(),
+            Ping::Bytes => format!("{often} with bytes"),
+            Ping::Request { ends_unanswered: false } => format!("{often} with requests"),
+            Ping::Request { ends_unanswered: true } => {
+                format!("{often} with requests, and removed when it does not answer")
+            }
         };
         let reached = if self.common.natted { "where it was seen" } else { "at its Contact" };
         format!("accepted: {bound} bound, {refreshed} refreshed, {removed} removed; reached {reached}, {ping}")

@@ -54,7 +54,7 @@ fn a_registration_is_explained_with_rules_and_signs_of_a_nat() {
     assert!(told.signs.contains(&("private-contact", false)));
     assert_eq!(
         told.outcome,
-        "accepted: 2 bound, 0 refreshed, 0 removed; reached where it was seen, pinged with requests"
+        "accepted: 2 bound, 0 refreshed, 0 removed; reached where it was seen, pinged every 30 s with requests"
     );
     let told = explain(&mut node, "198.51.100.9:5060", &and(&register("a", "<sip:a@h>", 1), "User-Agent: bad"));
     assert_eq!(told.outcome, "refused with 403 No");

@@ -351,3 +351,54 @@ fn requests_of_a_dialog_reach_phones_behind_nats_in_both_directions() {
     let sent = node.udp("203.0.113.66:5060", &in_dialog("MESSAGE", "sip:a@10.0.0.7:5060", &forged));
     assert_eq!(sent.last().unwrap().udp(), Some("10.0.0.7:5060".parse().unwrap()));
 }
+
+/// One phone behind a NAT that holds a mapping for `held_ms`, and a REGISTER of it every minute; gives how often the NAT
+/// had closed in each of these minutes.
+fn minutes_behind_a_nat(node: &mut Node, held_ms: u64, minutes: u32) -> Vec<bool> {
+    let mut port = 40_000;
+    let minute = |_| {
+        let remote = format!("198.51.100.9:{port}");
+        let message = register("a", "<sip:a@10.0.0.7:5060>;expires=3600", node.now.unix_s());
+        let sent = node.udp(&remote, &with(&message, "198.51.100.9:5060", "10.0.0.7:5060"));
+        assert_eq!(sent[0].status(), 200, "{}", sent[0].text);
+        let (end, mut open_until) = (node.now.plus_ms(60_000), node.now.plus_ms(held_ms));
+        while node.now < end {
+            let next = node.shard.next_deadline().filter(|next| *next <= end).unwrap_or(end);
+            let sent = node.pass(next.since(node.now).as_millis() as u64);
+            for (_, ping) in pings(&sent) {
+                if node.now < open_until {
+                    open_until = node.now.plus_ms(held_ms);
+                    node.udp(&remote, &respond(ping, 200, "phone"));
+                }
+            }
+        }
+        let has_closed = node.now >= open_until;
+        port += u16::from(has_closed);
+        has_closed
+    };
+    (0..minutes).map(minute).collect()
+}
+
+#[test]
+fn phones_whose_nats_close_are_pinged_more_often_until_they_stay_open() {
+    let mut node = node_with(|settings| settings.nat.ping.interval_min_s = 5);
+    let closed = minutes_behind_a_nat(&mut node, 20_000, 120);
+    assert!(closed[0], "30 s are too long: {closed:?}");
+    assert!(closed[60..].iter().all(|has_closed| !has_closed), "{closed:?}");
+    let counters = node.shard.counters();
+    assert!(counters.ping_intervals_shortened > counters.ping_intervals_lengthened, "{counters:?}");
+
+    let mut node = node_with(|_| {});
+    let closed = minutes_behind_a_nat(&mut node, 20_000, 120);
+    assert!(closed[60..].iter().any(|has_closed| *has_closed), "nothing is learned unasked: {closed:?}");
+}
+
+#[test]
+fn phones_whose_nats_stay_open_are_pinged_less_often_and_not_less_than_these_need() {
+    let mut node = node_with(|settings| settings.nat.ping.interval_max_s = 300);
+    minutes_behind_a_nat(&mut node, 600_000, 600);
+    let before = node.shard.counters().pings_sent;
+    minutes_behind_a_nat(&mut node, 600_000, 60);
+    let sent = node.shard.counters().pings_sent - before;
+    assert!((1..=60).contains(&sent), "an hour needs 120 of them at 30 s: {sent}");
+}
