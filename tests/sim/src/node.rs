@@ -10,6 +10,7 @@ use crate::keepers::{Activity, Stir};
 use crate::seat::{Leaving, Seat, Turn};
 use crate::shards_link::ShardsQueues;
 use crate::world::Defect;
+use sipfed_proto::replica::Held;
 use sipfed_proto::replica::frame::BadFrame;
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
 use sipfed_proto::view::BindingView;
@@ -271,6 +272,13 @@ impl Node {
         let now = self.now(at);
         let seats = self.life.iter().flat_map(|life| &life.seats);
         seats.flat_map(move |seat| seat.machine.live_bindings(now))
+    }
+
+    /// What it holds, removals that it remembers included, with their leaves.
+    pub(crate) fn held(&self) -> Vec<(u16, Held)> {
+        let seats = self.life.iter().flat_map(|life| &life.seats);
+        let leaves = seats.flat_map(|seat| seat.machine.leaves().map(move |leaf| (seat, leaf)));
+        leaves.flat_map(|(seat, leaf)| seat.machine.list(leaf).map(move |held| (leaf, held))).collect()
     }
 
     /// Generations of each log at most.

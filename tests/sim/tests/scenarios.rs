@@ -43,6 +43,7 @@ scenarios! {
     calls_to_a_node_that_came_back_empty_are_answered: NodeComesBackEmpty,
     two_active_nodes_end_in_one_state: BothAreActive,
     a_storm_after_a_restart_loses_nobody: StormAfterRestart,
+    a_removal_of_all_that_the_twin_has_not_heard_of_is_no_loss: AllRemovedBeforeTheTwinTells,
 }
 
 #[test]

@@ -26,11 +26,13 @@ pub enum Scenario {
     BothAreActive,
     /// All nodes die at once and come back, and every phone registers again.
     StormAfterRestart,
+    /// A node that has come back empty is told to remove all bindings of a user before its twin tells it of any.
+    AllRemovedBeforeTheTwinTells,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::FirstRegistrationsWithoutStore,
         Self::LocalCallsWithoutStore,
         Self::StoreLosesAnswers,
@@ -40,6 +42,7 @@ impl Scenario {
         Self::NodeComesBackEmpty,
         Self::BothAreActive,
         Self::StormAfterRestart,
+        Self::AllRemovedBeforeTheTwinTells,
     ];
 }
 
@@ -77,6 +80,30 @@ impl World {
                 self.pass(5000);
                 self.hold(0, vec![0]);
             }
+            Scenario::EmptyBackupDuringMassRegistration
+            | Scenario::NodeComesBackEmpty
+            | Scenario::AllRemovedBeforeTheTwinTells => self.come_back_empty(scenario),
+            Scenario::BothAreActive => {
+                self.hold(0, vec![0, 1]);
+                for wanted in [Wanted::Bind { expires_s: 300 }, Wanted::Remove, Wanted::Bind { expires_s: 120 }] {
+                    self.some_want(wanted);
+                    self.pass(3000);
+                }
+                self.hold(0, vec![1]);
+            }
+            Scenario::StormAfterRestart => {
+                (0..3).for_each(|node| self.crash(node, true, false));
+                self.pass(5000);
+                (0..3).for_each(|node| self.start(node, 4));
+                self.all_register(EXPIRES_S_MAX.into());
+                self.pass(10_000);
+            }
+        }
+    }
+
+    /// The scenarios in which a node loses its disk.
+    fn come_back_empty(&mut self, scenario: Scenario) {
+        match scenario {
             Scenario::EmptyBackupDuringMassRegistration => {
                 self.crash(1, true, true);
                 self.pass(3000);
@@ -96,21 +123,19 @@ impl World {
                 self.some_want(Wanted::Bind { expires_s: 300 });
                 self.pass(10_000);
             }
-            Scenario::BothAreActive => {
-                self.hold(0, vec![0, 1]);
-                for wanted in [Wanted::Bind { expires_s: 300 }, Wanted::Remove, Wanted::Bind { expires_s: 120 }] {
-                    self.some_want(wanted);
-                    self.pass(3000);
-                }
+            Scenario::AllRemovedBeforeTheTwinTells => {
+                self.crash(0, false, true);
                 self.hold(0, vec![1]);
-            }
-            Scenario::StormAfterRestart => {
-                (0..3).for_each(|node| self.crash(node, true, false));
                 self.pass(5000);
-                (0..3).for_each(|node| self.start(node, 4));
                 self.all_register(EXPIRES_S_MAX.into());
+                self.pass(5000);
+                self.start(0, 2);
+                self.cut(0, 3000);
+                self.hold(0, vec![0]);
+                self.some_want(Wanted::RemoveAll);
                 self.pass(10_000);
             }
+            _ => {}
         }
     }
 

@@ -36,25 +36,26 @@ impl World {
         }
     }
 
-    /// A node says that it was told all by its twin.
+    /// A node says that it was told all by its twin. What it lacks of that is missing, unless it remembers a removal that is
+    /// later: one of all bindings of their AoR, which the twin may not have heard of yet.
     pub(super) fn check_whole(&mut self, node: usize) {
         self.facts.whole += 1;
         let Some(link) = self.links.iter().find(|link| link.nodes.contains(&node)) else { return };
         let other = 1 - link.side_of(node);
-        let Some(life) = &self.nodes[node].life else { return };
-        let held: BTreeSet<u64> = life
-            .seats
-            .iter()
-            .flat_map(|seat| seat.machine.leaves().flat_map(|leaf| seat.machine.list(leaf)).map(|held| held.contact_id))
-            .collect();
+        let twin = link.nodes[other];
         let soon_s = self.nodes[node].now(self.now + 2 * self.plan.skew_ms_max + 3000).unix_s();
-        let still: BTreeSet<(Vec<u8>, u64)> = self.nodes[link.nodes[other]]
-            .live(self.now)
-            .filter(|binding| binding.expires_at_s > soon_s)
-            .map(|binding| (binding.aor.to_vec(), binding.contact_id))
-            .collect();
-        let is_missing = |of: &&(Vec<u8>, u64)| still.contains(of) && !held.contains(&of.1);
-        let missing = link.held_at_start[other].iter().find(is_missing);
+        let (own, theirs) = (self.nodes[node].held(), self.nodes[twin].held());
+        let still = self.nodes[twin].live(self.now).filter(|binding| binding.expires_at_s > soon_s);
+        let still: BTreeSet<(&[u8], u64)> = still.map(|binding| (binding.aor, binding.contact_id)).collect();
+        let is_missing = |contact_id: u64| {
+            let Some((leaf, of_twin)) = theirs.iter().find(|(_, held)| held.contact_id == contact_id) else {
+                return false;
+            };
+            let mut known = own.iter().filter(|(of, _)| of == leaf).map(|(_, held)| held);
+            !known.any(|held| held.contact_id == contact_id || held.is_removed && held.stamp > of_twin.stamp)
+        };
+        let mut before = link.held_at_start[other].iter();
+        let missing = before.find(|(aor, id)| still.contains(&(&**aor, *id)) && is_missing(*id));
         if let Some((aor, _)) = missing {
             let aor = String::from_utf8_lossy(aor).into_owned();
             self.violated(format!("whole: n{node} says that it knows all and lacks a binding of {aor}"));
