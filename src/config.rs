@@ -84,11 +84,13 @@ impl Config {
                 serial_group_s: cluster.serial_group_s,
                 transactions_per_shard_max: node.transactions_per_shard_max,
                 retry_after_s: cluster.retry_after_s,
+                ..ProxySettings::default()
             },
             nat: cluster.nat.settings(),
             policy: cluster.policy.clone(),
             timers: cluster.timers,
             directory: self.directory_settings(),
+            names: None,
         }
     }
 }

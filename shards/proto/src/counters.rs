@@ -94,6 +94,14 @@ counters! {
     Work lookups_joined;
     /// Lookups that did without a question, since a moment ago nobody else had the AoR.
     Work lookups_remembered;
+    /// Requests that waited for the name of a next hop.
+    Work requests_parked;
+    /// Names that were asked for.
+    Work names_asked;
+    /// Branches that went on to another server, or over another transport, since nothing had come of the one before.
+    Work branches_failed_over;
+    /// Branches that went over TCP since they were longer than `proxy.datagram_bytes_max`.
+    Work branches_too_long;
     /// Retransmissions that a server transaction absorbed.
     Work retransmissions_absorbed;
     /// Retransmissions that a client transaction sent.
@@ -138,6 +146,12 @@ counters! {
     Refused lookups_unanswered;
     /// Requests answered 480 with Retry-After since nobody could say whose home the AoR is.
     Refused refused_unknown_home;
+    /// Names that were not answered within `names.timeout_ms`: requests went on without.
+    Refused names_unanswered;
+    /// Requests that could not wait for a name, since too many did or too many names were asked for.
+    Refused names_refused;
+    /// Next hops that said nothing for too long (`proxy.failover_ms`) while there was another one to try.
+    Refused next_hops_given_up;
     /// Branches to homes that said nothing for too long (`directory.home_timeout_ms`).
     Refused homes_given_up;
     /// Homes that were left out since they had said nothing a moment ago.

@@ -19,7 +19,6 @@
 //! - [`questions`]: which AoRs are being asked for, and who waits.
 //! - [`link`]: the words of the shards and of the keeper for one another.
 //! - [`mark`]: how nodes know each other's requests, wherever these come from.
-//! - [`silent`]: homes that did not answer a moment ago.
 //! - [`down`]: homes whose nodes are known to be down.
 //! - [`memory`]: answers that are remembered, for seconds when nobody was found, for longer as a substitute while the
 //!   store does not answer.
@@ -32,19 +31,18 @@ mod link;
 pub(crate) mod mark;
 mod memory;
 mod questions;
-mod silent;
 
 pub use link::{News, Order, ShardsLink};
 
 use crate::keys::AorHash;
 use crate::request::SIP_PORT;
 use crate::settings::DirectorySettings;
+use crate::silent::Silent;
 use crate::time::Now;
 use down::Down;
 use mark::Mark;
 use memory::Memory;
 use questions::Questions;
-use silent::Silent;
 use sipfed_sip::{Host, Uri, Via};
 use std::net::{IpAddr, SocketAddr};
 

@@ -9,8 +9,9 @@
 
 use crate::hop::{Destination, ShardIndex, Source};
 use crate::location::AorKey;
+use crate::names::Names;
 use crate::policy::Treatment;
-use crate::proxy::{Fate, Routed};
+use crate::proxy::{Fate, Routed, Ways};
 use crate::request::Request;
 use crate::shard::Core;
 use crate::time::Now;
@@ -79,7 +80,13 @@ impl Core {
                 return Err(Unexplained::NoRequest(format!("it would be refused with {status} {reason}")));
             }
         };
-        Ok(self.explain_request(&request, now))
+        self.tick_names(now);
+        let explanation = self.explain_request(&request, now);
+        // Nobody is asked for the sake of an explanation.
+        if let Some(names) = &mut self.names {
+            names.forget_unasked();
+        }
+        Ok(explanation)
     }
 
     fn explain_request(&mut self, request: &Request<'_>, now: Now) -> Explanation {
@@ -145,8 +152,12 @@ impl Core {
         };
         let uri = routed.aor_uri().and_then(|uri| uri.sip().copied()).filter(|uri| self.is_ours(uri));
         let Some(uri) = uri.filter(|uri| uri.user.is_some()) else {
-            out.outcome = match self.way_by_route(request, &routed) {
-                Ok(to) => format!("forwarded to {}", place(&to)),
+            let target = self.target_by_route(request, &routed);
+            out.outcome = match target {
+                Err(_) if self.names.as_ref().is_some_and(Names::has_unasked) => {
+                    "waits until it is asked where the name of its next hop leads, which is not known yet".to_owned()
+                }
+                Ok(target) => format!("forwarded to {}", places(target.ways())),
                 Err(rejection) => {
                     let (status, reason) = self.words_of(&rejection);
                     format!("refused with {status} {reason}")
@@ -160,7 +171,7 @@ impl Core {
         for (record, binding) in record.into_iter().flat_map(|record| record.bindings().map(move |b| (record, b))) {
             let fate = self.fate(request, treatment, (record, &binding), now);
             let uri = String::from_utf8_lossy(binding.uri()).into_owned();
-            out.contacts.push(ContactFate { uri, branch: fate.map(|to| place(&to)).map_err(Fate::words) });
+            out.contacts.push(ContactFate { uri, branch: fate.map(|ways| places(&ways)).map_err(Fate::words) });
         }
         let count = out.contacts.iter().filter(|contact| contact.branch.is_ok()).count();
         let count = if treatment.no_branches { count.min(1) } else { count };
@@ -189,6 +200,19 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Where a request goes, in words.
+fn places(ways: &Ways) -> String {
+    let mut words = place(&ways.to);
+    if !ways.name.is_empty() {
+        words = format!("{words}, to which {} leads", String::from_utf8_lossy(&ways.name));
+    }
+    for (n, to) in ways.rest.iter().enumerate() {
+        words.push_str(if n == 0 { ", else " } else { ", " });
+        words.push_str(&place(to));
+    }
+    words
 }
 
 /// A destination in words.

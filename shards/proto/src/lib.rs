@@ -27,6 +27,8 @@
 //! - `nat`: signs of NATs, and pings that keep them open; `stun`: keep-alives of phones over UDP.
 //! - [`replica`]: nodes that hold the same bindings.
 //! - [`directory`]: which AoRs are at home here, and where others are.
+//! - [`names`]: what names of next hops lead to, and requests that wait for one.
+//! - `silent`: receivers that did not answer a moment ago.
 #![forbid(unsafe_code)]
 
 pub mod counters;
@@ -37,6 +39,7 @@ pub mod hop;
 mod keys;
 pub mod limits;
 mod location;
+pub mod names;
 mod nat;
 pub mod outbox;
 mod policy;
@@ -48,6 +51,7 @@ mod request;
 mod response;
 pub mod settings;
 mod shard;
+mod silent;
 mod slab;
 mod steer;
 mod stun;

@@ -58,6 +58,14 @@ pub const LEAVES_COUNT: usize = 1 << LEAVES_BITS;
 pub const QUESTIONS_COUNT_MAX: usize = 65_536;
 /// Answers of the directory that one shard remembers, of each kind.
 pub const ANSWERS_COUNT_MAX: usize = 65_536;
+/// Bytes of messages of one shard that wait for names.
+pub const PARKED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Parked messages that are handled in one turn once their names are known.
+pub const PARKED_PER_TURN_MAX: usize = 64;
+/// Ways to one target that are tried one after another.
+pub const WAYS_COUNT_MAX: usize = 8;
+/// Seconds for which a server is left alone at most that has said so by a 503 with Retry-After (RFC 3261 §21.5.4).
+pub const AVOIDED_S_MAX: u32 = 300;
 /// Seconds named in Retry-After when a limit is reached.
 pub const RETRY_AFTER_S: u32 = 5;
 
@@ -68,5 +76,6 @@ const _: () = {
     assert!(SHARDS_COUNT_MAX <= 256);
     assert!(SHARDS_COUNT_MAX <= LEAVES_COUNT);
     assert!(PASSIVE_LOOK_S <= PASSIVE_GRACE_S);
+    assert!(MESSAGE_BYTES_MAX <= PARKED_BYTES_MAX);
     assert!(2 * CHALLENGES_BYTES_MAX < MESSAGE_BYTES_MAX);
 };

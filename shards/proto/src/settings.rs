@@ -40,6 +40,35 @@ pub struct Settings {
     pub timers: TimerSettings,
     /// The federation's; `None` for a node that stands alone.
     pub directory: Option<DirectorySettings>,
+    /// For next hops by name; `None` where names are not resolved.
+    pub names: Option<NameSettings>,
+}
+
+/// How names of next hops are resolved (RFC 3263).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameSettings {
+    /// Milliseconds that a request waits for a name; then it goes on as if nobody could say.
+    pub timeout_ms: u32,
+    /// Names of which one shard remembers what they lead to.
+    pub cache_entries_max: u32,
+    /// Seconds for which that is believed at most.
+    pub ttl_max_s: u32,
+    /// Requests of one shard that wait for names.
+    pub parked_messages_max: u32,
+    /// Names that one shard asks for at a time.
+    pub questions_max: u32,
+}
+
+impl Default for NameSettings {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 3000,
+            cache_entries_max: 10_000,
+            ttl_max_s: 3600,
+            parked_messages_max: 4096,
+            questions_max: 1024,
+        }
+    }
 }
 
 /// How a node takes part in a federation.
@@ -206,6 +235,10 @@ pub struct ProxySettings {
     pub transactions_per_shard_max: u32,
     /// Seconds named in Retry-After.
     pub retry_after_s: u32,
+    /// Milliseconds for which a next hop may say nothing to a request while there is another way to try.
+    pub failover_ms: u32,
+    /// Bytes of a request that may leave in a datagram where nobody has named its transport (RFC 3261 §18.1.1).
+    pub datagram_bytes_max: u32,
 }
 
 /// What becomes of a request for a domain that is not ours.
@@ -274,6 +307,8 @@ impl Default for ProxySettings {
             serial_group_s: 15,
             transactions_per_shard_max: 500_000,
             retry_after_s: limits::RETRY_AFTER_S,
+            failover_ms: 3000,
+            datagram_bytes_max: 1300,
         }
     }
 }
@@ -294,6 +329,7 @@ impl Default for Settings {
             policy: Vec::new(),
             timers: TimerSettings::default(),
             directory: None,
+            names: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A whole shard: every input goes through here.
 
 mod administer;
+mod naming;
 
 pub use administer::{ByHand, Ended, Owners, Refusal};
 
@@ -13,6 +14,7 @@ use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::location::journal::{self, BadEntry};
 use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
+use crate::names::Names;
 use crate::nat::{Intervals, Pinger};
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::{self, Domains};
@@ -21,6 +23,7 @@ use crate::reject::Rejection;
 use crate::request::Request;
 use crate::response::Response;
 use crate::settings::{LostFlow, Settings};
+use crate::silent::Silent;
 use crate::steer::Glance;
 use crate::stun;
 use crate::time::Now;
@@ -71,6 +74,9 @@ pub(crate) struct Core {
     pub(crate) clients: ClientTransactions,
     pub(crate) date: Date,
     pub(crate) directory: Option<Directory>,
+    pub(crate) names: Option<Names>,
+    /// Next hops that did not answer a moment ago, or asked to be left alone.
+    pub(crate) avoided: Silent,
     pub(crate) pinger: Pinger,
     /// See [`print_of_settings`].
     pub(crate) settings_print: u64,
@@ -108,6 +114,8 @@ impl Shard {
             keys: Keys::new(secret, place.index.0),
             domains: Domains::new(&settings),
             directory: settings.directory.as_ref().map(Directory::new),
+            names: settings.names.as_ref().map(|settings| Names::new(settings, now)),
+            avoided: Silent::default(),
             settings_print: print_of_settings(&settings),
             pinger: Pinger::new(&settings.nat.ping, place.count),
             settings,
@@ -204,6 +212,7 @@ impl Shard {
 
     /// Does what has become due. Bounded per call; what is left makes [`Shard::next_deadline`] lie in the past.
     pub fn handle_timeout(&mut self, now: Now, out: &mut Outbox) {
+        self.handle_ready(now, out);
         let core = &mut self.core;
         core.location.stamps.tick(now);
         let mut budget = limits::TIMEOUTS_PER_TURN_MAX;
@@ -215,13 +224,16 @@ impl Shard {
                 Due::Ping(id) => core.ping_due(RecordId(id), now, out),
                 Due::Server(id) => core.server_timeout(id, now, out),
                 Due::Client(slot) => core.client_timeout(slot, now, out),
+                Due::Name(id) => core.name_overdue(id, now),
             }
         }
     }
 
     /// When [`Shard::handle_timeout`] is owed next; `None` while nothing waits.
     pub fn next_deadline(&self) -> Option<Now> {
-        self.core.wheel.next_deadline()
+        // What is ready has been for some time.
+        let ready = self.core.names.as_ref().filter(|names| names.has_ready()).map(|_| Now::from_unix_ms(0));
+        ready.or_else(|| self.core.wheel.next_deadline())
     }
 
     /// From now on what changes in the location service is written down, for a log whose present generation began at
@@ -381,11 +393,11 @@ impl Shard {
         self.core.is_draining = true;
     }
 
-    /// How many transactions are still to be answered, by us or to us.
+    /// How many transactions are still to be answered, by us or to us; requests that wait for a name are among them.
     ///
     /// Those that were answered and only wait for retransmissions are not counted.
     pub fn open_transactions(&self) -> usize {
-        self.core.servers.unanswered()
+        self.core.servers.unanswered() + self.core.names.as_ref().map_or(0, Names::parked)
     }
 
     /// How many transactions are held in memory, of both kinds and in every state.
@@ -445,6 +457,7 @@ impl Core {
     /// Handles a message of this shard's; `aor` is that of a REGISTER where it is known already.
     fn handle(&mut self, message: &Message<'_>, aor: Option<AorHash>, source: &Source, now: Now, out: &mut Outbox) {
         self.location.stamps.tick(now);
+        self.tick_names(now);
         let method = message.method();
         if method == Some(Method::Register)
             && let Some(aor) = aor.or_else(|| self.aor_of_register(message))
@@ -491,11 +504,14 @@ impl Core {
             return self.register(request, now, out);
         }
         let key = server::key(&self.keys, request);
+        if self.is_parked(key) {
+            return self.parked_again(key, request, now, out);
+        }
         match (request.method, self.servers.find(key)) {
-            (Method::Ack, found) => self.handle_ack(request, found, now, out),
+            (Method::Ack, found) => self.handle_ack(key, request, found, now, out),
             (Method::Cancel, _) => self.cancel(key, request, now, out),
             (_, Some(id)) => self.server_request(id, out),
-            (_, None) if self.is_draining && !request.is_in_dialog() => {
+            (_, None) if self.is_draining && !request.is_in_dialog() && !self.has_waited() => {
                 self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
             }
             (Method::Options, None) if to_us && request.uri.sip().is_some_and(|uri| uri.user.is_none()) => {
@@ -505,16 +521,16 @@ impl Core {
         }
     }
 
-    fn handle_ack(&mut self, request: &Request<'_>, found: Option<u32>, now: Now, out: &mut Outbox) {
+    fn handle_ack(&mut self, key: u128, request: &Request<'_>, found: Option<u32>, now: Now, out: &mut Outbox) {
         match found {
             Some(id) => {
                 if self.server_ack(id, now) {
-                    self.forward_ack(request, now, out);
+                    self.forward_ack(key, request, now, out);
                 }
             }
             // The tag of a refusal of ours, which kept no transaction that would absorb its ACK (§8.2.7).
             None if request.to.tag() == Some(&self.tag_for(request)) => {}
-            None => self.forward_ack(request, now, out),
+            None => self.forward_ack(key, request, now, out),
         }
     }
 

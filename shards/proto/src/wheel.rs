@@ -53,6 +53,8 @@ pub(crate) enum Due {
     Server(u32),
     /// A client transaction.
     Client(u32),
+    /// A question for a name.
+    Name(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -228,7 +230,7 @@ mod tests {
         let mut budget = usize::MAX;
         std::iter::from_fn(|| wheel.advance(now, &mut budget))
             .map(|due| match due {
-                Due::Record(n) | Due::Ping(n) | Due::Server(n) | Due::Client(n) => n,
+                Due::Record(n) | Due::Ping(n) | Due::Server(n) | Due::Client(n) | Due::Name(n) => n,
             })
             .collect()
     }

@@ -5,12 +5,15 @@ mod behaviour {
     mod call;
     mod dialog;
     mod explain;
+    mod failover;
     mod failure;
     mod federation;
     mod fork;
     mod gruu;
+    mod inquiry;
     mod journal;
     mod limit;
+    mod names;
     mod nat;
     mod node;
     mod ordering;

@@ -3,8 +3,8 @@
 //! In: the homes whose nodes have all been lost, from whoever has links to these, each time anything changes. Out: whether
 //! a way leads to one of them. What is told stands until something else is told. Bounded by [`DOWN_COUNT_MAX`].
 
-use super::silent::remote;
 use crate::hop::Destination;
+use crate::silent::remote;
 use std::net::SocketAddr;
 
 /// Homes that may be known to be down: as many as a cluster has nodes.

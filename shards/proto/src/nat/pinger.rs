@@ -8,7 +8,7 @@ use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Cause, Health, Op, Ping, Record, RecordId, Unbind};
 use crate::outbox::{Outbox, Ticket};
-use crate::proxy;
+use crate::proxy::{self, NoWay, Passage};
 use crate::response::Response;
 use crate::settings::{PingBytes, PingSettings};
 use crate::shard::Core;
@@ -196,14 +196,19 @@ impl Core {
             local: self.location.locals.address(binding.local()),
             flow: binding.flow(),
         };
-        let to = match self.way_to_binding(&arrived, &binding) {
-            Some(Destination::Flow { flow, .. }) => Destination::Flow { flow, fallback: None },
+        // A ping waits for no name: a NAT is kept open where the phone registered from.
+        let passage = Passage { arrived: &arrived, call_id: binding.call_id(), may_ask: false };
+        let to = match self.ways_to_binding(passage, &binding).map(|ways| ways.to) {
+            Ok(Destination::Flow { flow, .. }) => Destination::Flow { flow, fallback: None },
+            Err(NoWay::Name(_)) if binding.path().is_empty() && arrived.transport == Transport::Udp => {
+                Destination::Udp { remote: arrived.remote, local: arrived.local }
+            }
             // Whom a connection would have to be opened to has none that a NAT could close.
-            None | Some(Destination::Connect(_)) => {
+            Err(_) | Ok(Destination::Connect(_)) => {
                 self.counters.pings_without_way += 1;
                 return;
             }
-            Some(to) => to,
+            Ok(to) => to,
         };
         if binding.flags().ping() == Ping::Bytes {
             let bytes: &[u8] = match self.settings.nat.ping.bytes {

@@ -51,11 +51,13 @@ pub(crate) struct Context {
 }
 
 /// A branch that has not come to an end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Open {
     pub(super) client: ClientId,
     /// The breadth that it was given.
     pub(super) breadth: u32,
+    /// What it goes on with when it fails, where there is another way.
+    pub(super) target: Option<Box<Target>>,
 }
 
 /// What has become of other homes of an AoR.

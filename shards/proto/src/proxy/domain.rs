@@ -86,6 +86,11 @@ impl Core {
         }
     }
 
+    /// Whether a name is one of ours, at the port that a URI gives: nobody else is to be asked what it leads to.
+    pub(super) fn is_own_name(&self, name: &[u8], port: Option<u16>) -> bool {
+        self.domains.has_name(name) || self.domains.is_self(&Host::Name(name), port)
+    }
+
     /// Whether the URI of a Route names this node: one that we put into a Record-Route, or a domain of ours.
     pub(crate) fn is_self(&self, uri: &SipUri<'_>) -> bool {
         self.domains.is_self(&uri.host, uri.port) || matches!(uri.host, Host::Name(name) if self.domains.has_name(name))

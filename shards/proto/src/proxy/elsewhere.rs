@@ -10,6 +10,7 @@
 
 use super::context::{Homes, Waiting};
 use super::target::{Target, Targets};
+use super::ways::Passage;
 use crate::directory::{self, Answer, mark};
 use crate::hop::{Destination, Ends, Transport};
 use crate::keys::AorHash;
@@ -20,6 +21,7 @@ use crate::registrar::TempGruu;
 use crate::reject::Rejection;
 use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
+use crate::silent::SILENT_MS;
 use crate::time::Now;
 use sipfed_sip::{Host, Method, SipUri, Uri};
 use std::net::SocketAddr;
@@ -127,7 +129,7 @@ impl Core {
                     match core.way_to_home(home, request) {
                         Some(to) if core.is_down(&to) => are_down += 1,
                         Some(to) if core.is_silent(&to, now) => are_silent += 1,
-                        Some(to) if !targets.iter().any(|target: &Target| target.to == to) => {
+                        Some(to) if !targets.iter().any(|target: &Target| target.ways.to == to) => {
                             targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, to) });
                         }
                         Some(_) => {}
@@ -149,7 +151,7 @@ impl Core {
                 } else if context.homes == Homes::Untried && !targets.is_empty() {
                     context.homes = Homes::Tried;
                 }
-                for target in &targets {
+                for target in targets {
                     core.start_branch(id, request, routed, target, breadth, now, out);
                     core.counters.branches_to_homes += 1;
                 }
@@ -167,11 +169,16 @@ impl Core {
         self.directory.as_ref().is_some_and(|directory| directory.silent.is_silent(to, now))
     }
 
+    /// Whether other homes were tried for the transaction `id`.
+    pub(crate) fn is_of_homes(&mut self, id: u32) -> bool {
+        self.servers.context_mut(id).is_some_and(|context| context.homes != Homes::Untried)
+    }
+
     /// Nothing has come of a branch of the transaction `id`.
     pub(crate) fn note_silence(&mut self, id: u32, to: &Destination, now: Now) {
-        let has_homes = self.servers.context_mut(id).is_some_and(|context| context.homes != Homes::Untried);
+        let has_homes = self.is_of_homes(id);
         if let Some(directory) = self.directory.as_mut().filter(|_| has_homes) {
-            directory.silent.note(to, now);
+            directory.silent.note(to, SILENT_MS, now);
         }
     }
 
@@ -199,7 +206,7 @@ impl Core {
         {
             return None;
         }
-        let to = self.resolve(&uri, &request.source).ok()?;
+        let to = self.resolve(&uri, Passage::of(request).without_asking()).ok()?.to;
         let own = self.directory.as_ref().and_then(directory::Directory::home_address);
         Some(match (to, own) {
             (Destination::Udp { remote, local }, Some(own)) => {

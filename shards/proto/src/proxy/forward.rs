@@ -23,11 +23,20 @@ const SUPPORTED: &[&str] = &[];
 impl Core {
     /// Proxies a request that opens a new transaction under `key`.
     pub(crate) fn proxy(&mut self, key: u128, request: &Request<'_>, now: Now, out: &mut Outbox) {
-        if let Err(rejection) = self.try_proxy(key, request, now, out) {
+        let mut tried = self.try_proxy(key, request, now, out);
+        if self.has_unasked() {
+            if self.park(key, request) {
+                return;
+            }
+            tried = self.try_proxy(key, request, now, out);
+            self.has_gone_without();
+        }
+        if let Err(rejection) = tried {
             self.reject(request, &rejection, out);
         }
     }
 
+    /// Does nothing where the request has to wait for a name.
     fn try_proxy<'a>(
         &mut self,
         key: u128,
@@ -39,7 +48,11 @@ impl Core {
         let breadth = breadth(request)?;
         let treatment = self.treatment_of(request);
         let routed = self.check_treated(request, &treatment)?;
-        let targets = self.targets(request, &routed, &treatment, now)?;
+        let targets = self.targets(request, &routed, &treatment, now);
+        if self.has_unasked() {
+            return Ok(());
+        }
+        let targets = targets?;
         if self.servers.len() >= self.settings.proxy.transactions_per_shard_max as usize {
             let retry_after_s = self.settings.proxy.retry_after_s;
             return Err(Rejection::overload("Service Unavailable (limit of transactions reached)", retry_after_s));
@@ -167,7 +180,7 @@ impl Core {
         context.open.reserve_exact(count);
         for _ in 0..count {
             let next = self.servers.context_mut(id).and_then(|context| context.targets.pop_front());
-            let Some(target) = &next else { break };
+            let Some(target) = next else { break };
             self.start_branch(id, request, routed, target, breadth, now, out);
         }
         self.rearm_server(id);
@@ -180,29 +193,39 @@ impl Core {
         id: u32,
         request: &Request<'_>,
         routed: &Routed<'_>,
-        target: &Target,
+        mut target: Target,
         breadth: u32,
         now: Now,
         out: &mut Outbox,
     ) {
         let (is_invite, number) = (request.method == Method::Invite, self.number_of(request));
-        let client = self.reserve_client(target.to, Some(id), is_invite, number);
+        let client = self.reserve_client(target.ways.to, Some(id), is_invite, number);
         let Some(context) = self.servers.context_mut(id) else { return };
         let is_alone = context.started.is_empty() && context.targets.is_empty() && context.elsewhere.is_none();
         // Homes come several at a time.
         let is_only = is_alone && !target.is_home;
-        context.open.push(Open { client, breadth });
         context.started.push(client);
         let Context { loop_hash, fixes_contact, .. } = *context;
         let branch = Branch { client: Some(client), stateless: 0, loop_hash, is_only, fixes_contact };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
-        self.compose_branch(request, routed, target, &branch, breadth, &mut bytes);
+        self.compose_branch(request, routed, &target, &branch, breadth, &mut bytes);
+        if self.prefer_stream(&mut target, bytes.len(), &request.source, now) {
+            bytes.clear();
+            self.clients.redirect(client, target.ways.to);
+            self.compose_branch(request, routed, &target, &branch, breadth, &mut bytes);
+            self.counters.branches_too_long += 1;
+        }
+        let home_ms =
+            self.directory.as_ref().filter(|_| target.is_home && is_invite).map(|directory| directory.home_timeout_ms);
+        let next_ms = (!target.ways.rest.is_empty()).then_some(self.settings.proxy.failover_ms);
+        if let Some(context) = self.servers.context_mut(id) {
+            let target = next_ms.map(|_| Box::new(target));
+            context.open.push(Open { client, breadth, target });
+        }
         self.start_client(client, &bytes, now, out);
-        if target.is_home
-            && let Some(directory) = &self.directory
-        {
-            self.hurry_client(client, now.plus_ms(u64::from(directory.home_timeout_ms)));
+        if let Some(ms) = [home_ms, next_ms].into_iter().flatten().min() {
+            self.hurry_client(client, now.plus_ms(u64::from(ms)));
         }
         self.scratch.forward = bytes;
         self.counters.branches_created += 1;
@@ -249,14 +272,14 @@ impl Core {
         max_breadth: u32,
         out: &mut Vec<u8>,
     ) {
-        let local = self.local_of(&target.to, &request.source);
+        let local = self.local_of(&target.ways.to, &request.source);
         let mut via = std::mem::take(&mut self.scratch.via);
         let mut record_route = std::mem::take(&mut self.scratch.record_route);
         let mut routes = std::mem::take(&mut self.scratch.routes);
         via.clear();
         record_route.clear();
         routes.clear();
-        self.write_via(request, &target.to, local, branch, &mut via);
+        self.write_via(request, &target.ways.to, local, branch, &mut via);
         if target.is_home {
             self.write_mark(request, &mut via);
         }
@@ -293,15 +316,19 @@ impl Core {
     }
 
     /// An ACK for a 2xx, which is a transaction of its own without responses: it goes on without state (§16.11).
-    pub(crate) fn forward_ack(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
+    pub(crate) fn forward_ack(&mut self, key: u128, request: &Request<'_>, now: Now, out: &mut Outbox) {
         if request.max_forwards == Some(0) {
             self.counters.dropped_stray_ack += 1;
             return;
         }
-        let target = self.take_own_routes(request).and_then(|routed| {
-            let targets = self.targets(request, &routed, &Treatment::default(), now)?;
-            Ok((routed, targets.here.into_iter().next()))
-        });
+        let mut target = self.target_of_ack(request, now);
+        if self.has_unasked() {
+            if self.park(key, request) {
+                return;
+            }
+            target = self.target_of_ack(request, now);
+            self.has_gone_without();
+        }
         let Ok((routed, Some(target))) = target else {
             self.counters.dropped_stray_ack += 1;
             return;
@@ -313,9 +340,19 @@ impl Core {
         bytes.clear();
         let breadth = breadth(request).unwrap_or(1);
         self.compose_branch(request, &routed, &target, &branch, breadth, &mut bytes);
-        out.push(target.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
+        out.push(target.ways.to, Ticket::NONE, |buffer| buffer.extend_from_slice(&bytes));
         self.scratch.forward = bytes;
         self.counters.sent += 1;
+    }
+
+    fn target_of_ack<'a>(
+        &mut self,
+        request: &Request<'a>,
+        now: Now,
+    ) -> Result<(Routed<'a>, Option<Target>), Rejection<'a>> {
+        let routed = self.take_own_routes(request)?;
+        let targets = self.targets(request, &routed, &Treatment::default(), now)?;
+        Ok((routed, targets.here.into_iter().next()))
     }
 
     /// Answers an OPTIONS for the node itself (RFC 3261 §11.2).

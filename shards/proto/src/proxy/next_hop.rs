@@ -1,13 +1,14 @@
-//! What a URI means as an address, and what we call ourselves towards it.
+//! The way to an address, and what we call ourselves towards it.
 
 use super::twin::SIGNATURE_DIGITS;
 use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
 use crate::keys::read_hex;
-use crate::request::{Request, SIP_PORT};
+use crate::names::Unresolved;
+use crate::request::Request;
 use crate::shard::Core;
 use crate::transaction::client::ClientId;
+use sipfed_sip::Via;
 use sipfed_sip::compose::{self, hexadecimal};
-use sipfed_sip::{SipUri, Via};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How our branches begin: the cookie of RFC 3261 §8.1.1.7 and a dot.
@@ -43,8 +44,8 @@ pub(crate) enum Flow {
 /// Why a URI leads nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoWay {
-    /// Its host is a name, which is not resolved yet.
-    Name,
+    /// Its host is a name that leads nowhere, for this reason.
+    Name(Unresolved),
     /// It asks for a transport that we do not have.
     Transport,
     /// Its address may not be sent to, or we have no address of its family.
@@ -52,24 +53,6 @@ pub(crate) enum NoWay {
 }
 
 impl Core {
-    /// The address that a SIP URI names (RFC 3263 §4 for addresses): its transport parameter, UDP without one;
-    /// its port, 5060 without one.
-    pub(super) fn resolve(&self, uri: &SipUri<'_>, arrived: &Source) -> Result<Destination, NoWay> {
-        let host = match uri.param("maddr") {
-            Some(maddr) => sipfed_sip::Host::parse(maddr).ok_or(NoWay::Address)?,
-            None => uri.host,
-        };
-        let ip = host.ip().ok_or(NoWay::Name)?;
-        let transport = match uri.param("transport") {
-            _ if uri.scheme == sipfed_sip::Scheme::Sips => return Err(NoWay::Transport),
-            None => Transport::Udp,
-            Some(token) if sipfed_sip::eq_ignore_case(token, b"udp") => Transport::Udp,
-            Some(token) if sipfed_sip::eq_ignore_case(token, b"tcp") => Transport::Tcp,
-            Some(_) => return Err(NoWay::Transport),
-        };
-        self.way_to(transport, SocketAddr::new(ip, uri.port.unwrap_or(SIP_PORT)), arrived)
-    }
-
     /// The way to an address over a transport.
     pub(super) fn way_to(
         &self,
@@ -138,7 +121,7 @@ impl Core {
     }
 
     /// The listener for streams of `transport` that has the address `ip`, with that address where it is a wildcard.
-    fn stream_listener_at(&self, transport: Transport, ip: IpAddr) -> Option<SocketAddr> {
+    pub(super) fn stream_listener_at(&self, transport: Transport, ip: IpAddr) -> Option<SocketAddr> {
         let has = |l: IpAddr| l == ip || l.is_unspecified() && l.is_ipv4() == ip.is_ipv4();
         let listeners = &self.settings.listeners;
         let listener = listeners.iter().find(|l| l.transport == transport && has(l.addr.ip()))?;

@@ -48,6 +48,10 @@ impl Core {
             }
             return;
         }
+        if !answered && self.fail_over(id, client, (status, response), now, out) {
+            return;
+        }
+        let Some(context) = self.servers.context_mut(id) else { return };
         context.end(client);
         // A home that does not answer may have the AoR although others do not.
         if context.homes == Homes::Tried && (status == 408 || (500..600).contains(&status)) {
@@ -119,8 +123,10 @@ impl Core {
 
     fn cancel_open(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let Some(context) = self.servers.context_mut(id) else { return };
-        let open = std::mem::take(&mut context.open);
-        for branch in &open {
+        let mut open = std::mem::take(&mut context.open);
+        for branch in &mut open {
+            // Nobody wants to hear of another way any more.
+            branch.target = None;
             self.cancel_client(branch.client, now, out);
         }
         if let Some(context) = self.servers.context_mut(id) {

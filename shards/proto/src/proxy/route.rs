@@ -82,7 +82,7 @@ impl Core {
         local: SocketAddr,
         out: &mut Vec<u8>,
     ) {
-        let (to, arrived) = (&target.to, &request.source);
+        let (to, arrived) = (&target.ways.to, &request.source);
         let outside_flow = match to {
             Destination::Flow { flow, .. } => Some(Flow::Connection(*flow)),
             Destination::Udp { remote, .. } if target.is_natted => Some(Flow::Datagrams(*remote)),

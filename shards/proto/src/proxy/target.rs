@@ -3,9 +3,11 @@
 use super::elsewhere::Elsewhere;
 use super::next_hop::{Flow, NoWay, reaches};
 use super::route::Routed;
-use crate::hop::{Destination, Ends, Source, Transport};
+use super::ways::{Passage, Ways};
+use crate::hop::{Destination, Ends, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record};
+use crate::names::Unresolved;
 use crate::policy::Treatment;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
@@ -14,7 +16,6 @@ use crate::settings::{Foreign, LostFlow};
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::{SipUri, Uri};
-use std::net::IpAddr;
 
 /// One place a request goes to: what becomes a branch.
 #[derive(Clone, Debug)]
@@ -24,7 +25,9 @@ pub(crate) struct Target {
     /// Route values that come before those of the request (RFC 3327 §5.3), as a comma list.
     pub(super) path: Box<[u8]>,
     /// Where it is sent.
-    pub(super) to: Destination,
+    pub(super) ways: Ways,
+    /// Whether `ways.to` is a stream to where a datagram would be too long.
+    pub(super) is_stream_instead: bool,
     /// Thousandths; targets of one q are tried together.
     pub(super) q_milli: u16,
     /// Milliseconds that its phone took to answer the last ping; `u16::MAX` where that is not known.
@@ -36,12 +39,18 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// One that is reached at an address, whatever is known of it.
-    pub(super) fn at(uri: &[u8], to: Destination) -> Self {
+    /// Where it is sent.
+    pub(crate) fn ways(&self) -> &Ways {
+        &self.ways
+    }
+
+    /// One that is reached so, whatever is known of it.
+    pub(super) fn at(uri: &[u8], ways: impl Into<Ways>) -> Self {
         Self {
             uri: uri.into(),
             path: Box::default(),
-            to,
+            ways: ways.into(),
+            is_stream_instead: false,
             q_milli: 1000,
             latency_ms: u16::MAX,
             is_home: false,
@@ -50,7 +59,7 @@ impl Target {
     }
 }
 
-/// Whom a request goes to: never nobody.
+/// Whom a request goes to: never nobody, but where it has to wait for a name.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     /// The most wanted first.
@@ -72,6 +81,8 @@ pub(crate) enum Fate {
     Agent,
     /// Nothing leads to it.
     NoWay,
+    /// A name leads to it that is not known yet.
+    Unasked,
     /// Another flow leads to the same phone.
     OtherFlow,
 }
@@ -85,6 +96,9 @@ impl Fate {
             Self::Slow => "its last answer to a ping took longer than max_ping_latency_ms of a rule",
             Self::Agent => "its User-Agent is not like contact_user_agent of a rule",
             Self::OtherFlow => "its phone is reached over another flow, which was registered later",
+            Self::Unasked => {
+                "its next hop is a name that is not known yet: a request would have it asked for, and wait"
+            }
             Self::NoWay => "no way leads to it: its connection is gone, or its address cannot be sent to",
         }
     }
@@ -159,7 +173,7 @@ impl Core {
         transport: Transport,
         remote: std::net::SocketAddr,
     ) -> Result<Vec<Target>, Rejection<'static>> {
-        let to = self.way_to(transport, remote, &request.source).map_err(no_way)?;
+        let to = self.way_to(transport, remote, &request.source).map_err(|why| self.no_way(why))?;
         Ok(vec![Target::at(uri, to)])
     }
 
@@ -170,8 +184,8 @@ impl Core {
         next: &Uri<'_>,
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let Uri::Sip(next) = next else { return Err(Rejection::new(416, "Unsupported URI Scheme")) };
-        let to = self.resolve(next, &request.source).map_err(no_way)?;
-        Ok(vec![Target::at(uri_bytes, to)])
+        let ways = self.resolve(next, Passage::of(request)).map_err(|why| self.no_way(why))?;
+        Ok(vec![Target::at(uri_bytes, ways)])
     }
 
     fn target_over_flow(
@@ -183,13 +197,15 @@ impl Core {
         let flow = match flow {
             Flow::Connection(flow) => flow,
             Flow::Datagrams(remote) => {
-                let to = self.way_to(Transport::Udp, remote, &request.source).map_err(no_way)?;
+                let to = self.way_to(Transport::Udp, remote, &request.source).map_err(|why| self.no_way(why))?;
                 return Ok(Target::at(routed.uri_bytes, to));
             }
         };
         let next = routed.next.and_then(|next| next.uri().ok()).unwrap_or(routed.uri);
-        let way = next.sip().and_then(|uri| self.resolve(uri, &request.source).ok());
-        let fallback = match way {
+        // The connection may well be there: nothing waits for what leads there without it.
+        let passage = Passage::of(request).without_asking();
+        let way = next.sip().and_then(|uri| self.resolve(uri, passage).ok());
+        let fallback = match way.map(|ways| ways.to) {
             // What came within TLS leads to nothing less, and nobody listens behind a WebSocket.
             _ if flow.transport() != Transport::Tcp => None,
             Some(Destination::Connect(ends)) => Some(ends),
@@ -224,6 +240,10 @@ impl Core {
             let key = AorKey { hash: self.keys.aor(&aor), aor: &aor };
             self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, treatment, now)
         };
+        if self.has_unasked() {
+            self.scratch.aor = aor;
+            return Ok(Targets::default());
+        }
         let targets = self.and_elsewhere(request, uri, &aor, found, treatment, now);
         self.scratch.aor = aor;
         let mut targets = targets?;
@@ -290,11 +310,11 @@ impl Core {
         for binding in record.bindings().filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
             let fate = self.fate(request, treatment, (record, &binding), now);
             filtered |= fate == Err(Fate::Method);
-            if let Ok(to) = fate {
-                let (uri, path) = (binding.uri().into(), binding.path().into());
+            if let Ok(ways) = fate {
+                let path = binding.path().into();
                 let (q_milli, is_natted) = (binding.q_milli(), binding.flags().natted() && binding.path().is_empty());
                 let latency_ms = Some(binding.health().latency_ms).filter(|ms| *ms > 0).unwrap_or(u16::MAX);
-                targets.push(Target { uri, path, to, q_milli, latency_ms, is_home: false, is_natted });
+                targets.push(Target { path, q_milli, latency_ms, is_natted, ..Target::at(binding.uri(), ways) });
             }
         }
         match (targets.is_empty(), filtered) {
@@ -311,7 +331,7 @@ impl Core {
         treatment: &Treatment,
         (record, binding): (&Record, &Binding<'_>),
         now: Now,
-    ) -> Result<Destination, Fate> {
+    ) -> Result<Ways, Fate> {
         if !binding.is_live(now.unix_s()) {
             return Err(Fate::Over);
         }
@@ -325,73 +345,107 @@ impl Core {
         if !self.takes_agent(treatment, binding.user_agent()) {
             return Err(Fate::Agent);
         }
-        let to = self.way_to_binding(&request.source, binding).ok_or(Fate::NoWay)?;
-        if has_newer_flow(record, binding, now) {
+        let ways = self.ways_to_binding(Passage::of(request), binding);
+        if ways.is_ok() && has_newer_flow(record, binding, now) {
             return Err(Fate::OtherFlow);
         }
-        Ok(to)
+        ways.map_err(|why| if why == NoWay::Name(Unresolved::Unasked) { Fate::Unasked } else { Fate::NoWay })
     }
 
-    /// The way of a request that no AoR of ours is asked for.
-    pub(crate) fn way_by_route(
+    /// The target of a request that no AoR of ours is asked for.
+    pub(crate) fn target_by_route(
         &self,
         request: &Request<'_>,
         routed: &Routed<'_>,
-    ) -> Result<Destination, Rejection<'static>> {
+    ) -> Result<Target, Rejection<'static>> {
         let targets = self.targets_by_route(request, routed)?;
-        targets.first().map(|target| target.to).ok_or_else(|| Rejection::new(404, "Not Found"))
+        targets.into_iter().next().ok_or_else(|| Rejection::new(404, "Not Found"))
     }
 
     /// Where a binding is reached: through its Path, on its connection, where it registered from when it is behind a
-    /// NAT or names itself by a host name, else at its Contact.
-    /// `arrived` says which of our addresses it is reached from.
-    pub(crate) fn way_to_binding(&self, arrived: &Source, binding: &Binding<'_>) -> Option<Destination> {
+    /// NAT or names itself by a host name that leads nowhere, else at its Contact.
+    pub(crate) fn ways_to_binding(&self, passage: Passage<'_>, binding: &Binding<'_>) -> Result<Ways, NoWay> {
         if !binding.path().is_empty() {
-            let first = first_path(binding.path())?;
-            return self.resolve(first.sip()?, arrived).ok();
+            let first = first_path(binding.path()).ok_or(NoWay::Address)?;
+            return self.resolve(first.sip().ok_or(NoWay::Transport)?, passage);
         }
         let contact = Uri::parse(binding.uri()).ok();
         let contact = contact.as_ref().and_then(Uri::sip);
         if binding.transport().is_reliable() {
-            let lost = binding.flags().flow_lost();
-            // RFC 5626 §5.3: an outbound binding is its flow; nothing else leads there.
-            if lost && (binding.reg_id() != 0 || self.settings.registrar.lost_flow != LostFlow::Connect) {
-                return None;
-            }
-            let is_direct = binding.transport() == Transport::Tcp && binding.reg_id() == 0 && !binding.flags().natted();
-            let direct = contact.filter(|_| is_direct);
-            let remote = direct.and_then(|uri| match self.resolve(uri, arrived) {
-                Ok(Destination::Connect(Ends { remote, .. }) | Destination::Udp { remote, .. }) => Some(remote),
-                _ => None,
-            });
-            // The phone knows us by the address that it registered at.
-            let local = self.location.locals.address(binding.local()).ip();
-            let local_to = |remote: IpAddr| reaches(local, remote).then_some(local);
-            let ends = remote.map(|remote| Ends { transport: Transport::Tcp, remote, local: local_to(remote.ip()) });
-            return match (lost, ends) {
-                (false, fallback) => Some(Destination::Flow { flow: binding.flow(), fallback }),
-                (true, Some(ends)) => Some(Destination::Connect(ends)),
-                (true, None) => None,
-            };
+            return self.ways_of_connection(passage, binding, contact);
         }
-        let registered_at =
-            Destination::Udp { remote: binding.remote(), local: self.location.locals.address(binding.local()) };
+        let registered_at = binding.remote();
+        let flow = Destination::Udp { remote: registered_at, local: self.location.locals.address(binding.local()) };
         if binding.flags().natted() {
-            return Some(registered_at);
+            return Ok(flow.into());
         }
-        match contact.map(|uri| self.resolve(uri, arrived)) {
-            Some(Ok(to)) => Some(to),
-            Some(Err(NoWay::Name)) => Some(registered_at),
-            _ => None,
+        match contact.map(|uri| self.resolve(uri, passage)) {
+            Some(Ok(mut ways)) => {
+                // It has shown that it takes datagrams there.
+                let is_flow = matches!(ways.to, Destination::Udp { remote, .. } if remote == registered_at);
+                ways.may_be_stream &= !is_flow;
+                Ok(ways)
+            }
+            Some(Err(NoWay::Name(why))) if why != Unresolved::Unasked => Ok(flow.into()),
+            Some(Err(why)) => Err(why),
+            None => Err(NoWay::Transport),
         }
     }
-}
 
-fn no_way(why: NoWay) -> Rejection<'static> {
-    match why {
-        NoWay::Name => Rejection::new(502, "Bad Gateway (next hop is a name that cannot be resolved here)"),
-        NoWay::Transport => Rejection::new(416, "Unsupported URI Scheme (transport is not served here)"),
-        NoWay::Address => Rejection::new(403, "Forbidden (next hop is an address that cannot be sent to)"),
+    /// The same for one that registered over a connection: that, or a new one to its Contact.
+    fn ways_of_connection(
+        &self,
+        passage: Passage<'_>,
+        binding: &Binding<'_>,
+        contact: Option<&SipUri<'_>>,
+    ) -> Result<Ways, NoWay> {
+        let lost = binding.flags().flow_lost();
+        // RFC 5626 §5.3: an outbound binding is its flow; nothing else leads there.
+        if lost && (binding.reg_id() != 0 || self.settings.registrar.lost_flow != LostFlow::Connect) {
+            return Err(NoWay::Address);
+        }
+        let is_direct = binding.transport() == Transport::Tcp && binding.reg_id() == 0 && !binding.flags().natted();
+        // While the connection is there nothing waits for what leads there without it.
+        let passage = if lost { passage } else { passage.without_asking() };
+        let direct = contact.filter(|_| is_direct).ok_or(NoWay::Address).and_then(|uri| self.resolve(uri, passage));
+        // The phone knows us by the address that it registered at.
+        let local = self.location.locals.address(binding.local()).ip();
+        let ends = |to: Destination| match to {
+            Destination::Connect(Ends { remote, .. }) | Destination::Udp { remote, .. } => {
+                let local = Some(local).filter(|local| reaches(*local, remote.ip()));
+                Some(Ends { transport: Transport::Tcp, remote, local })
+            }
+            Destination::Flow { .. } => None,
+        };
+        if !lost {
+            let fallback = direct.ok().and_then(|ways| ends(ways.to));
+            return Ok(Destination::Flow { flow: binding.flow(), fallback }.into());
+        }
+        let Ways { to, rest, name, .. } = direct?;
+        let to = ends(to).map(Destination::Connect).ok_or(NoWay::Address)?;
+        let rest = rest.into_iter().filter_map(ends).map(Destination::Connect).collect();
+        Ok(Ways { to, rest, name, may_be_stream: false })
+    }
+
+    /// What is said to a request that no way leads on from.
+    fn no_way(&self, why: NoWay) -> Rejection<'static> {
+        match why {
+            NoWay::Name(Unresolved::Off | Unresolved::Own) => {
+                Rejection::new(502, "Bad Gateway (next hop is a name that cannot be resolved here)")
+            }
+            NoWay::Name(Unresolved::Nothing) => {
+                Rejection::new(502, "Bad Gateway (next hop is a name that leads nowhere)")
+            }
+            NoWay::Name(Unresolved::NoAnswer | Unresolved::Unasked) => {
+                Rejection::new(504, "Server Time-out (nobody says where the name of the next hop leads)")
+            }
+            NoWay::Name(Unresolved::NoRoom) => {
+                let retry_after_s = self.settings.proxy.retry_after_s;
+                Rejection::overload("Service Unavailable (too many requests wait for names)", retry_after_s)
+            }
+            NoWay::Transport => Rejection::new(416, "Unsupported URI Scheme (transport is not served here)"),
+            NoWay::Address => Rejection::new(403, "Forbidden (next hop is an address that cannot be sent to)"),
+        }
     }
 }
 

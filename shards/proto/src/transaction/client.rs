@@ -64,10 +64,26 @@ pub(crate) struct ClientTransaction {
     timer_c_at: Option<Now>,
     /// When a receiver that has said nothing at all is waited for no longer.
     hurry_at: Option<Now>,
+    /// Whether nobody waits for it any more, so that only a 2xx which comes after all is told.
+    is_given_up: bool,
     timer: Option<TimerId>,
 }
 
 impl ClientTransaction {
+    /// Whether nothing has been said to it.
+    fn is_unheard(&self) -> bool {
+        matches!(
+            self.state,
+            State::Invite(invite_client::State::Calling) | State::NonInvite(non_invite_client::State::Trying)
+        )
+    }
+
+    /// Whom to tell of that, if anybody: of a branch that was given up only a 2xx counts.
+    fn told_of(&self, outcome: &Outcome<'_>) -> Option<u32> {
+        let is_success = matches!(outcome, Outcome::Response(response) if (200..300).contains(&response.status));
+        self.server.filter(|_| !self.is_given_up || is_success)
+    }
+
     /// Whether a response with that CSeq answers its request (§17.1.3); anything does once that is not kept any more.
     fn is_asked(&self, cseq: &CSeq<'_>) -> bool {
         match self.state {
@@ -107,6 +123,13 @@ impl ClientTransactions {
         }
     }
 
+    /// Has a reserved transaction send to another receiver.
+    pub(crate) fn redirect(&mut self, id: ClientId, to: Destination) {
+        if let Some(t) = self.get_mut(id) {
+            t.to = to;
+        }
+    }
+
     fn id_of(&self, slot: u32) -> Option<ClientId> {
         self.slots.get(slot).map(|t| ClientId { slot, nonce: t.nonce })
     }
@@ -141,6 +164,7 @@ impl Core {
             end_at: None,
             timer_c_at: None,
             hurry_at: None,
+            is_given_up: false,
             timer: None,
         });
         ClientId { slot, nonce }
@@ -166,10 +190,10 @@ impl Core {
         self.rearm_client(id);
     }
 
-    /// An INVITE that was started is waited for no longer than until `at` while nothing at all is said to it.
+    /// What was started is waited for no longer than until `at` while nothing at all is said to it.
     pub(crate) fn hurry_client(&mut self, id: ClientId, at: Now) {
         let Some(t) = self.clients.get_mut(id) else { return };
-        if t.state == State::Invite(invite_client::State::Calling) {
+        if t.is_unheard() {
             t.hurry_at = Some(at);
             self.rearm_client(id);
         }
@@ -179,12 +203,16 @@ impl Core {
     /// cancelled (§9.1), so that nobody is left ringing.
     fn give_up_early(&mut self, id: ClientId, now: Now, out: &mut Outbox) {
         let Some(t) = self.clients.get_mut(id) else { return };
-        let (server, to) = (t.server.take(), t.to);
-        t.resend_at = None;
+        let (server, to) = (t.server, t.to);
+        (t.resend_at, t.is_given_up) = (None, true);
         self.cancel_client(id, now, out);
         self.rearm_client(id);
         if let Some(server) = server {
-            self.counters.homes_given_up += 1;
+            if self.is_of_homes(server) {
+                self.counters.homes_given_up += 1;
+            } else {
+                self.counters.next_hops_given_up += 1;
+            }
             self.note_silence(server, &to, now);
             self.branch_outcome(server, id, &Outcome::TimedOut, now, out);
         }
@@ -216,6 +244,7 @@ impl Core {
         }
         if let Some(t) = self.clients.get_mut(id) {
             t.hurry_at = None;
+            self.avoided.heard(&t.to);
             if let Some(directory) = &mut self.directory {
                 directory.silent.heard(&t.to);
             }
@@ -251,7 +280,7 @@ impl Core {
         let State::Invite(state) = t.state else { return };
         let Some((next, actions)) = invite_client::step(state, event) else { return };
         t.state = State::Invite(next);
-        let (server, to) = (t.server, t.to);
+        let to = t.to;
         let mut outcome = None;
         for action in actions {
             let Some(t) = self.clients.get_mut(id) else { return };
@@ -288,8 +317,9 @@ impl Core {
         if event == invite_client::Event::Provisional {
             self.send_wanted_cancel(id, now, out);
         }
+        let told = outcome.as_ref().and_then(|outcome| self.clients.get(id)?.told_of(outcome));
         self.after_step(id, next == S::Terminated);
-        if let (Some(outcome), Some(server)) = (outcome, server) {
+        if let (Some(outcome), Some(server)) = (outcome, told) {
             if matches!(outcome, Outcome::TimedOut | Outcome::NotSent) {
                 self.note_silence(server, &to, now);
             }
@@ -311,7 +341,7 @@ impl Core {
         let State::NonInvite(state) = t.state else { return };
         let Some((next, actions)) = non_invite_client::step(state, event) else { return };
         t.state = State::NonInvite(next);
-        let (server, to) = (t.server, t.to);
+        let to = t.to;
         let mut outcome = None;
         for action in actions {
             let Some(t) = self.clients.get_mut(id) else { return };
@@ -338,8 +368,9 @@ impl Core {
                 Action::Failed => outcome = Some(Outcome::NotSent),
             }
         }
+        let told = outcome.as_ref().and_then(|outcome| self.clients.get(id)?.told_of(outcome));
         self.after_step(id, next == S::Terminated);
-        if let (Some(outcome), Some(server)) = (outcome, server) {
+        if let (Some(outcome), Some(server)) = (outcome, told) {
             if matches!(outcome, Outcome::TimedOut | Outcome::NotSent) {
                 self.note_silence(server, &to, now);
             }
@@ -452,6 +483,7 @@ impl Core {
                 let event = match (end, give_up, resend) {
                     (true, ..) => non_invite_client::Event::TimerK,
                     (_, true, _) => non_invite_client::Event::TimerF,
+                    _ if hurry => return self.give_up_early(id, now, out),
                     (.., true) => non_invite_client::Event::TimerE,
                     _ => return self.rearm_client(id),
                 };
@@ -468,7 +500,7 @@ impl Core {
         if rings && t.cancel == Cancel::No {
             return self.cancel_client(id, now, out);
         }
-        let server = t.server;
+        let server = t.told_of(&Outcome::TimedOut);
         self.counters.branches_timed_out += 1;
         self.close_client(id);
         if let Some(server) = server {
