@@ -289,6 +289,17 @@ impl Core {
         }
     }
 
+    /// The phone of a binding has answered a request of somebody: the next ping is spared, as after a REGISTER.
+    pub(crate) fn note_heard(&mut self, id: RecordId, contact_id: u64, now: Now) {
+        let binding = self.location.get(id).and_then(|record| record.bindings().find(|b| b.contact_id() == contact_id));
+        let Some(binding) = binding.filter(|b| b.flags().ping() != Ping::None) else { return };
+        let health = binding.health().in_watch(self.pinger.watch);
+        let heard = Health { heard_at_s: now.unix_s(), lost: 0, is_open: false, ..health };
+        if heard != health {
+            self.location.set_health(id, contact_id, heard);
+        }
+    }
+
     fn count_change(&mut self, change: Change) {
         self.counters.ping_intervals_shortened += u64::from(change == Change::Shorter);
         self.counters.ping_intervals_lengthened += u64::from(change == Change::Longer);

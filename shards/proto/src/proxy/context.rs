@@ -4,6 +4,7 @@ use super::target::Target;
 use crate::hop::Source;
 use crate::keys::AorHash;
 use crate::limits;
+use crate::location::RecordId;
 use crate::time::Now;
 use crate::transaction::client::ClientId;
 use std::collections::VecDeque;
@@ -58,6 +59,8 @@ pub(super) struct Open {
     pub(super) breadth: u32,
     /// What it goes on with when it fails, where there is another way.
     pub(super) target: Option<Box<Target>>,
+    /// The binding whose phone answers it, where nobody stands in between.
+    pub(super) binding: Option<(RecordId, u64)>,
 }
 
 /// What has become of other homes of an AoR.

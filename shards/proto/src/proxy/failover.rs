@@ -2,7 +2,8 @@
 //! §18.1.1).
 //!
 //! A way has failed when its request could not be sent, when nothing came back within `proxy.failover_ms` (Timer B or F on
-//! the last way), or when 503 came back. The next one gets a client transaction and a branch of its own; the branch before is
+//! the last way), or when 503 came back. Behind the last way of a flow comes the next flow of the same phone, and at once when
+//! 430 came back (RFC 5626 §5.3, §11.5); a 503 of the phone itself is not asked for over another one. The next one gets a client transaction and a branch of its own; the branch before is
 //! given up: what still rings there is cancelled, and a late 2xx is passed on all the same. A receiver that has failed is tried
 //! last for [`SILENT_MS`], one that has said Retry-After for as long as that, at most [`limits::AVOIDED_S_MAX`].
 //!
@@ -34,7 +35,8 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) -> bool {
-        let is_failure = response.is_none() || status == 503;
+        let has_lost_flow = response.is_some() && status == 430;
+        let is_failure = response.is_none() || has_lost_flow || status == 503;
         let Some(context) = self.servers.context_mut(id).filter(|context| is_failure && !context.is_closed) else {
             return false;
         };
@@ -48,8 +50,14 @@ impl Core {
             target.ways.rest.pop_front();
             target.is_stream_instead = false;
         }
-        let Some(next) = target.ways.rest.pop_front() else { return false };
-        target.ways.to = next;
+        let may_take_other = response.is_none() || has_lost_flow;
+        let next = target.ways.rest.pop_front().filter(|_| !has_lost_flow);
+        let other_flow = target.other_flow.take_if(|_| next.is_none() && may_take_other);
+        match (next, other_flow) {
+            (Some(next), _) => target.ways.to = next,
+            (None, Some(flow)) => target = flow,
+            (None, None) => return false,
+        }
         self.counters.branches_failed_over += 1;
         self.with_request(id, |core, request, routed| {
             core.start_branch(id, request, routed, *target, breadth, now, out);

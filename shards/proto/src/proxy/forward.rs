@@ -218,10 +218,12 @@ impl Core {
         }
         let home_ms =
             self.directory.as_ref().filter(|_| target.is_home && is_invite).map(|directory| directory.home_timeout_ms);
-        let next_ms = (!target.ways.rest.is_empty()).then_some(self.settings.proxy.failover_ms);
+        let has_next = !target.ways.rest.is_empty() || target.other_flow.is_some();
+        let next_ms = has_next.then_some(self.settings.proxy.failover_ms);
         if let Some(context) = self.servers.context_mut(id) {
-            let target = next_ms.map(|_| Box::new(target));
-            context.open.push(Open { client, breadth, target });
+            let binding = target.binding.filter(|_| target.path.is_empty());
+            let target = has_next.then(|| Box::new(target));
+            context.open.push(Open { client, breadth, target, binding });
         }
         self.start_client(client, &bytes, now, out);
         if let Some(ms) = [home_ms, next_ms].into_iter().flatten().min() {

@@ -31,6 +31,9 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) {
+        if matches!(outcome, Outcome::Response(_)) {
+            self.note_answering(id, client, now);
+        }
         let Some(server) = self.servers.get_mut(id) else { return };
         let answered = server.is_answered();
         let Some(context) = server.context.as_deref_mut() else { return };
@@ -79,6 +82,15 @@ impl Core {
             self.close_context(id, now, out);
         }
         self.go_on(id, now, out);
+    }
+
+    /// Something has come of a branch, which tells that its phone is there.
+    fn note_answering(&mut self, id: u32, client: ClientId, now: Now) {
+        let Some(context) = self.servers.context_mut(id) else { return };
+        let open = context.open.iter().find(|open| open.client == client);
+        if let Some((record, contact_id)) = open.and_then(|open| open.binding) {
+            self.note_heard(record, contact_id, now);
+        }
     }
 
     fn branch_succeeded(

@@ -6,7 +6,7 @@ use super::route::Routed;
 use super::ways::{Passage, Ways};
 use crate::hop::{Destination, Ends, Transport};
 use crate::limits;
-use crate::location::{AorKey, Binding, Record};
+use crate::location::{AorKey, Binding, Record, RecordId};
 use crate::names::Unresolved;
 use crate::policy::Treatment;
 use crate::registrar::TempGruu;
@@ -36,6 +36,10 @@ pub(crate) struct Target {
     pub(super) is_home: bool,
     /// Whether it is a phone behind a NAT, which requests of a dialog do not reach at its Contact either.
     pub(super) is_natted: bool,
+    /// The binding that it is, by its record and contact id.
+    pub(super) binding: Option<(RecordId, u64)>,
+    /// What leads to the same phone when this flow has failed.
+    pub(super) other_flow: Option<Box<Self>>,
 }
 
 impl Target {
@@ -55,6 +59,29 @@ impl Target {
             latency_ms: u16::MAX,
             is_home: false,
             is_natted: false,
+            binding: None,
+            other_flow: None,
+        }
+    }
+
+    /// A binding of the record `id`.
+    fn of(id: RecordId, binding: &Binding<'_>, ways: Ways) -> Self {
+        let is_direct = binding.path().is_empty();
+        Self {
+            path: binding.path().into(),
+            q_milli: binding.q_milli(),
+            latency_ms: Some(binding.health().latency_ms).filter(|ms| *ms > 0).unwrap_or(u16::MAX),
+            is_natted: binding.flags().natted() && is_direct,
+            binding: Some((id, binding.contact_id())),
+            ..Self::at(binding.uri(), ways)
+        }
+    }
+
+    /// Puts the flow behind all others of its phone.
+    fn put_last(&mut self, other: Self) {
+        match &mut self.other_flow {
+            Some(flow) => flow.put_last(other),
+            None => self.other_flow = Some(Box::new(other)),
         }
     }
 }
@@ -238,7 +265,7 @@ impl Core {
             aor.push(b'@');
             aor.extend_from_slice(self.settings.domains.first().map_or(&[][..], |d| d.as_bytes()));
             let key = AorKey { hash: self.keys.aor(&aor), aor: &aor };
-            self.targets_of_record(request, self.location.find(key).map(|(_, record)| record), None, treatment, now)
+            self.targets_of_record(request, self.location.find(key), None, treatment, now)
         };
         if self.has_unasked() {
             self.scratch.aor = aor;
@@ -273,13 +300,13 @@ impl Core {
             let wanted = |b: &Binding<'_>| b.contact_id() == gruu.contact_id && b.first_at_s() == gruu.first_at_s;
             return self.targets_of_record(
                 request,
-                self.location.find_by_hash(gruu.aor).map(|(_, record)| record),
+                self.location.find_by_hash(gruu.aor),
                 Some(&wanted),
                 treatment,
                 now,
             );
         }
-        let record = self.location.find(AorKey { hash: self.keys.aor(aor), aor }).map(|(_, record)| record);
+        let record = self.location.find(AorKey { hash: self.keys.aor(aor), aor });
         match uri.param("gr").filter(|gr| !gr.is_empty()) {
             // A public GRUU (RFC 5627 §3.3): the instance that it names.
             Some(gr) => {
@@ -293,30 +320,30 @@ impl Core {
     fn targets_of_record(
         &self,
         request: &Request<'_>,
-        record: Option<&Record>,
+        record: Option<(RecordId, &Record)>,
         wanted: Option<&dyn Fn(&Binding<'_>) -> bool>,
         treatment: &Treatment,
         now: Now,
     ) -> Result<Vec<Target>, Rejection<'static>> {
-        let Some(record) = record else {
+        let Some((id, record)) = record else {
             return Err(if self.is_whole {
                 Rejection::new(404, "Not Found")
             } else {
                 Rejection::not_known_yet(self.settings.proxy.retry_after_s)
             });
         };
-        let mut targets = Vec::new();
+        let (mut targets, mut older) = (Vec::new(), Vec::new());
         let mut filtered = false;
         for binding in record.bindings().filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
-            let fate = self.fate(request, treatment, (record, &binding), now);
-            filtered |= fate == Err(Fate::Method);
-            if let Ok(ways) = fate {
-                let path = binding.path().into();
-                let (q_milli, is_natted) = (binding.q_milli(), binding.flags().natted() && binding.path().is_empty());
-                let latency_ms = Some(binding.health().latency_ms).filter(|ms| *ms > 0).unwrap_or(u16::MAX);
-                targets.push(Target { path, q_milli, latency_ms, is_natted, ..Target::at(binding.uri(), ways) });
+            let ways = self.ways_of(request, treatment, &binding, now);
+            filtered |= ways == Err(Fate::Method);
+            match ways {
+                Ok(ways) if has_newer_flow(record, &binding, now) => older.push((binding, ways)),
+                Ok(ways) => targets.push(Target::of(id, &binding, ways)),
+                Err(_) => {}
             }
         }
+        put_older_flows(&mut targets, older, id, record);
         match (targets.is_empty(), filtered) {
             (false, _) => Ok(targets),
             (true, true) => Err(Rejection::new(405, "Method Not Allowed (no contact takes this method)")),
@@ -330,6 +357,18 @@ impl Core {
         request: &Request<'_>,
         treatment: &Treatment,
         (record, binding): (&Record, &Binding<'_>),
+        now: Now,
+    ) -> Result<Ways, Fate> {
+        let ways = self.ways_of(request, treatment, binding, now)?;
+        if has_newer_flow(record, binding, now) { Err(Fate::OtherFlow) } else { Ok(ways) }
+    }
+
+    /// The same, whether or not its phone has a later flow.
+    fn ways_of(
+        &self,
+        request: &Request<'_>,
+        treatment: &Treatment,
+        binding: &Binding<'_>,
         now: Now,
     ) -> Result<Ways, Fate> {
         if !binding.is_live(now.unix_s()) {
@@ -346,9 +385,6 @@ impl Core {
             return Err(Fate::Agent);
         }
         let ways = self.ways_to_binding(Passage::of(request), binding);
-        if ways.is_ok() && has_newer_flow(record, binding, now) {
-            return Err(Fate::OtherFlow);
-        }
         ways.map_err(|why| if why == NoWay::Name(Unresolved::Unasked) { Fate::Unasked } else { Fate::NoWay })
     }
 
@@ -466,6 +502,23 @@ fn has_newer_flow(record: &Record, binding: &Binding<'_>, now: Now) -> bool {
                 && other.is_live(now.unix_s())
                 && !other.flags().flow_lost()
         })
+}
+
+/// Puts the older flows of phones behind the latest ones, which are tried first (RFC 5626 §5.3).
+fn put_older_flows(targets: &mut Vec<Target>, mut older: Vec<(Binding<'_>, Ways)>, id: RecordId, record: &Record) {
+    older.sort_by_key(|(binding, _)| std::cmp::Reverse((binding.updated_at_s(), binding.contact_id())));
+    for (binding, ways) in older {
+        let is_of_phone = |target: &Target| {
+            let other = record.bindings().find(|b| target.binding == Some((id, b.contact_id())));
+            other.is_some_and(|other| other.reg_id() != 0 && other.instance() == binding.instance())
+        };
+        let target = Target::of(id, &binding, ways);
+        match targets.iter_mut().find(|target| is_of_phone(target)) {
+            Some(first) => first.put_last(target),
+            // Nothing leads to the later one.
+            None => targets.push(target),
+        }
+    }
 }
 
 /// An instance as it stands in `gr` (RFC 5627 §5.3): without the angle brackets of RFC 5626 §4.1.

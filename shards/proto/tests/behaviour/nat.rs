@@ -1,6 +1,6 @@
 //! Phones behind NATs: who is pinged, when, with what, and what comes of it.
 
-use super::node::{Node, Sent, and, register, respond, with};
+use super::node::{Node, Sent, and, invite, register, respond, with};
 use sipfed_proto::settings::{Ping, PingBytes, Settings, Sign};
 use sipfed_proto::{Destination, FlowToken, ShardIndex};
 
@@ -316,11 +316,7 @@ fn requests_of_a_dialog_reach_phones_behind_nats_in_both_directions() {
     const CALLER_SEEN_AT: &str = "203.0.113.5:31000";
     let mut node = Node::new();
     register_natted(&mut node, "a", 1);
-    let call = with(
-        &and(&super::node::invite("a"), "Contact: <sip:caller@10.1.1.1:5060>"),
-        "198.51.100.9:5060",
-        "10.1.1.1:5060",
-    );
+    let call = with(&and(&invite("a"), "Contact: <sip:caller@10.1.1.1:5060>"), "198.51.100.9:5060", "10.1.1.1:5060");
     let sent = node.udp(CALLER_SEEN_AT, &call);
     let ring = sent.iter().find(|sent| sent.start().starts_with("INVITE")).unwrap();
     assert_eq!(ring.udp(), Some(SEEN_AT.parse().unwrap()));
@@ -401,4 +397,20 @@ fn phones_whose_nats_stay_open_are_pinged_less_often_and_not_less_than_these_nee
     minutes_behind_a_nat(&mut node, 600_000, 60);
     let sent = node.shard.counters().pings_sent - before;
     assert!((1..=60).contains(&sent), "an hour needs 120 of them at 30 s: {sent}");
+}
+
+#[test]
+fn a_phone_that_has_answered_a_call_is_not_asked_whether_it_is_there() {
+    let mut node = node_with(|_| {});
+    register_natted(&mut node, "a", 1);
+    let first = next_ping(&mut node);
+    node.udp(SEEN_AT, &respond(&first, 200, "phone"));
+    node.pass(INTERVAL_MS - 5000);
+    let spared = node.shard.counters().pings_spared;
+    let sent = node.udp("203.0.113.9:5060", &invite("a"));
+    let ring = sent.iter().find(|sent| sent.start().starts_with("INVITE ")).unwrap().clone();
+    assert!(!node.udp(SEEN_AT, &respond(&ring, 180, "phone")).is_empty());
+    assert_eq!(pings(&node.pass(5000)).len(), 0);
+    assert_eq!(node.shard.counters().pings_spared, spared + 1);
+    assert_eq!(pings(&node.pass(INTERVAL_MS)).len(), 1, "once");
 }

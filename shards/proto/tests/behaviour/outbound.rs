@@ -1,6 +1,6 @@
 //! RFC 5626: phones that keep flows.
 
-use super::node::{NODE, Node, Sent, and, invite, register, request, with};
+use super::node::{NODE, Node, Sent, and, invite, register, request, respond, with};
 use sipfed_proto::{Destination, FlowToken, ShardIndex};
 
 const PHONE: &str = "198.51.100.9:5060";
@@ -115,4 +115,39 @@ fn rfc5626_8_a_stun_request_among_datagrams_is_answered_and_costs_nothing_else()
     assert_eq!(transmit.to, Destination::Udp { remote: source.remote, local: source.local });
     assert_eq!((answer.len(), &answer[..2], &answer[8..20]), (32, &[1, 1][..], &[7; 12][..]));
     assert_eq!(node.shard.counters().keepalives, 1);
+}
+
+#[test]
+fn rfc5626_5_3_when_a_flow_fails_the_next_one_of_the_same_phone_is_tried() {
+    let answers: [(&str, Option<u16>, bool); 4] = [
+        ("nothing was sent", None, true),
+        ("430", Some(430), true),
+        ("503", Some(503), false),
+        ("486", Some(486), false),
+    ];
+    for (what, status, goes_on) in answers {
+        let mut node = Node::new();
+        for reg_id in [1, 2, 3] {
+            node.tcp(flow(reg_id), PHONE, &outbound(reg_id, reg_id));
+            node.pass(2000);
+        }
+        let sent = node.udp("203.0.113.9:5060", &invite("a"));
+        let mut ring = sent.into_iter().find(|sent| sent.start().starts_with("INVITE ")).unwrap();
+        assert_eq!(ring.to, Destination::Flow { flow: flow(3), fallback: None });
+        for slot in [2, 1] {
+            let sent = match status {
+                Some(status) => node.tcp(flow(slot + 1), PHONE, &respond(&ring, status, "phone")),
+                None => node.fail(&ring),
+            };
+            let next = sent.iter().find(|sent| sent.start().starts_with("INVITE "));
+            assert_eq!(next.is_some(), goes_on, "{what}: {sent:?}");
+            let Some(next) = next else { break };
+            assert_eq!(next.to, Destination::Flow { flow: flow(slot), fallback: None }, "{what}");
+            ring = next.clone();
+        }
+        if goes_on {
+            let sent = node.tcp(flow(1), PHONE, &respond(&ring, 200, "phone"));
+            assert_eq!(sent.last().unwrap().status(), 200, "{what}: {sent:?}");
+        }
+    }
 }
