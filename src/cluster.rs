@@ -4,31 +4,29 @@
 //! read at the start and whenever the node is told to, never in between, and what it said last is kept in the data
 //! directory, so that a node starts while its database is away.
 //!
-//! [`topology`] says what a cluster is and when it is valid, [`rows`] what a row of the table means; both are pure. [`source`]
+//! What a cluster is and when it is valid, and what a row of the table means, is decided in [`sipfed_nodes`]. [`source`]
 //! reads the rows, by [`mysql`] or [`sqlite`], of a database named by its [`url`]. [`copy`] is what is kept.
-//! [`reloader`] does it again while the node runs, and changes nodes by command ([`alterations`]).
+//! [`reloader`] does it again while the node runs, and changes nodes by command.
 
-mod alterations;
 mod copy;
 mod mysql;
 mod reloader;
-mod rows;
 mod source;
 mod sqlite;
-mod topology;
 mod url;
 
-pub(crate) use alterations::Unaltered;
 pub(crate) use copy::CopyError;
 pub(crate) use reloader::{Alteration, Outlets, Reload, Reloader};
+pub(crate) use sipfed_nodes::alterations::Unaltered;
+pub(crate) use sipfed_nodes::{Fault, Id, NODES_COUNT_MAX, Node, Topology};
 pub(crate) use source::SourceError;
-pub(crate) use topology::{Fault, Id, NODES_COUNT_MAX, Node, Topology};
 pub(crate) use url::SqlUrl;
 
 use crate::cli::Exit;
 use crate::config::Config;
 use crate::data_directory;
 use copy::Kept;
+use sipfed_nodes::rows;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

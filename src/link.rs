@@ -16,8 +16,8 @@
 //! stops the reading of that link, and by that the sending at the other end; the link stays up.
 //!
 //! # Rooms
-//! Pure: [`frame`] is the layout of what is said, [`greeting`] who may say it, [`state`] whether the other end lives,
-//! [`health`] which homes are down, `told` what the log was told of. With I/O: [`meeting`] makes two nodes know each other by
+//! Pure: [`frame`] is the layout of what is said, [`greeting`] who may say it, [`sipfed_nodes::pulse`] whether the other end
+//! lives, [`sipfed_nodes::health`] which homes are down, `told` what the log was told of. With I/O: [`meeting`] makes two nodes know each other by
 //! [`security`] (and `shared_key`), [`peer`] is the life of one link, [`links`] all of them, [`asking`] what nodes ask each other. [`snapshot`] is what other
 //! threads see, `failure` why a connection came to no link.
 
@@ -25,7 +25,6 @@ mod asking;
 mod failure;
 mod frame;
 mod greeting;
-mod health;
 mod links;
 mod meeting;
 mod peer;
@@ -33,7 +32,6 @@ mod queue;
 mod security;
 mod shared_key;
 mod snapshot;
-mod state;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -43,8 +41,8 @@ pub(crate) use frame::{MESSAGE_BYTES_MAX, Versions};
 pub(crate) use greeting::VERSIONS;
 pub(crate) use links::{LinkEvent, Links, NotSent};
 pub(crate) use security::{Certificates, Security, SecurityError};
+pub(crate) use sipfed_nodes::pulse::State;
 pub(crate) use snapshot::{LinkReport, LinkStates};
-pub(crate) use state::State;
 
 use crate::cluster::Topology;
 use crate::config::SipAddress;

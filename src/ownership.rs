@@ -2,7 +2,7 @@
 //!
 //! In: what the kernel says of the address of the home, which keepalived or vrrpd moves between the nodes; commands; what
 //! twins claim. Out: the node's [`Role`], to the shards by a function and to tasks by a [`RoleWatch`]; a [`Status`] for whoever
-//! asks. One thread does it, which reads netlink ([`addresses`]), asks a pure machine ([`machine`]) and keeps what has to
+//! asks. One thread does it, which reads netlink ([`addresses`]), asks a pure machine ([`sipfed_nodes::ownership`]) and keeps what has to
 //! outlive the process ([`kept`]). A role is in force only once its term is durable; on a disk that fails it is all the same,
 //! with an error, since a home that nobody answers for is worse.
 //!
@@ -13,15 +13,14 @@
 
 mod addresses;
 mod kept;
-mod machine;
 
-pub(crate) use machine::Claim;
+pub(crate) use sipfed_nodes::ownership::{Claim, Mode, Role};
 
 use crate::cluster::Id;
 use crate::replication::Wholeness;
 use addresses::AddressWatch;
-use machine::{Kept, Machine, Told};
 use sipfed_directory::ActivityWatch;
+use sipfed_nodes::ownership::{Kept, Machine, Told};
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -36,40 +35,6 @@ use tracing::{error, info, warn};
 const REQUESTS_COUNT_MAX: usize = 64;
 /// How long a start waits for the kernel to say whether the address is there; a later answer counts as well.
 const FIRST_ANSWER_MAX: Duration = Duration::from_secs(1);
-
-/// What decides whether a node is active.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Whether the host has the address.
-    Address,
-    /// Commands.
-    Command,
-}
-
-impl Mode {
-    /// Its word in the file.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Command => "command",
-        }
-    }
-}
-
-/// What a node is, and since which term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Role {
-    pub(crate) is_active: bool,
-    /// The one in which it is active; of a passive node, the greatest that it knows.
-    pub(crate) term: u64,
-}
-
-impl Role {
-    /// That of a node without twins.
-    pub(crate) const ALONE: Self = Self { is_active: true, term: 0 };
-    /// That of a node that does not know yet.
-    const UNKNOWN: Self = Self { is_active: false, term: 0 };
-}
 
 /// What ownership is started with.
 #[derive(Clone, Debug)]

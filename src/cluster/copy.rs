@@ -3,7 +3,7 @@
 //! It is replaced as a whole: written beside, synced, renamed, folder synced. One that is of another version, broken or of
 //! another cluster is told, and is as good as none.
 
-use super::topology::{Id, Node, Topology};
+use super::{Id, Node, Topology};
 use crate::config;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -153,8 +153,24 @@ pub(super) fn find(directory: &Path, cluster_id: Id) -> Result<Kept, CopyError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::rows;
-    use crate::cluster::rows::tests::{id, with_backups};
+    use sipfed_nodes::rows::{self, Row};
+
+    fn id(number: u64) -> Id {
+        Id::new(number).unwrap()
+    }
+
+    /// Two homes of two nodes each; the first of each is a seed.
+    fn with_backups() -> Vec<Row> {
+        let row = |id: u64, home: u64, flags: Option<&str>| {
+            let number = |number: u64| Some(number.to_string());
+            let (url, sip_addr) = (Some(format!("bin:10.0.0.{}", 176 + id)), Some(format!("10.0.0.{}", 222 + home)));
+            let usual = [number(1), number(3), number(50)];
+            let [state, no_ping_retries, priority] = usual;
+            let flags = flags.map(str::to_owned);
+            [number(13 + id), number(1), number(id), url, state, no_ping_retries, priority, sip_addr, flags, None]
+        };
+        vec![row(1, 1, Some("seed")), row(2, 1, None), row(3, 2, Some("seed")), row(4, 2, None)]
+    }
 
     fn folder(name: &str) -> PathBuf {
         let folder = std::env::temp_dir().join(format!("sipfed-copy-{}-{name}", std::process::id()));

@@ -1,8 +1,8 @@
 //! The table in MySQL or MariaDB.
 
-use super::rows::Row;
 use super::source::{Question, SourceError};
 use super::url::MySqlUrl;
+use sipfed_nodes::rows::Row;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::{AssertSqlSafe, Connection, MySqlConnection};
 

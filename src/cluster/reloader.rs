@@ -6,11 +6,11 @@
 //! A reading that fails leaves what it was to read as it was. Asking never waits: what is asked while a reading goes on is one
 //! more reading. Owned by the node; the thread ends with the process, or some time after this was dropped.
 
-use super::alterations::{Alterations, Unaltered};
-use super::{Id, Provisioning, Topology};
+use super::{Id, Provisioning, Topology, Unaltered};
 use crate::config::{BinAddress, SipAddress};
 use crate::link::{Certificates, LinksSender};
 use sipfed_directory::PeersSender;
+use sipfed_nodes::alterations::Alterations;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

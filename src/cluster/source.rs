@@ -1,9 +1,10 @@
 //! Reads the table of a cluster's nodes: one question, one answer, within a time.
 
-use super::rows::{COLUMNS, Row};
-use super::topology::{CLUSTERS_COUNT_MAX, Fault, NODES_COUNT_MAX};
 use super::url::SqlUrl;
 use super::{mysql, sqlite};
+use sipfed_nodes::rows::{COLUMNS, Row};
+use sipfed_nodes::topology::CLUSTERS_COUNT_MAX;
+use sipfed_nodes::{Fault, NODES_COUNT_MAX};
 use sqlx::{ColumnIndex, Database, Decode, Type};
 use std::fmt;
 use std::io;

@@ -1,7 +1,7 @@
 //! The table in a file of SQLite.
 
-use super::rows::Row;
 use super::source::{Question, SourceError};
+use sipfed_nodes::rows::Row;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use std::path::Path;

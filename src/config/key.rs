@@ -3,6 +3,8 @@
 //! A key is written down once, in [`super::cluster`] or [`super::node`]. The reader, the messages, the
 //! suggestions and the reference in `docs/configuration.md` are all made from that.
 
+pub(crate) use sipfed_nodes::Wrong;
+
 /// One key, whose value goes into a `C`.
 pub(crate) struct Key<C: 'static> {
     /// The table it stands in.
@@ -106,21 +108,6 @@ fn bytes(suffix: &str) -> Option<u64> {
         "g" | "gb" | "gib" => 1 << 30,
         _ => return None,
     })
-}
-
-/// Why a text was not accepted.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
-    /// What is wrong, to stand under the value.
-    pub(crate) what: String,
-    /// What would be right.
-    pub(crate) right: String,
-}
-
-impl Wrong {
-    pub(crate) fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
-        Self { what: what.into(), right: right.into() }
-    }
 }
 
 impl<C: Default> Key<C> {

@@ -1,8 +1,8 @@
 //! How the links of this node stand, for whoever asks from another thread. Written by the thread of the links alone.
 
 use super::failure::Reason;
-use super::state::State;
 use crate::cluster::Id;
+use sipfed_nodes::pulse::State;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

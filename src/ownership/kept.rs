@@ -2,8 +2,8 @@
 //! says is in force. One that cannot be read is told, and is as good as none: terms then begin again, and rise above those
 //! of the twins once these are heard.
 
-use super::machine::Kept;
 use serde::{Deserialize, Serialize};
+use sipfed_nodes::ownership::Kept;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -2,7 +2,7 @@
 
 use super::nodes::{Authority, SECRET, Start, by_secret, nodes, poll, topology};
 use crate::cluster::Node;
-use crate::link::state::State;
+use crate::link::State;
 use crate::link::{Security, Versions};
 
 /// Whether every one of these sees all others up.

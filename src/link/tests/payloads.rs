@@ -1,10 +1,10 @@
 //! What is sent arrives whole and in order, and whoever is slow makes the other side wait.
 
 use super::nodes::{SECRET, Start, by_secret, nodes, pair, poll};
+use crate::link::State;
 use crate::link::frame::PAYLOAD_BYTES_MAX;
 use crate::link::links::NotSent;
 use crate::link::queue::QUEUE_BYTES_MAX;
-use crate::link::state::State;
 use std::time::Duration;
 
 #[test]

@@ -4,19 +4,21 @@
 //! process, and none is now: who was never seen may be reached by callers all the same. Where no node at all is linked,
 //! nothing is known: it may be this node that is cut off.
 
-use crate::config::SipAddress;
+use crate::address::SipAddress;
 
 /// What is known of another node.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    pub(super) home: SipAddress,
-    pub(super) is_up: bool,
-    /// At some time.
-    pub(super) was_up: bool,
+pub struct Seen {
+    /// Which home it stands for.
+    pub home: SipAddress,
+    /// Whether it is linked now.
+    pub is_up: bool,
+    /// Whether it was at some time.
+    pub was_up: bool,
 }
 
 /// The homes that are down, other than that of this node, as they are written in the table.
-pub(super) fn homes_down(own: SipAddress, nodes: &[Seen]) -> Vec<Box<str>> {
+pub fn homes_down(own: SipAddress, nodes: &[Seen]) -> Vec<Box<str>> {
     if !nodes.iter().any(|node| node.is_up) {
         return Vec::new();
     }
@@ -34,7 +36,7 @@ pub(super) fn homes_down(own: SipAddress, nodes: &[Seen]) -> Vec<Box<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::sip_address;
+    use crate::address::sip_address;
 
     /// Nodes by their homes; `u` is up, `d` is down, `n` was never up.
     fn down(nodes: &[(&str, char)]) -> Vec<String> {

@@ -4,12 +4,12 @@
 //! have numbers, and the other way round. NULL, nothing and the text `NULL` mean the same where a column may be empty:
 //! OpenSIPS's own tutorial writes the text.
 
-use super::topology::{CLUSTERS_COUNT_MAX, Fault, Id, Node, Topology};
-use crate::config;
+use crate::address::{self, Wrong};
+use crate::topology::{CLUSTERS_COUNT_MAX, Fault, Id, Node, Topology};
 use std::collections::BTreeSet;
 
 /// Columns that are read, in this order; OpenSIPS's names.
-pub(crate) const COLUMNS: [&str; 10] =
+pub const COLUMNS: [&str; 10] =
     ["id", "cluster_id", "node_id", "url", "state", "no_ping_retries", "priority", "sip_addr", "flags", "description"];
 
 /// What OpenSIPS's table gives a row that does not say.
@@ -17,10 +17,10 @@ const NO_PING_RETRIES: u32 = 3;
 const PRIORITY: u32 = 50;
 
 /// One row: the values of [`COLUMNS`].
-pub(crate) type Row = [Option<String>; COLUMNS.len()];
+pub type Row = [Option<String>; COLUMNS.len()];
 
 /// The topology that the rows of a table give for one node; rows of other clusters are passed over.
-pub(crate) fn topology(rows: &[Row], cluster_id: Id, current_id: Id, table: &str) -> Result<Topology, Vec<Fault>> {
+pub fn topology(rows: &[Row], cluster_id: Id, current_id: Id, table: &str) -> Result<Topology, Vec<Fault>> {
     let source = format!("the table {table}");
     let (mut clusters, mut faults, mut nodes) = (BTreeSet::new(), Vec::new(), Vec::new());
     for row in rows {
@@ -103,7 +103,7 @@ impl Columns<'_> {
     }
 
     /// Without a default: what is not there is told as well.
-    fn form<T>(&self, column: &str, read: impl Fn(&str) -> Result<T, config::Wrong>) -> Result<T, Fault> {
+    fn form<T>(&self, column: &str, read: impl Fn(&str) -> Result<T, Wrong>) -> Result<T, Fault> {
         read(self.text(column).unwrap_or_default()).map_err(|wrong| {
             let what = if self.text(column).is_some() { &*wrong.what } else { "" };
             // What a file quotes is quoted otherwise in SQL.
@@ -120,11 +120,11 @@ impl Columns<'_> {
             };
         }
         let id = value!(self.id_of("node_id"));
-        let url = value!(self.form("url", config::bin_address));
+        let url = value!(self.form("url", address::bin_address));
         let is_enabled = value!(self.is_enabled());
         let no_ping_retries = value!(self.number("no_ping_retries", NO_PING_RETRIES));
         let priority = value!(self.number("priority", PRIORITY));
-        let sip_addr = value!(self.form("sip_addr", config::sip_address));
+        let sip_addr = value!(self.form("sip_addr", address::sip_address));
         let is_seed = value!(self.is_seed());
         let description = self.text("description").map(str::to_owned);
         // Only told to people, so one that is no number does no harm.

@@ -11,8 +11,7 @@
 //! - [`Mode::Command`]: active from a command to the next. A restart resumes the term that was, and claims nothing anew. Of
 //!   two that are active, the one with the smaller term becomes passive, of equal ones that with the greater number.
 
-use super::{Mode, Role};
-use crate::cluster::Id;
+use crate::topology::Id;
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -21,42 +20,92 @@ use std::time::{Duration, Instant};
 /// How long a command and the kernel may contradict each other before it is told.
 const DOUBT: Duration = Duration::from_secs(1);
 
+/// What decides whether a node is active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Whether the host has the address.
+    Address,
+    /// Commands.
+    Command,
+}
+
+impl Mode {
+    /// Its word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// What a node is, and since which term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Whether it answers for its home.
+    pub is_active: bool,
+    /// The one in which it is active; of a passive node, the greatest that it knows.
+    pub term: u64,
+}
+
+impl Role {
+    /// That of a node without twins.
+    pub const ALONE: Self = Self { is_active: true, term: 0 };
+    /// That of a node that does not know yet.
+    pub const UNKNOWN: Self = Self { is_active: false, term: 0 };
+}
+
 /// What a twin says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) node: Id,
+pub struct Claim {
+    /// Which one.
+    pub node: Id,
     /// The term in which it is active, or the greatest that it knows.
-    pub(crate) term: u64,
-    pub(crate) is_active: bool,
+    pub term: u64,
+    /// Whether it takes itself for the active one.
+    pub is_active: bool,
 }
 
 /// What outlives the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Kept {
+pub struct Kept {
     /// The greatest term that is known, of whichever node.
-    pub(super) known_term: u64,
+    pub known_term: u64,
     /// The last one of this node.
-    pub(super) own_term: u64,
+    pub own_term: u64,
     /// What was commanded last.
-    pub(super) commanded: Option<bool>,
+    pub commanded: Option<bool>,
 }
 
 /// What has come to pass and is to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub enum Told {
     /// A command says otherwise than the kernel, and the kernel counts.
-    Contradiction { commanded: bool },
+    Contradiction {
+        /// What was commanded.
+        commanded: bool,
+    },
     /// A twin is active as well.
-    SplitBrain { node: Id, term: u64 },
+    SplitBrain {
+        /// Which one.
+        node: Id,
+        /// Its term.
+        term: u64,
+    },
     /// No twin is active any more while this node is.
     Healed,
     /// This node has become passive, since that twin is active in a later term.
-    Yielded { node: Id, term: u64 },
+    Yielded {
+        /// Which one.
+        node: Id,
+        /// Its term.
+        term: u64,
+    },
 }
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(super) struct Machine {
+pub struct Machine {
     node: Id,
     mode: Mode,
     kept: Kept,
@@ -71,33 +120,34 @@ pub(super) struct Machine {
 
 impl Machine {
     /// The machine of a node that has kept this.
-    pub(super) fn new(node: Id, mode: Mode, kept: Kept) -> Self {
+    pub fn new(node: Id, mode: Mode, kept: Kept) -> Self {
         let is_active = mode == Mode::Command && kept.commanded == Some(true);
         Self { node, mode, kept, is_active, has_address: None, doubt_at: None, rivals: BTreeSet::new(), splits: 0 }
     }
 
-    pub(super) fn role(&self) -> Role {
+    /// What the node is, once [`Machine::kept`] is durable.
+    pub fn role(&self) -> Role {
         let term = if self.is_active { self.kept.own_term } else { self.kept.known_term };
         Role { is_active: self.is_active, term }
     }
 
     /// What has to be durable before [`Machine::role`] is in force.
-    pub(super) fn kept(&self) -> Kept {
+    pub fn kept(&self) -> Kept {
         self.kept
     }
 
     /// Whether the host has the address; `None` until the kernel has said so.
-    pub(super) fn has_address(&self) -> Option<bool> {
+    pub fn has_address(&self) -> Option<bool> {
         self.has_address
     }
 
     /// How often a twin was found active while this node was.
-    pub(super) fn splits(&self) -> u64 {
+    pub fn splits(&self) -> u64 {
         self.splits
     }
 
     /// The host has the address from now on, or has it no more.
-    pub(super) fn handle_address(&mut self, has_address: bool) {
+    pub fn handle_address(&mut self, has_address: bool) {
         self.has_address = Some(has_address);
         if self.mode == Mode::Address {
             self.become_active(has_address);
@@ -105,7 +155,7 @@ impl Machine {
     }
 
     /// Somebody wants the node to be active, or to be passive.
-    pub(super) fn handle_command(&mut self, is_active: bool, now: Instant) {
+    pub fn handle_command(&mut self, is_active: bool, now: Instant) {
         self.kept.commanded = Some(is_active);
         match self.mode {
             Mode::Address => self.doubt_at = (self.has_address == Some(!is_active)).then(|| now + DOUBT),
@@ -114,7 +164,7 @@ impl Machine {
     }
 
     /// A twin says what it is.
-    pub(super) fn handle_claim(&mut self, claim: Claim, told: &mut Vec<Told>) {
+    pub fn handle_claim(&mut self, claim: Claim, told: &mut Vec<Told>) {
         let Claim { node, term, is_active } = claim;
         if node == self.node {
             return;
@@ -142,11 +192,12 @@ impl Machine {
     }
 
     /// When [`Machine::handle_timeout`] is owed; `None` while nothing waits.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         self.doubt_at
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant, told: &mut Vec<Told>) {
+    /// Tells what has been contradicted for long enough.
+    pub fn handle_timeout(&mut self, now: Instant, told: &mut Vec<Told>) {
         if self.doubt_at.is_some_and(|at| at <= now) {
             self.doubt_at = None;
             if let Some(commanded) = self.kept.commanded.filter(|commanded| self.has_address == Some(!commanded)) {

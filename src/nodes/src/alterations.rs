@@ -4,12 +4,12 @@
 //! What is disabled or enabled so lasts until the nodes are read again; who was removed is away until the node starts anew.
 //! Bounded by the nodes that there are.
 
-use super::topology::{Id, Topology};
+use crate::topology::{Id, Topology};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why the nodes are not altered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unaltered {
+pub enum Unaltered {
     /// No node has that number.
     NoNode,
     /// It is this node itself, which cannot do without itself.
@@ -20,21 +20,21 @@ pub(crate) enum Unaltered {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(super) struct Alterations {
+pub struct Alterations {
     is_enabled: BTreeMap<Id, bool>,
     removed: BTreeSet<Id>,
 }
 
 impl Alterations {
     /// From now on the node takes part, or does not.
-    pub(super) fn set_enabled(&mut self, read: &Topology, node: Id, is_enabled: bool) -> Result<(), Unaltered> {
+    pub fn set_enabled(&mut self, read: &Topology, node: Id, is_enabled: bool) -> Result<(), Unaltered> {
         self.find(read, node)?;
         self.is_enabled.insert(node, is_enabled);
         Ok(())
     }
 
     /// From now on there is no such node.
-    pub(super) fn remove(&mut self, read: &Topology, node: Id) -> Result<(), Unaltered> {
+    pub fn remove(&mut self, read: &Topology, node: Id) -> Result<(), Unaltered> {
         self.find(read, node)?;
         if node == read.current_id() {
             return Err(Unaltered::Own);
@@ -49,17 +49,17 @@ impl Alterations {
     }
 
     /// The nodes have been read again.
-    pub(super) fn forget_enabled(&mut self) {
+    pub fn forget_enabled(&mut self) {
         self.is_enabled.clear();
     }
 
     /// The nodes that are left of those that were read.
-    pub(super) fn without_removed(&self, read: &Topology) -> Topology {
+    pub fn without_removed(&self, read: &Topology) -> Topology {
         read.retain(|node| !self.removed.contains(&node.id))
     }
 
     /// The same, enabled and disabled as was asked for.
-    pub(super) fn applied(&self, read: &Topology) -> Topology {
+    pub fn applied(&self, read: &Topology) -> Topology {
         let enabled = |id: &Id| self.is_enabled.get(id).copied();
         self.without_removed(read).enable(|node| enabled(&node.id).unwrap_or(node.is_enabled))
     }
@@ -68,8 +68,8 @@ impl Alterations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::rows;
-    use crate::cluster::rows::tests::{id, with_backups};
+    use crate::rows;
+    use crate::rows::tests::{id, with_backups};
 
     fn read() -> Topology {
         rows::topology(&with_backups(), id(1), id(1), "clusterer").unwrap()

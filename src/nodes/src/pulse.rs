@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// OpenSIPS's states of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// The other end is there.
     Up,
     /// It has missed an answer.
@@ -31,7 +31,7 @@ pub(crate) enum State {
 
 impl State {
     /// OpenSIPS's word for it.
-    pub(crate) const fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Up => "Up",
             Self::Probe => "Probe",
@@ -42,16 +42,18 @@ impl State {
 
 /// How it is found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rhythm {
-    pub(super) interval: Duration,
-    pub(super) timeout: Duration,
+pub struct Rhythm {
+    /// From one ping that is answered to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
     /// Pings in a row that may be missed; none at all is as good as one.
-    pub(super) retries: u32,
+    pub retries: u32,
 }
 
 /// What has to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Beat {
+pub enum Beat {
     /// To send a ping of this number.
     Ping(u64),
     /// To give the other end up; the state is Down.
@@ -60,7 +62,7 @@ pub(super) enum Beat {
 
 /// See the module's documentation. Times never go backwards.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub struct Pulse {
     rhythm: Rhythm,
     state: State,
     /// Of the last ping.
@@ -78,7 +80,7 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// Of a link that is down.
-    pub(super) fn new(rhythm: Rhythm, now: Instant) -> Self {
+    pub fn new(rhythm: Rhythm, now: Instant) -> Self {
         Self {
             rhythm,
             state: State::Down,
@@ -93,22 +95,23 @@ impl Pulse {
         }
     }
 
-    pub(super) fn state(&self) -> State {
+    /// How the link stands.
+    pub fn state(&self) -> State {
         self.state
     }
 
     /// How long the last answer took, of the present connection or of the one before.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
+    pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
 
     /// How many pings were missed since the start.
-    pub(super) fn missed_total(&self) -> u64 {
+    pub fn missed_total(&self) -> u64 {
         self.missed_total
     }
 
     /// A connection is there.
-    pub(super) fn begin(&mut self, now: Instant) {
+    pub fn begin(&mut self, now: Instant) {
         *self = Self {
             state: State::Up,
             number: self.number,
@@ -119,12 +122,12 @@ impl Pulse {
     }
 
     /// It has ended.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.state = State::Down;
     }
 
     /// Something has come from the other end; whether [`Self::deadline`] is another one for that.
-    pub(super) fn heard(&mut self) -> bool {
+    pub fn heard(&mut self) -> bool {
         self.missed = 0;
         if self.state == State::Probe {
             self.state = State::Up;
@@ -133,7 +136,7 @@ impl Pulse {
     }
 
     /// The answer to the ping of this number has come.
-    pub(super) fn answered(&mut self, number: u64, now: Instant) {
+    pub fn answered(&mut self, number: u64, now: Instant) {
         if number == self.number
             && let Some(sent) = self.sent.take()
         {
@@ -142,14 +145,14 @@ impl Pulse {
     }
 
     /// From now on nothing is read.
-    pub(super) fn pause(&mut self, now: Instant) {
+    pub fn pause(&mut self, now: Instant) {
         self.is_paused = true;
         self.due = None;
         self.next_ping = self.next_ping.min(now + self.pause_interval());
     }
 
     /// It is read again.
-    pub(super) fn resume(&mut self, now: Instant) {
+    pub fn resume(&mut self, now: Instant) {
         self.is_paused = false;
         self.next_ping = now;
     }
@@ -160,7 +163,7 @@ impl Pulse {
     }
 
     /// What has to be done now, until it is nothing.
-    pub(super) fn poll(&mut self, now: Instant) -> Option<Beat> {
+    pub fn poll(&mut self, now: Instant) -> Option<Beat> {
         if self.state == State::Down {
             return None;
         }
@@ -186,7 +189,7 @@ impl Pulse {
     }
 
     /// When [`Self::poll`] has to be asked next, if nothing happens before.
-    pub(super) fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> Instant {
         self.due.unwrap_or(self.next_ping)
     }
 }

@@ -1,31 +1,35 @@
 //! Which nodes a cluster has, and what that means for one of them. Pure: rows and keys come in, a valid topology or
 //! everything that is wrong with them comes out.
 
-use crate::config::{BinAddress, SipAddress};
+use crate::address::{BinAddress, SipAddress};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
 /// Nodes of one cluster, as in OpenSIPS.
-pub(crate) const NODES_COUNT_MAX: usize = 128;
+pub const NODES_COUNT_MAX: usize = 128;
 /// Clusters of one table, as in OpenSIPS.
-pub(crate) const CLUSTERS_COUNT_MAX: usize = 64;
+pub const CLUSTERS_COUNT_MAX: usize = 64;
 
 /// The number of a node or of a cluster; from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Id(NonZeroU16);
+pub struct Id(NonZeroU16);
 
 impl Id {
-    pub(crate) const MAX: u64 = u16::MAX as u64;
-    pub(crate) const ONE: Self = Self(NonZeroU16::MIN);
+    /// The greatest one.
+    pub const MAX: u64 = u16::MAX as u64;
+    /// The first one.
+    pub const ONE: Self = Self(NonZeroU16::MIN);
 
-    pub(crate) fn new(number: u64) -> Option<Self> {
+    /// Of a number; `None` for 0 and for what is above [`Id::MAX`].
+    pub fn new(number: u64) -> Option<Self> {
         u16::try_from(number).ok().and_then(NonZeroU16::new).map(Self)
     }
 
-    pub(crate) fn get(self) -> u16 {
+    /// As a number.
+    pub fn get(self) -> u16 {
         self.0.get()
     }
 }
@@ -46,36 +50,41 @@ impl FromStr for Id {
 
 /// A node of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Node {
+pub struct Node {
     /// OpenSIPS's `node_id`.
-    pub(crate) id: Id,
+    pub id: Id,
     /// Where other nodes reach it for what is between nodes.
-    pub(crate) url: BinAddress,
-    pub(crate) is_enabled: bool,
-    pub(crate) no_ping_retries: u32,
-    pub(crate) priority: u32,
+    pub url: BinAddress,
+    /// Whether it takes part: OpenSIPS's `state`.
+    pub is_enabled: bool,
+    /// How many pings in a row it may miss: OpenSIPS's column of that name.
+    pub no_ping_retries: u32,
+    /// Which way to it is preferred: OpenSIPS's column of that name.
+    pub priority: u32,
     /// The address of its SIP listener, or that of the pair that it belongs to: its home.
-    pub(crate) sip_addr: SipAddress,
+    pub sip_addr: SipAddress,
     /// Whether it may begin with nothing, without a node that gives it its bindings.
-    pub(crate) is_seed: bool,
-    pub(crate) description: Option<String>,
+    pub is_seed: bool,
+    /// For people.
+    pub description: Option<String>,
     /// The number of its row, where it stands in a table.
-    pub(crate) db_id: Option<u64>,
+    pub db_id: Option<u64>,
 }
 
 /// One thing that is wrong with a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub struct Fault {
     /// What is wrong, and where.
-    pub(crate) what: String,
+    pub what: String,
     /// What would be right.
-    pub(crate) right: String,
+    pub right: String,
     /// The node that is meant, by its place in the list, and the column.
-    pub(crate) at: Option<(usize, &'static str)>,
+    pub at: Option<(usize, &'static str)>,
 }
 
 impl Fault {
-    pub(crate) fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
+    /// One that is of no node in particular.
+    pub fn new(what: impl Into<String>, right: impl Into<String>) -> Self {
         Self { what: what.into(), right: right.into(), at: None }
     }
 
@@ -92,7 +101,7 @@ impl fmt::Display for Fault {
 
 /// The nodes of a cluster, of which one is this node. Valid from its making on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Topology {
+pub struct Topology {
     cluster_id: Id,
     current_id: Id,
     /// In the order of their numbers.
@@ -101,7 +110,7 @@ pub(crate) struct Topology {
 
 impl Topology {
     /// `source` is where the nodes stand, as a text for people: "the table clusterer".
-    pub(crate) fn new(cluster_id: Id, current_id: Id, mut nodes: Vec<Node>, source: &str) -> Result<Self, Vec<Fault>> {
+    pub fn new(cluster_id: Id, current_id: Id, mut nodes: Vec<Node>, source: &str) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             if nodes[..index].iter().any(|before| before.id == node.id) {
@@ -137,47 +146,50 @@ impl Topology {
     }
 
     /// Those of the nodes that are wanted, and this node.
-    pub(super) fn retain(&self, is_wanted: impl Fn(&Node) -> bool) -> Self {
+    pub(crate) fn retain(&self, is_wanted: impl Fn(&Node) -> bool) -> Self {
         let nodes = self.nodes.iter().filter(|node| node.id == self.current_id || is_wanted(node)).cloned().collect();
         Self { nodes, ..*self }
     }
 
     /// The same nodes, each enabled or not. This node may be one that is not: it is in the cluster, and takes no part.
-    pub(super) fn enable(&self, is_enabled: impl Fn(&Node) -> bool) -> Self {
+    pub(crate) fn enable(&self, is_enabled: impl Fn(&Node) -> bool) -> Self {
         let with = |node: &Node| Node { is_enabled: is_enabled(node), ..node.clone() };
         Self { nodes: self.nodes.iter().map(with).collect(), ..*self }
     }
 
-    pub(crate) fn cluster_id(&self) -> Id {
+    /// Which cluster it is.
+    pub fn cluster_id(&self) -> Id {
         self.cluster_id
     }
 
-    pub(crate) fn current_id(&self) -> Id {
+    /// The number of this node.
+    pub fn current_id(&self) -> Id {
         self.current_id
     }
 
-    pub(crate) fn nodes(&self) -> &[Node] {
+    /// All of them, in the order of their numbers.
+    pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// This node.
-    pub(crate) fn current(&self) -> &Node {
+    pub fn current(&self) -> &Node {
         // It was there when this was made, and nothing takes it away.
         self.nodes.iter().find(|node| node.id == self.current_id).expect("a topology has its own node")
     }
 
     /// Under which address this node publishes what it has.
-    pub(crate) fn home(&self) -> SipAddress {
+    pub fn home(&self) -> SipAddress {
         self.current().sip_addr
     }
 
     /// The homes of enabled nodes other than this one's, each once, in the order of the nodes.
-    pub(crate) fn peers(&self) -> Vec<SipAddress> {
+    pub fn peers(&self) -> Vec<SipAddress> {
         self.peers_of(self.home())
     }
 
     /// The same for a node that runs with this home, whatever the topology has come to say of it.
-    pub(crate) fn peers_of(&self, home: SipAddress) -> Vec<SipAddress> {
+    pub fn peers_of(&self, home: SipAddress) -> Vec<SipAddress> {
         let mut peers: Vec<SipAddress> = Vec::new();
         for node in self.nodes.iter().filter(|node| node.is_enabled && !node.sip_addr.is_same(home)) {
             if !peers.iter().any(|known| known.is_same(node.sip_addr)) {
@@ -188,19 +200,19 @@ impl Topology {
     }
 
     /// The enabled nodes that stand for the same home as `node`.
-    pub(crate) fn backups(&self, node: &Node) -> impl Iterator<Item = &Node> {
+    pub fn backups(&self, node: &Node) -> impl Iterator<Item = &Node> {
         let (id, home) = (node.id, node.sip_addr);
         let is_backup = move |other: &&Node| other.is_enabled && other.sip_addr.is_same(home);
         self.nodes.iter().filter(move |other| other.id != id).filter(is_backup)
     }
 
     /// Whether another enabled node stands for this one's home.
-    pub(crate) fn has_twin(&self) -> bool {
+    pub fn has_twin(&self) -> bool {
         self.backups(self.current()).next().is_some()
     }
 
     /// What is otherwise in `newer`, one text for each node.
-    pub(crate) fn changes_to(&self, newer: &Self) -> Vec<String> {
+    pub fn changes_to(&self, newer: &Self) -> Vec<String> {
         let of = |topology: &Self, id| topology.nodes.iter().find(|node| node.id == id).cloned();
         let mut changes = Vec::new();
         for new in &newer.nodes {
@@ -267,8 +279,8 @@ fn differing(old: &Node, new: &Node) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::rows::tests::{id, pair, row, with_backups};
-    use crate::cluster::rows::{self, Row};
+    use crate::rows::tests::{id, pair, row, with_backups};
+    use crate::rows::{self, Row};
 
     fn read(rows: &[Row], current: u64) -> Result<Topology, Vec<Fault>> {
         rows::topology(rows, id(1), id(current), "clusterer")
@@ -320,7 +332,7 @@ mod tests {
         let topology = read(&with_backups(), 1).unwrap();
         assert_eq!(topology.peers().iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.224"]);
         // A node that still runs with another home does not become its own peer.
-        let home = crate::config::sip_address("10.0.0.224").unwrap();
+        let home = crate::address::sip_address("10.0.0.224").unwrap();
         assert_eq!(topology.peers_of(home).iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.223"]);
     }
 
