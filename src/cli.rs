@@ -2,10 +2,12 @@
 
 use crate::cluster::Provisioning;
 use crate::cluster_tool::{self, ClusterCommand};
-use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, listener, listener_text};
+use crate::config::{self, Config, File, LogFormat, LogLevel, NodeConfig, PhoneTls, listener, listener_text};
 use crate::ctl::{self, CtlArguments, ExplainArguments};
 use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
+use crate::peer_tls::PeerVerifier;
+use crate::pem::Unusable;
 use crate::phone_tls::PhoneCertificate;
 use crate::show;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -221,7 +223,7 @@ pub(crate) fn check(path: &Path) -> Exit {
     match read_config(path) {
         Err(exit) => exit,
         Ok(config) => {
-            if let Err(error) = PhoneCertificate::of(&config.node.phone_tls) {
+            if let Err(error) = check_tls(&config.node.phone_tls) {
                 show::error(&error.what, error.right);
                 return Exit::BadConfiguration;
             }
@@ -241,6 +243,14 @@ pub(crate) fn check(path: &Path) -> Exit {
             Exit::Done
         }
     }
+}
+
+/// Whether the files of TLS can be used.
+fn check_tls(files: &PhoneTls) -> Result<(), Unusable> {
+    if PhoneCertificate::of(files)?.is_some() {
+        PeerVerifier::new(files.authorities.as_deref())?;
+    }
+    Ok(())
 }
 
 /// The listeners of a node on one line.

@@ -18,6 +18,7 @@ mod log_tool;
 mod node;
 mod ops;
 mod ownership;
+mod peer_tls;
 mod pem;
 mod phone_tls;
 mod pings;

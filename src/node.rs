@@ -11,6 +11,7 @@ mod membership;
 mod notify;
 mod replicate;
 mod signals;
+mod tls;
 mod watch;
 
 use crate::cli::{self, Exit, ServeArguments};
@@ -21,7 +22,6 @@ use crate::link::{LinkStates, LinkThread, QUESTIONS_COUNT_MAX, Question};
 use crate::log::{self, NamedCounts};
 use crate::ops::{self, Cluster, Ops, Remote, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
-use crate::phone_tls::PhoneCertificate;
 use crate::pings::PingSwitch;
 use crate::replication::Standing;
 use crate::show;
@@ -35,6 +35,7 @@ use sipfed_shards::{DataPlane, Options, PersistenceOptions, ShardReport, Wake};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tls::NodeTls;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 use watch::Watch;
@@ -72,16 +73,10 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let virtual_ip = member.as_ref().and_then(Member::virtual_ip);
     let cores = cores(config.node.shards);
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
-    let certificate = PhoneCertificate::of(&config.node.phone_tls)
-        .map_err(|error| failed(&config, "the certificate for phones cannot be shown", &error))?;
-    if let Some(certificate) = &certificate {
-        let server = certificate.server();
-        let server = server.map_err(|error| failed(&config, "TLS for phones cannot be set up", &error))?;
-        config.node.sockets.tls.server = Some(server);
-    }
+    let tls = NodeTls::prepare(&mut config)?;
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
-    let mut running = Running { certificate, ..start(&config, arguments.salvage, cores, member)? };
+    let mut running = Running { tls, ..start(&config, arguments.salvage, cores, member)? };
     let ops = manage(&config, &mut running, &signals)?;
     let (place, hints) = (ops.as_ref().map(Ops::place), arguments.hints || std::io::stdout().is_terminal());
     announce(&config, &running.plane, place.as_deref(), started, hints);
@@ -148,8 +143,8 @@ struct Running {
     questions: Option<mpsc::Receiver<Question>>,
     replication: Option<Replication>,
     reloader: Option<Reloader>,
-    /// What phones are shown, where TLS is listened for.
-    certificate: Option<Arc<PhoneCertificate>>,
+    /// What is shown and verified over TLS, where a certificate is configured.
+    tls: Option<NodeTls>,
     /// Those of the cluster, where there is one.
     nodes: Option<tokio::sync::watch::Receiver<Topology>>,
 }
@@ -211,19 +206,7 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
     let questions = Some(questions);
-    Ok(Running {
-        plane,
-        pings,
-        ownership,
-        handover,
-        keeper,
-        links,
-        questions,
-        replication,
-        certificate: None,
-        reloader,
-        nodes,
-    })
+    Ok(Running { plane, pings, ownership, handover, keeper, links, questions, replication, tls: None, reloader, nodes })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
@@ -378,7 +361,7 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
             handover.unmark_once_whole(replication.as_deref());
             wait = wait.min(UNMARK_INTERVAL);
         }
-        let Running { plane, keeper, reloader, certificate, .. } = &*running;
+        let Running { plane, keeper, reloader, tls, .. } = &*running;
         match signals.next(wait) {
             Some(Signal::Stop(name)) => return name,
             Some(Signal::Report) => log_reports(running),
@@ -388,15 +371,10 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
                 }
             }
             Some(Signal::Reload) => {
-                match certificate.as_ref().map(|certificate| certificate.reload()) {
-                    Some(Ok(())) => info!("phones are shown the certificate that was read again"),
-                    Some(Err(error)) => error!(
-                        reason = %error,
-                        "the certificate for phones was read again and cannot be used; the one from before is shown"
-                    ),
-                    None => {}
+                if let Some(tls) = tls {
+                    tls.reload();
                 }
-                if !reloader.as_ref().is_some_and(Reloader::reload) && certificate.is_none() {
+                if !reloader.as_ref().is_some_and(Reloader::reload) && tls.is_none() {
                     info!("there is nothing to read again: neither a table of nodes nor certificates");
                 }
             }

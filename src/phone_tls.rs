@@ -5,10 +5,11 @@
 
 use crate::config::PhoneTls;
 use crate::pem::{self, Unusable};
-use rustls::ServerConfig;
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SignatureScheme};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -23,7 +24,7 @@ pub(crate) struct PhoneCertificate {
 impl PhoneCertificate {
     /// Reads the files that the configuration names; `None` where it names none.
     pub(crate) fn of(files: &PhoneTls) -> Result<Option<Arc<Self>>, Unusable> {
-        let PhoneTls { certificate: Some(certificate), key: Some(key) } = files else { return Ok(None) };
+        let PhoneTls { certificate: Some(certificate), key: Some(key), .. } = files else { return Ok(None) };
         let shown = RwLock::new(Arc::new(read(certificate, key)?));
         Ok(Some(Arc::new(Self { certificate: certificate.clone(), key: key.clone(), shown })))
     }
@@ -47,9 +48,26 @@ impl PhoneCertificate {
     }
 }
 
+impl PhoneCertificate {
+    fn shown(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl ResolvesServerCert for PhoneCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner)))
+        Some(self.shown())
+    }
+}
+
+/// Shown to peers that ask for it over TLS that the node opens.
+impl ResolvesClientCert for PhoneCertificate {
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.shown()).filter(|shown| shown.key.choose_scheme(schemes).is_some())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }
 

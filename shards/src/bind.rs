@@ -81,10 +81,8 @@ pub(crate) fn bind(
 }
 
 fn open(listener: Listener, is_virtual: bool) -> io::Result<Socket> {
-    let (kind, protocol) = match listener.transport.is_reliable() {
-        true => (Type::STREAM, Protocol::TCP),
-        false => (Type::DGRAM, Protocol::UDP),
-    };
+    let is_stream = listener.transport.is_reliable();
+    let (kind, protocol) = if is_stream { (Type::STREAM, Protocol::TCP) } else { (Type::DGRAM, Protocol::UDP) };
     let socket = Socket::new(Domain::for_address(listener.addr), kind.nonblocking(), Some(protocol))?;
     if listener.addr.is_ipv6() {
         // An IPv4 sender then always has an IPv4 address, never a mapped one.

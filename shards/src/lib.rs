@@ -100,15 +100,18 @@ pub struct SocketOptions {
 pub struct TlsOptions {
     /// What connections at listeners for TLS begin with; needed where there is such a listener.
     pub server: Option<Arc<rustls::ServerConfig>>,
+    /// What connections within TLS that the node opens begin with, and how it knows their peers; `None` opens none.
+    pub client: Option<Arc<rustls::ClientConfig>>,
     /// Milliseconds that a handshake may take.
     pub handshake_timeout_ms: u32,
-    /// Handshakes under way in one shard; connections beyond are refused.
+    /// Handshakes under way in one shard, of connections that it has accepted and of those that it opens apart; connections
+    /// beyond are refused.
     pub handshakes_per_shard_max: u32,
 }
 
 impl Default for TlsOptions {
     fn default() -> Self {
-        Self { server: None, handshake_timeout_ms: 5000, handshakes_per_shard_max: 1000 }
+        Self { server: None, client: None, handshake_timeout_ms: 5000, handshakes_per_shard_max: 1000 }
     }
 }
 

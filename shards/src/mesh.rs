@@ -362,7 +362,7 @@ mod tests {
             Letter::Steered { source: source(1), glance: Glance::default(), bytes: b"REGISTER" },
             Letter::Transmit {
                 flow,
-                fallback: Some(Ends { transport: Transport::Tcp, remote: source(2).remote, local: None }),
+                fallback: Some(Ends::new(Transport::Tcp, source(2).remote, None)),
                 ticket,
                 bytes: b"INVITE",
             },

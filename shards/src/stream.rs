@@ -6,14 +6,16 @@
 //!
 //! - [`framing`]: where a message ends.
 //! - [`connection`]: one connection; [`table`]: all of them; [`ages`]: which of them rest too long.
-//! - [`outbound`]: what waits to be written; [`tls`]: how it is encrypted.
+//! - [`outbound`]: what waits to be written; [`tls`]: how it is encrypted; [`handshake`]: how that begins.
 //!
 //! A message to an address goes over the connection that exists to just that address, from the address of ours
 //! that it is to come from, whoever opened it; a new one is opened only where there is none. An answer whose own
 //! connection is gone takes no other peer's.
 //!
-//! A connection at a listener for TLS is *secured* first: nothing is read as a message, and nothing names the connection,
-//! before the keys are agreed on. That has a time limit of its own, and a limit of how many are at it at once.
+//! A connection within TLS is *secured* first: nothing is read or written as a message before the keys are agreed on, and
+//! one that we open is closed where its peer is not who it should be. That has a time limit of its own, and a limit of how
+//! many are at it at once, for those that peers have opened and for our own apart. One that we have opened is used again
+//! for the same ends and the same name of its peer (RFC 5923 §5.1); one that a peer has opened, for its flow alone.
 //!
 //! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
 //! ended at once, what still comes is thrown away, and answers to what was read may be written for
@@ -26,17 +28,19 @@
 pub(crate) mod ages;
 pub(crate) mod connection;
 pub(crate) mod framing;
+pub(crate) mod handshake;
 pub(crate) mod outbound;
 pub(crate) mod table;
 pub(crate) mod tls;
 
-use crate::SocketOptions;
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Event, Interest};
 use crate::sys::{self, SocketOption};
+use crate::{SocketOptions, TlsOptions};
 use ages::{Ages, Queue};
-use connection::{Connection, Stage};
+use connection::{Connection, Opener, Stage};
 use framing::{Broken, Frame};
+use handshake::Handshakes;
 use rustls::ServerConfig;
 use sipfed_proto::{Counters, Ends, FlowToken, Now, ShardIndex, Source, Ticket, Transport};
 use std::io;
@@ -105,10 +109,7 @@ pub(crate) struct Streams {
     message_bytes_max: usize,
     write_bytes_max: usize,
     idle_ms: u64,
-    /// Connections that are being secured.
-    securing_count: usize,
-    securing_count_max: usize,
-    securing_ms_max: u64,
+    handshakes: Handshakes,
     connect_timeout_ms: u64,
 }
 
@@ -138,9 +139,7 @@ impl Streams {
             message_bytes_max: options.stream_message_bytes_max,
             write_bytes_max: options.stream_write_bytes_max,
             idle_ms: u64::from(options.stream_idle_s) * 1000,
-            securing_count: 0,
-            securing_count_max: options.tls.handshakes_per_shard_max as usize,
-            securing_ms_max: u64::from(options.tls.handshake_timeout_ms),
+            handshakes: Handshakes::new(&options.tls),
             connect_timeout_ms: u64::from(options.connect_timeout_ms),
         })
     }
@@ -177,7 +176,7 @@ impl Streams {
             step.counters.connections_refused += 1;
             return;
         }
-        if tls.is_some() && self.securing_count >= self.securing_count_max {
+        if tls.is_some() && !self.handshakes.has_room(Opener::Peer) {
             step.counters.tls_refused += 1;
             return;
         }
@@ -194,7 +193,9 @@ impl Streams {
         });
         if let Ok(slot) = made {
             step.counters.connections_accepted += 1;
-            self.securing_count += usize::from(tls.is_some());
+            if tls.is_some() {
+                self.handshakes.begin(Opener::Peer);
+            }
             self.ages.put(slot, if tls.is_some() { Queue::Securing } else { Queue::Open }, step.now);
         }
     }
@@ -241,7 +242,8 @@ impl Streams {
             return self.close(slot, step);
         }
         step.counters.connections_opened += 1;
-        self.ages.put(slot, Queue::Open, step.now);
+        let queue = if connection.stage == Stage::Securing { Queue::Securing } else { Queue::Open };
+        self.ages.put(slot, queue, step.now);
         self.flush_one(slot, step);
     }
 
@@ -251,16 +253,16 @@ impl Streams {
         match is_secured.and_then(|is_secured| connection.update_interest(step.epoll).map(|()| is_secured)) {
             Ok(false) => {}
             Ok(true) => {
-                self.securing_count -= 1;
-                step.counters.tls_handshakes += 1;
+                let opener = connection.opener();
+                self.handshakes.end(opener);
+                step.counters.tls_handshakes += u64::from(opener == Opener::Peer);
+                step.counters.tls_connects += u64::from(opener == Opener::Us);
                 self.ages.put(slot, Queue::Open, step.now);
                 // What came together with the end of the handshake makes the socket ready no more.
                 self.read_received(slot, step, take);
             }
             Err(error) => {
-                // Who has said nothing was a probe.
-                let has_spoken = connection.has_spoken || error.kind() == io::ErrorKind::InvalidData;
-                step.counters.tls_failed += u64::from(has_spoken);
+                self.handshakes.failed(connection, &error, step);
                 self.close(slot, step);
             }
         }
@@ -350,7 +352,9 @@ impl Streams {
     fn close(&mut self, slot: u32, step: &mut Step<'_>) {
         self.ages.remove(slot);
         let Some(mut connection) = self.table.remove(slot) else { return };
-        self.securing_count -= usize::from(connection.stage == Stage::Securing);
+        if connection.is_securing() {
+            self.handshakes.end(connection.opener());
+        }
         connection.end();
         if connection.stage == Stage::Open {
             step.news.closed.push(connection.flow());
@@ -371,20 +375,26 @@ impl Streams {
         message: &[u8],
         step: &mut Step<'_>,
     ) {
-        match (self.table.find(flow.slot(), flow.generation()), fallback) {
-            (Some(slot), _) => self.put(slot, ticket, message, step),
-            (None, Some(ends)) => self.send_over(self.table.find_opened(ends), ends, ticket, message, step),
-            (None, None) => step.lose(ticket),
+        let found = self.table.find(flow.slot(), flow.generation());
+        let fallback =
+            || fallback.and_then(|ends| self.table.find_opened(ends).or_else(|| self.open(ends, None, step)));
+        match found.or_else(fallback) {
+            Some(slot) => self.put(slot, ticket, message, step),
+            None => step.lose(ticket),
         }
     }
 
-    /// Has a message wait for a connection between `ends`, which is opened where there is none.
-    pub(crate) fn send_to(&mut self, ends: Ends, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
-        self.send_over(self.table.find_ends(ends), ends, ticket, message, step);
-    }
-
-    fn send_over(&mut self, found: Option<u32>, ends: Ends, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
-        match found.or_else(|| self.open(ends, step)) {
+    /// Has a message wait for a connection between `ends`, which is opened where there is none. `name` is the text of
+    /// their name, as far as that is still known.
+    pub(crate) fn send_to(
+        &mut self,
+        ends: Ends,
+        name: Option<&str>,
+        ticket: Ticket,
+        message: &[u8],
+        step: &mut Step<'_>,
+    ) {
+        match self.table.find_ends(ends).or_else(|| self.open(ends, name, step)) {
             Some(slot) => self.put(slot, ticket, message, step),
             None => step.lose(ticket),
         }
@@ -400,16 +410,26 @@ impl Streams {
         }
     }
 
-    fn open(&mut self, ends: Ends, step: &mut Step<'_>) -> Option<u32> {
+    fn open(&mut self, ends: Ends, name: Option<&str>, step: &mut Step<'_>) -> Option<u32> {
         if self.table.len() >= self.connections_count_max {
             step.counters.connections_refused += 1;
             return None;
         }
+        let tls = match ends.transport {
+            Transport::Tls => Some(self.handshakes.connect(ends, name, step)?),
+            _ => None,
+        };
+        let is_secured = tls.is_some();
         let made = self.table.insert(|flow| {
             let stream = start_connecting(ends)?;
-            Connection::new(stream, flow, ends.remote, Stage::Opening, None, step.epoll)
+            let flow = flow.over(ends.transport);
+            let connection = Connection::new(stream, flow, ends.remote, Stage::Opening, tls, step.epoll);
+            connection.map(|connection| connection.named(ends.name))
         });
         let slot = made.ok()?;
+        if is_secured {
+            self.handshakes.begin(Opener::Us);
+        }
         self.ages.put(slot, Queue::Opening, step.now);
         Some(slot)
     }
@@ -447,7 +467,7 @@ impl Streams {
     fn age_ms_max(&self, queue: Queue) -> u64 {
         match queue {
             Queue::Opening => self.connect_timeout_ms,
-            Queue::Securing => self.securing_ms_max,
+            Queue::Securing => self.handshakes.ms_max,
             Queue::Open => self.idle_ms,
             Queue::Lingering => LINGER_MS,
         }
@@ -479,7 +499,11 @@ impl Streams {
                     }
                 }
                 step.counters.connections_idled += u64::from(queue == Queue::Open);
-                step.counters.tls_timed_out += u64::from(queue == Queue::Securing);
+                if queue == Queue::Securing
+                    && let Some(connection) = self.table.get_mut(slot)
+                {
+                    Handshakes::timed_out(connection, step);
+                }
                 self.close(slot, step);
             }
         }

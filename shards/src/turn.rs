@@ -425,7 +425,7 @@ impl ShardRun {
 
     /// Gives each message of the outbox to the socket, connection or shard that it goes by, and empties it.
     fn depart(&mut self, now: Now) {
-        let Self { epoll, counters, news, streams, mesh, .. } = self;
+        let Self { epoll, counters, news, streams, mesh, machine, .. } = self;
         for (index, transmit) in self.outbox.transmits().iter().enumerate() {
             let ticket = transmit.ticket;
             if transmit.is_promise && !(self.kept.in_log && self.kept.by_backup) {
@@ -455,7 +455,8 @@ impl ShardRun {
                     }
                 }
                 Destination::Connect(ends) => {
-                    streams.send_to(ends, ticket, self.outbox.bytes(transmit), &mut step);
+                    let name = ends.name.and_then(|name| machine.peer_name(name));
+                    streams.send_to(ends, name, ticket, self.outbox.bytes(transmit), &mut step);
                 }
             }
         }

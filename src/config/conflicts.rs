@@ -1,7 +1,7 @@
 //! Values of a file that are valid one by one and contradict each other.
 
 use super::reader::Places;
-use super::{Config, Problem};
+use super::{Config, NodeConfig, Problem};
 use crate::cluster::{Fault, Provisioning, Topology};
 use sipfed_proto::Transport;
 use sipfed_proto::settings::{Foreign, PingSettings, RegistrarSettings};
@@ -49,19 +49,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
         ),
         _ => {}
     }
-    if let Foreign::Relay(transport @ Transport::Udp, addr) = node.foreign {
-        let can_send = |listener: &sipfed_proto::Listener| {
-            listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
-        };
-        if !node.listen.iter().any(can_send) {
-            let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
-            found.add(
-                &format!("proxy.foreign is reached over UDP and {family}, and no listener is of that kind"),
-                &[("proxy.foreign", "sent from a listening socket"), ("node.listen", "none of that kind")],
-                "add a UDP listener of that family to node.listen, or relay over tcp:",
-            );
-        }
-    }
+    foreign_conflicts(node, &mut found);
     if let Some(listen) = node.ops.listen.filter(|listen| !node.ops.allow_remote && !listen.ip().is_loopback()) {
         found.add(
             &format!("ops.listen is {}, which other hosts may reach", listen.ip()),
@@ -74,6 +62,35 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
     links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
     found.problems
+}
+
+/// What requests for other domains are relayed over.
+fn foreign_conflicts(node: &NodeConfig, found: &mut Conflicts<'_>) {
+    let Foreign::Relay(transport, addr) = node.foreign else { return };
+    let (name, why, right) = match transport {
+        Transport::Udp => (
+            "UDP",
+            "sent from a listening socket",
+            "add a UDP listener of that family to node.listen, or relay over tcp:",
+        ),
+        Transport::Tls => (
+            "TLS",
+            "its answers name the way back (RFC 3261 §18.1.1)",
+            "add a listener tls: of that family to node.listen, or relay over tcp:",
+        ),
+        _ => return,
+    };
+    let fits = |listener: &sipfed_proto::Listener| {
+        listener.transport == transport && listener.addr.is_ipv4() == addr.is_ipv4()
+    };
+    if !node.listen.iter().any(fits) {
+        let family = if addr.is_ipv4() { "IPv4" } else { "IPv6" };
+        found.add(
+            &format!("proxy.foreign is reached over {name} and {family}, and no listener is of that kind"),
+            &[("proxy.foreign", why), ("node.listen", "none of that kind")],
+            right,
+        );
+    }
 }
 
 /// The three times that a phone may be granted.
@@ -303,6 +320,16 @@ description = \"the last one\"
         only("[nat]\nping_interval_s = 30\nping_interval_max_s = 29", "nat.ping_interval_s is more than");
         let right = "[nat]\nping_interval_s = 30\nping_interval_min_s = 10\nping_interval_max_s = 120";
         assert_eq!(problems(right), []);
+    }
+
+    #[test]
+    fn a_relay_over_tls_needs_a_listener_of_its_family_that_answers_come_back_to() {
+        let listen = |tls: &str| format!("[node]\nlisten = [\"udp:127.0.0.1:5060\", \"tls:{tls}:5061\"]\n");
+        let files = "[tls]\ncertificate = \"/c.pem\"\nkey = \"/k.pem\"\n";
+        let foreign = "[proxy]\nforeign = \"tls:192.0.2.1:5061\"\n";
+        only(&format!("[node]\nlisten = [\"udp:127.0.0.1:5060\"]\n{foreign}"), "over TLS and IPv4");
+        only(&format!("{}{foreign}{files}", listen("[::1]")), "over TLS and IPv4");
+        assert!(Config::parse(&format!("{}{foreign}{files}", listen("127.0.0.1"))).is_ok());
     }
 
     #[test]

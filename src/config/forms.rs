@@ -26,9 +26,6 @@ pub(crate) fn listener_text(listener: &Listener) -> String {
 /// The same form, for an address to send to.
 pub(crate) fn next_hop(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     let (transport, addr) = transport_and_address(text)?;
-    if transport == Transport::Tls {
-        return Err(Wrong::new("nothing is sent over TLS but to who has connected", "write udp: or tcp:"));
-    }
     if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(Wrong::new(
             "nothing can be sent to this address",
@@ -220,7 +217,8 @@ mod tests {
     #[test]
     fn nothing_is_sent_to_a_wildcard_or_to_port_zero() {
         assert!(next_hop("udp:192.0.2.1:5060").is_ok());
-        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:192.0.2.1:5061"] {
+        assert!(next_hop("tls:192.0.2.1:5061").is_ok());
+        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:0.0.0.0:5061"] {
             assert!(next_hop(text).is_err(), "{text}");
         }
     }

@@ -239,9 +239,10 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
     Key {
         section: "proxy",
         name: "foreign",
-        what: "What becomes of a request for a domain that is not ours: `refuse` answers 403, a next hop gets it relayed.",
+        what: "What becomes of a request for a domain that is not ours: `refuse` answers 403, a next hop gets it relayed. \
+               Over TLS the next hop has to show a certificate for its address.",
         kind: Kind::Text {
-            form: "\"refuse\" or \"udp:address:port\" or \"tcp:address:port\"",
+            form: "\"refuse\", or \"udp:address:port\", \"tcp:address:port\" or \"tls:address:port\"",
             get: |config| {
                 Some(match config.foreign {
                     Foreign::Refuse => "refuse".to_owned(),

@@ -26,7 +26,7 @@ const SECTIONS: [(&str, &str); 17] = [
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections, within TLS or not."),
-    (tls::SECTION, "TLS of phones, at listeners `tls:`; see [transports.md](transports.md)."),
+    (tls::SECTION, "TLS of phones, at listeners `tls:`, and to peers; see [transports.md](transports.md)."),
     ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
     ("directory", "Where nodes publish whose home they are, and find the homes of others."),
     (
@@ -154,7 +154,7 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/links.
 - `node.listen` names at least one address, and none of them twice.
 - A listener `tls:` needs `tls.certificate`, and that and `tls.key` are given together.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
-- A next hop `udp:…` in `proxy.foreign` needs a UDP listener of its address family in `node.listen`.
+- A next hop `udp:…` or `tls:…` in `proxy.foreign` needs a listener of its transport and address family in `node.listen`.
 - `directory.url` needs `directory.home`, or a cluster that has it.
 - The nodes of the cluster stand in a database (`cluster.db_url`) or in the file (`[[cluster.node]]`), and
   `cluster.current_id` is one of those that are enabled.

@@ -1,4 +1,4 @@
-//! What phones are shown over TLS, and the bounds of their handshakes.
+//! What is shown over TLS, by whom peers have to be certified, and the bounds of handshakes.
 
 use super::forms;
 use super::key::{Key, Kind, Unit};
@@ -12,6 +12,8 @@ pub(crate) struct PhoneTls {
     pub(crate) certificate: Option<PathBuf>,
     /// Its private key.
     pub(crate) key: Option<PathBuf>,
+    /// The authorities of peers; `None` for those of the system.
+    pub(crate) authorities: Option<PathBuf>,
 }
 
 /// Its name in the file.
@@ -24,7 +26,7 @@ pub(super) const KEYS: &[Key<NodeConfig>] = &[
     Key {
         section: SECTION,
         name: "certificate",
-        what: "The certificate that phones are shown at listeners `tls:`, and behind it those of the authorities in between. \
+        what: "The certificate that phones are shown at listeners `tls:`, and peers that ask for it, and behind it those of the authorities in between. \
                Read at the start and on SIGHUP, as the key is; connections that exist are kept.",
         kind: Kind::Text {
             form: PEM_FILE,
@@ -50,6 +52,20 @@ pub(super) const KEYS: &[Key<NodeConfig>] = &[
     },
     Key {
         section: SECTION,
+        name: "authorities",
+        what: "The authorities by which peers have to be certified to whom the node opens TLS. Left out: those that the system \
+               trusts. Read at the start and on SIGHUP.",
+        kind: Kind::Text {
+            form: PEM_FILE,
+            get: |config| config.phone_tls.authorities.as_ref().map(|path| path.display().to_string()),
+            set: |config, text| {
+                config.phone_tls.authorities = Some(forms::absolute_path(text)?);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: SECTION,
         name: "handshake_timeout_ms",
         what: "How long a handshake may take, from the first byte to the last.",
         kind: Kind::Number {
@@ -63,7 +79,8 @@ pub(super) const KEYS: &[Key<NodeConfig>] = &[
     Key {
         section: SECTION,
         name: "handshakes_per_shard_max",
-        what: "Handshakes that are under way in one shard; a connection beyond is closed at once.",
+        what: "Handshakes that are under way in one shard, of connections to it and of those that it opens apart; a connection \
+               beyond is closed, or not opened.",
         kind: Kind::Number {
             min: 1,
             max: 1_000_000,

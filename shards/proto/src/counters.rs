@@ -200,6 +200,12 @@ counters! {
     Dropped tls_timed_out;
     /// Connections refused since too many handshakes of TLS were under way.
     Dropped tls_refused;
+    /// Connections within TLS that were opened to peers who are who they should be.
+    Work tls_connects;
+    /// Connections that were opened and came to no TLS: the handshake failed or took too long, or too many were under way.
+    Dropped tls_connects_failed;
+    /// Of connections that were opened, those to peers whose certificate is not what it should be; nothing was sent to them.
+    Dropped tls_unverified;
     /// Turns whose changes the log did not take at once, since the disk was behind.
     Dropped log_stalls;
     /// Turns whose changes the log refused: the disk is full, or has failed.

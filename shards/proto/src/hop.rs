@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 
 /// A transport protocol of RFC 3261 §18.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +162,26 @@ pub struct Source {
     pub flow: FlowToken,
 }
 
+/// A name that a peer within TLS has to show a certificate for, as a number of one shard: [`crate::Shard::peer_name`] says
+/// which name it is, for as long as that is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerName(NonZeroU64);
+
+impl PeerName {
+    /// The name in `place`, in the use of that place which `generation` counts.
+    pub(crate) fn new(place: u32, generation: u32) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(u64::from(generation) << 24 | u64::from(place & 0xff_ffff)))
+    }
+
+    pub(crate) fn place(self) -> u32 {
+        (self.0.get() - 1) as u32 & 0xff_ffff
+    }
+
+    pub(crate) fn generation(self) -> u32 {
+        ((self.0.get() - 1) >> 24) as u32
+    }
+}
+
 /// The two ends of a connection that is opened where there is none yet (RFC 5923).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ends {
@@ -170,6 +191,16 @@ pub struct Ends {
     pub remote: SocketAddr,
     /// The address of ours that it starts from; `None` leaves that to the kernel.
     pub local: Option<IpAddr>,
+    /// Within TLS: the name that led there, by which the peer has to be known (RFC 5922 §7.3). `None` where it was the
+    /// address itself, which then has to stand in the peer's certificate.
+    pub name: Option<PeerName>,
+}
+
+impl Ends {
+    /// Those of a connection that is named by addresses alone.
+    pub const fn new(transport: Transport, remote: SocketAddr, local: Option<IpAddr>) -> Self {
+        Self { transport, remote, local, name: None }
+    }
 }
 
 /// Where a message is to be sent.

@@ -13,6 +13,7 @@
 //! # Rooms
 //! - [`hop`]: where a message came from and where one goes.
 //! - [`outbox`]: what a turn sends.
+//! - `peer_names`: the names that peers within TLS are known by.
 //! - [`settings`]: what configuration decides, as valid types; [`limits`]: every bound, on one page.
 //! - [`counters`]: what happened, as plain integers; `reject`: refusals as SIP responses.
 //! - [`view`]: what a shard knows and a journal says, for tools.
@@ -42,6 +43,7 @@ mod location;
 pub mod names;
 mod nat;
 pub mod outbox;
+mod peer_names;
 mod policy;
 mod proxy;
 mod registrar;
@@ -62,7 +64,7 @@ mod wheel;
 
 pub use counters::Counters;
 pub use date::rfc3339;
-pub use hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
+pub use hop::{Destination, Ends, FlowToken, Listener, PeerName, ShardIndex, Source, Transport};
 pub use location::Page;
 pub use location::journal::BadEntry;
 pub use outbox::{Outbox, Ticket, Transmit};

@@ -66,6 +66,8 @@ pub const PARKED_PER_TURN_MAX: usize = 64;
 pub const WAYS_COUNT_MAX: usize = 8;
 /// Seconds for which a server is left alone at most that has said so by a 503 with Retry-After (RFC 3261 §21.5.4).
 pub const AVOIDED_S_MAX: u32 = 300;
+/// Names of peers within TLS that one shard knows at a time.
+pub const PEER_NAMES_COUNT_MAX: usize = 4096;
 /// Seconds named in Retry-After when a limit is reached.
 pub const RETRY_AFTER_S: u32 = 5;
 

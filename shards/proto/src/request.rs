@@ -3,11 +3,20 @@
 use crate::hop::{Destination, Ends, Source, Transport};
 use crate::reject::Rejection;
 use sipfed_sip::compose::Stamp;
-use sipfed_sip::{Address, CSeq, Fault, HeaderName, Message, Method, Uri, Via};
+use sipfed_sip::{Address, CSeq, Fault, HeaderName, Message, Method, Scheme, SipUri, Uri, Via};
 use std::net::SocketAddr;
 
 /// The port of SIP over UDP and TCP (RFC 3261 §18.1.1).
 pub(crate) const SIP_PORT: u16 = 5060;
+/// The port of SIP over TLS, and of a sips URI (RFC 3261 §19.1.2).
+pub(crate) const SIPS_PORT: u16 = 5061;
+
+/// The port that a URI means: its own, else that of its scheme and transport (RFC 3261 §19.1.2).
+pub(crate) fn port_of(uri: &SipUri<'_>) -> u16 {
+    let is_secured = uri.scheme == Scheme::Sips
+        || uri.param("transport").is_some_and(|token| sipfed_sip::eq_ignore_case(token, b"tls"));
+    uri.port.unwrap_or(if is_secured { SIPS_PORT } else { SIP_PORT })
+}
 
 /// A request, read as far as every request must be.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +99,7 @@ pub(crate) fn reply_to(via: &Via<'_>, source: &Source) -> Destination {
     match source.transport {
         Transport::Tcp => {
             let remote = SocketAddr::new(source.remote.ip(), sent_by_port);
-            let fallback = Ends { transport: Transport::Tcp, remote, local: Some(source.local.ip()) };
+            let fallback = Ends::new(Transport::Tcp, remote, Some(source.local.ip()));
             Destination::Flow { flow: source.flow, fallback: Some(fallback) }
         }
         // Who is behind the other end of a connection within TLS is known from that connection alone, and nobody listens

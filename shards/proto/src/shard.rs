@@ -9,7 +9,7 @@ use crate::counters::Counters;
 use crate::date::Date;
 use crate::directory::{Answer, Change, Directory, Pass, Question, Walk};
 use crate::explain::{Explanation, Unexplained};
-use crate::hop::{FlowToken, ShardIndex, Source, Transport};
+use crate::hop::{FlowToken, PeerName, ShardIndex, Source, Transport};
 use crate::keys::{AorHash, Keys};
 use crate::limits;
 use crate::location::journal::{self, BadEntry};
@@ -17,6 +17,7 @@ use crate::location::{AorKey, Cause, Location, Op, Record, RecordId, Unbind};
 use crate::names::Names;
 use crate::nat::{Intervals, Pinger};
 use crate::outbox::{Outbox, Ticket};
+use crate::peer_names::PeerNames;
 use crate::proxy::{self, Domains};
 use crate::registrar::print_of_settings;
 use crate::reject::Rejection;
@@ -78,6 +79,7 @@ pub(crate) struct Core {
     /// Next hops that did not answer a moment ago, or asked to be left alone.
     pub(crate) avoided: Silent,
     pub(crate) pinger: Pinger,
+    pub(crate) peer_names: PeerNames,
     /// See [`print_of_settings`].
     pub(crate) settings_print: u64,
     pub(crate) scratch: Scratch,
@@ -120,6 +122,7 @@ impl Shard {
             pinger: Pinger::new(&settings.nat.ping, place.count),
             settings,
             counters: Counters::default(),
+            peer_names: PeerNames::default(),
             wheel: Wheel::new(now),
             location,
             servers: ServerTransactions::default(),
@@ -227,6 +230,17 @@ impl Shard {
                 Due::Name(id) => core.name_overdue(id, now),
             }
         }
+    }
+
+    /// The number of a name by which a peer within TLS has to be known; `None` for what is no domain name.
+    pub fn name_peer(&mut self, name: &[u8]) -> Option<PeerName> {
+        self.core.peer_names.number(name)
+    }
+
+    /// The name that a peer within TLS has to show a certificate for; `None` once it had to make room for others, so that
+    /// nothing can be sent there.
+    pub fn peer_name(&self, name: PeerName) -> Option<&str> {
+        self.core.peer_names.text(name)
     }
 
     /// When [`Shard::handle_timeout`] is owed next; `None` while nothing waits.

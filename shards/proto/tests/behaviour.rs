@@ -25,6 +25,7 @@ mod behaviour {
     mod replica;
     mod replica_frames;
     mod replica_pace;
+    mod secured;
     mod steering;
     mod stream;
     mod twin;

@@ -5,7 +5,7 @@ use super::outbound::Outbound;
 use super::tls::Tls;
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Interest};
-use sipfed_proto::{FlowToken, Source, Ticket};
+use sipfed_proto::{FlowToken, PeerName, Source, Ticket};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     local: SocketAddr,
     pub(crate) stage: Stage,
     opener: Opener,
+    /// By which its peer was verified, where that was not its address.
+    name: Option<PeerName>,
     /// The peer has sent something.
     pub(crate) has_spoken: bool,
     /// The peer has ended its sending.
@@ -76,6 +78,7 @@ impl Connection {
             local,
             stage,
             opener: if stage == Stage::Opening { Opener::Us } else { Opener::Peer },
+            name: None,
             has_spoken: false,
             has_ended: false,
             is_dirty: false,
@@ -83,6 +86,16 @@ impl Connection {
             framing: Framing::new(),
             outbound: Outbound::default(),
         })
+    }
+
+    /// The same connection, to a peer that has to be known as `name`.
+    pub(crate) fn named(self, name: Option<PeerName>) -> Self {
+        Self { name, ..self }
+    }
+
+    /// By which its peer was verified, where that was not its address.
+    pub(crate) fn name(&self) -> Option<PeerName> {
+        self.name
     }
 
     /// Its name.
@@ -110,20 +123,25 @@ impl Connection {
         Source { transport: self.flow.transport(), remote: self.remote, local: self.local, flow: self.flow }
     }
 
-    /// Learns how the opening went; an error means that it failed.
+    /// Learns how the opening went; an error means that it failed. What is within TLS is secured next.
     pub(crate) fn finish_opening(&mut self) -> io::Result<()> {
         if let Some(error) = self.stream.take_error()? {
             return Err(error);
         }
         self.stream.peer_addr()?;
         self.local = self.stream.local_addr()?;
-        self.stage = Stage::Open;
+        self.stage = if self.is_secured() { Stage::Securing } else { Stage::Open };
         Ok(())
     }
 
     /// Whether it is within TLS.
     pub(crate) fn is_secured(&self) -> bool {
         self.tls.is_some()
+    }
+
+    /// Whether the two sides have not agreed on keys yet, which they have to.
+    pub(crate) fn is_securing(&self) -> bool {
+        self.is_secured() && matches!(self.stage, Stage::Opening | Stage::Securing)
     }
 
     /// Goes on with agreeing on keys; whether that is done. An error means that it failed.
@@ -203,6 +221,8 @@ impl Connection {
         let read = if self.has_ended { Interest::NONE } else { Interest::READ };
         let wanted = match self.stage {
             Stage::Opening => Interest::WRITE,
+            // Messages wait for the keys, however much the socket would take.
+            Stage::Securing if !self.tls.as_ref().is_some_and(Tls::has_unsent) => read,
             _ if !self.has_unwritten() => read,
             _ => read.and(Interest::WRITE),
         };

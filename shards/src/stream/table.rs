@@ -113,12 +113,12 @@ impl Table {
     }
 }
 
-/// What a connection is found by: its ends, and its remote end alone. One within TLS is found by its flow alone, since
-/// ends say nothing of who is there.
+/// What a connection is found by: its ends, and its remote end alone. One within TLS that a peer has opened is found by
+/// its flow alone, since ends say nothing of who is there; one that we have opened is found by the name of its peer as well.
 fn ends_of(connection: &Connection) -> Option<[Ends; 2]> {
-    if connection.is_secured() {
+    if connection.is_secured() && connection.opener() == Opener::Peer {
         return None;
     }
-    let (transport, remote) = (connection.flow().transport(), connection.remote());
-    Some([Some(connection.local_ip()), None].map(|local| Ends { transport, remote, local }))
+    let (transport, remote, name) = (connection.flow().transport(), connection.remote(), connection.name());
+    Some([Some(connection.local_ip()), None].map(|local| Ends { transport, remote, local, name }))
 }

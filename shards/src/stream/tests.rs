@@ -1,3 +1,4 @@
+mod connecting;
 mod secured;
 
 use super::*;
@@ -88,7 +89,7 @@ fn ticket(n: u64) -> Ticket {
 
 /// A connection to `remote` from whichever address the kernel chooses.
 fn anywhere(remote: SocketAddr) -> Ends {
-    Ends { transport: Transport::Tcp, remote, local: None }
+    Ends::new(Transport::Tcp, remote, None)
 }
 
 /// Reads exactly what is expected to come.
@@ -119,7 +120,7 @@ fn messages_come_in_with_their_connection_and_answers_go_back_over_it() {
     assert_eq!(source, Source { transport: Transport::Tcp, remote, local, flow: source.flow });
     assert_eq!(source.flow.shard(), ShardIndex(3));
     bench.answer(source.flow, Ticket::NONE, b"one");
-    bench.with(|streams, step| streams.send_to(anywhere(remote), Ticket::NONE, b"two", step));
+    bench.with(|streams, step| streams.send_to(anywhere(remote), None, Ticket::NONE, b"two", step));
     bench.with(Streams::flush);
     assert_receives(&mut peer, b"onetwo");
     assert_eq!((bench.streams.connections_count(), bench.counters.connections_opened), (1, 0), "RFC 5923");
@@ -270,7 +271,7 @@ fn an_answer_whose_connection_is_gone_is_not_given_to_another_peer() {
     bench.with(|streams, step| streams.send_flow(gone, Some(ends), ticket(1), b"not yours", step));
     // Nobody listens there.
     bench.run_until(|bench| bench.news.failed == [ticket(1)]);
-    bench.with(|streams, step| streams.send_to(ends, Ticket::NONE, b"yours", step));
+    bench.with(|streams, step| streams.send_to(ends, None, Ticket::NONE, b"yours", step));
     bench.with(Streams::flush);
     assert_receives(&mut other, b"yours");
 }
@@ -280,9 +281,9 @@ fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = phone.local_addr().unwrap();
-    let from = |octet| Ends { transport: Transport::Tcp, remote, local: Some([127, 0, 0, octet].into()) };
+    let from = |octet| Ends::new(Transport::Tcp, remote, Some([127, 0, 0, octet].into()));
     for (ends, text) in [(from(2), b"two"), (from(3), b"333"), (from(2), b"too"), (anywhere(remote), b"any")] {
-        bench.with(|streams, step| streams.send_to(ends, ticket(1), text, step));
+        bench.with(|streams, step| streams.send_to(ends, None, ticket(1), text, step));
     }
     bench.run_until(|bench| bench.counters.connections_opened == 2);
     for _ in 0..2 {
@@ -304,9 +305,8 @@ fn a_connection_starts_from_the_address_that_is_asked_for_and_is_used_again_from
 fn a_connection_from_an_address_that_is_not_ours_fails_what_was_to_be_sent() {
     let mut bench = Bench::new(|_| {});
     let phone = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ends =
-        Ends { transport: Transport::Tcp, remote: phone.local_addr().unwrap(), local: Some([192, 0, 2, 1].into()) };
-    bench.with(|streams, step| streams.send_to(ends, ticket(1), b"INVITE", step));
+    let ends = Ends::new(Transport::Tcp, phone.local_addr().unwrap(), Some([192, 0, 2, 1].into()));
+    bench.with(|streams, step| streams.send_to(ends, None, ticket(1), b"INVITE", step));
     assert_eq!((bench.news.failed.as_slice(), bench.streams.connections_count()), (&[ticket(1)][..], 0));
 }
 
@@ -315,7 +315,7 @@ fn a_connection_that_is_refused_fails_all_that_waited_for_it() {
     let mut bench = Bench::new(|_| {});
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for n in 1..=2 {
-        bench.with(|streams, step| streams.send_to(anywhere(nobody), ticket(n), b"INVITE", step));
+        bench.with(|streams, step| streams.send_to(anywhere(nobody), None, ticket(n), b"INVITE", step));
     }
     bench.run_until(|bench| bench.news.failed.len() == 2);
     assert_eq!(bench.news.failed, [ticket(1), ticket(2)]);
@@ -331,7 +331,7 @@ fn opening_may_take_so_long_and_resting_so_long() {
     assert_eq!(bench.streams.next_deadline(), Some(bench.now.plus_ms(60_000)));
     // The kernel opens this one at once, but nobody takes note of it.
     let phone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    bench.with(|streams, step| streams.send_to(anywhere(phone), ticket(1), b"INVITE", step));
+    bench.with(|streams, step| streams.send_to(anywhere(phone), None, ticket(1), b"INVITE", step));
     assert_eq!(bench.streams.next_deadline(), Some(bench.now.plus_ms(500)));
     bench.pass(499);
     assert_eq!(bench.streams.connections_count(), 2);
@@ -352,7 +352,7 @@ fn one_connection_too_many_is_closed_and_counted() {
     bench.run_until(|bench| bench.counters.connections_refused == 1);
     assert_closed(&mut second);
     let elsewhere = SocketAddr::from(([127, 0, 0, 1], 1));
-    bench.with(|streams, step| streams.send_to(anywhere(elsewhere), ticket(1), b"INVITE", step));
+    bench.with(|streams, step| streams.send_to(anywhere(elsewhere), None, ticket(1), b"INVITE", step));
     assert_eq!((bench.news.failed.as_slice(), bench.counters.connections_refused), (&[ticket(1)][..], 2));
     first.write_all(MESSAGE).unwrap();
     bench.run_until(|bench| bench.taken.len() == 1);

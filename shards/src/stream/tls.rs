@@ -1,11 +1,13 @@
-//! TLS between a connection's socket and its messages, on the side of who was connected to (RFC 3261 §26.2.1).
+//! TLS between a connection's socket and its messages, on the side of who was connected to and of who connects (RFC 3261
+//! §26.2.1, RFC 5922 §7).
 //!
 //! In: what the socket has, and messages to write. Out: what the peer has said, and records for the socket. Nothing here
 //! waits: what the socket does not take stays until it takes more. Bounds: one read of the socket at a time, of one
 //! record at most, and [`UNSENT_BYTES_MAX`] that wait encrypted; whatever else waits, waits where it is counted
 //! ([`Outbound`](super::outbound::Outbound)).
 
-use rustls::{ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -15,14 +17,21 @@ const UNSENT_BYTES_MAX: usize = 16 << 10;
 
 /// The TLS of one connection.
 #[derive(Debug)]
-pub(crate) struct Tls(Box<ServerConnection>);
+pub(crate) struct Tls(Box<rustls::Connection>);
 
 impl Tls {
     /// TLS that the peer begins.
     pub(super) fn new(config: &Arc<ServerConfig>) -> io::Result<Self> {
         let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
         tls.set_buffer_limit(Some(UNSENT_BYTES_MAX));
-        Ok(Self(Box::new(tls)))
+        Ok(Self(Box::new(tls.into())))
+    }
+
+    /// TLS that we begin, with a peer that has to be known as `name`.
+    pub(super) fn connecting(config: &Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        tls.set_buffer_limit(Some(UNSENT_BYTES_MAX));
+        Ok(Self(Box::new(tls.into())))
     }
 
     /// Whether the two sides are still agreeing on their keys.

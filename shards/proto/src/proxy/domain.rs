@@ -1,6 +1,6 @@
 //! Which hosts are ours.
 
-use crate::request::SIP_PORT;
+use crate::request::{SIP_PORT, port_of};
 use crate::settings::Settings;
 use crate::shard::Core;
 use sipfed_sip::{Host, SipUri};
@@ -60,8 +60,8 @@ impl Domains {
     }
 
     /// Whether `host` at `port` is where this node listens.
-    pub(super) fn is_self(&self, host: &Host<'_>, port: Option<u16>) -> bool {
-        if !self.ports.contains(&port.unwrap_or(SIP_PORT)) {
+    pub(super) fn is_self(&self, host: &Host<'_>, port: u16) -> bool {
+        if !self.ports.contains(&port) {
             return false;
         }
         match host {
@@ -80,19 +80,20 @@ impl Core {
         match uri.host {
             Host::Name(name) if self.domains.has_name(name) => true,
             Host::Ip(ip) if self.domains.domain_addresses.binary_search(&ip).is_ok() => {
-                self.domains.ports.contains(&uri.port.unwrap_or(SIP_PORT))
+                self.domains.ports.contains(&port_of(uri))
             }
-            host => self.domains.own_addresses_count && self.domains.is_self(&host, uri.port),
+            host => self.domains.own_addresses_count && self.domains.is_self(&host, port_of(uri)),
         }
     }
 
     /// Whether a name is one of ours, at the port that a URI gives: nobody else is to be asked what it leads to.
     pub(super) fn is_own_name(&self, name: &[u8], port: Option<u16>) -> bool {
-        self.domains.has_name(name) || self.domains.is_self(&Host::Name(name), port)
+        self.domains.has_name(name) || self.domains.is_self(&Host::Name(name), port.unwrap_or(SIP_PORT))
     }
 
     /// Whether the URI of a Route names this node: one that we put into a Record-Route, or a domain of ours.
     pub(crate) fn is_self(&self, uri: &SipUri<'_>) -> bool {
-        self.domains.is_self(&uri.host, uri.port) || matches!(uri.host, Host::Name(name) if self.domains.has_name(name))
+        self.domains.is_self(&uri.host, port_of(uri))
+            || matches!(uri.host, Host::Name(name) if self.domains.has_name(name))
     }
 }

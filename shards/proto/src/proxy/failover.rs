@@ -93,8 +93,9 @@ impl Core {
         let listeners = &self.settings.listeners;
         let listens = listeners.iter().any(|l| l.transport == Transport::Tcp && l.addr.is_ipv4() == remote.is_ipv4());
         let same = self.stream_listener_at(Transport::Tcp, local.ip()).map(|local| local.ip());
-        let local = same.or_else(|| self.connect_from(remote.ip(), arrived)).filter(|ip| !ip.is_unspecified());
-        let stream = Destination::Connect(Ends { transport: Transport::Tcp, remote, local });
+        let local =
+            same.or_else(|| self.connect_from(Transport::Tcp, remote.ip(), arrived)).filter(|ip| !ip.is_unspecified());
+        let stream = Destination::Connect(Ends::new(Transport::Tcp, remote, local));
         if !listens || self.avoided.is_silent(&stream, now) {
             return false;
         }

@@ -10,7 +10,7 @@ use crate::limits;
 use crate::outbox::{Outbox, Ticket};
 use crate::policy::Treatment;
 use crate::reject::Rejection;
-use crate::request::Request;
+use crate::request::{Request, SIP_PORT};
 use crate::shard::Core;
 use crate::time::Now;
 use crate::transaction::server;
@@ -127,7 +127,8 @@ impl Core {
         for via in request.message.vias() {
             let via = via.map_err(Rejection::fault)?;
             // It may have left by another of our addresses than it comes back to.
-            if self.domains.is_self(&via.host, via.port) && next_hop::has_loop_hash(&via, loop_hash) {
+            if self.domains.is_self(&via.host, via.port.unwrap_or(SIP_PORT)) && next_hop::has_loop_hash(&via, loop_hash)
+            {
                 return Err(Rejection::looped(482, "Loop Detected"));
             }
         }
@@ -199,6 +200,7 @@ impl Core {
         out: &mut Outbox,
     ) {
         let (is_invite, number) = (request.method == Method::Invite, self.number_of(request));
+        self.name_peers(&mut target.ways);
         let client = self.reserve_client(target.ways.to, Some(id), is_invite, number);
         let Some(context) = self.servers.context_mut(id) else { return };
         let is_alone = context.started.is_empty() && context.targets.is_empty() && context.elsewhere.is_none();
@@ -331,10 +333,11 @@ impl Core {
             target = self.target_of_ack(request, now);
             self.has_gone_without();
         }
-        let Ok((routed, Some(target))) = target else {
+        let Ok((routed, Some(mut target))) = target else {
             self.counters.dropped_stray_ack += 1;
             return;
         };
+        self.name_peers(&mut target.ways);
         let stateless = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
         let branch =
             Branch { client: None, stateless, loop_hash: self.loop_hash(request), is_only: true, fixes_contact: false };

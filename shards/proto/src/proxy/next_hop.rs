@@ -68,12 +68,20 @@ impl Core {
                 let local = self.local_for(Transport::Udp, remote.ip(), arrived).ok_or(NoWay::Address)?;
                 Ok(Destination::Udp { remote, local })
             }
-            Transport::Tcp => {
-                let local = self.connect_from(remote.ip(), arrived);
-                Ok(Destination::Connect(Ends { transport, remote, local }))
+            // RFC 3261 §18.1.1: who sends over a connection also has to be found at the address that its Via names.
+            Transport::Tls if !self.listens_over(Transport::Tls, remote.ip()) => Err(NoWay::Transport),
+            Transport::Tcp | Transport::Tls => {
+                let local = self.connect_from(transport, remote.ip(), arrived);
+                Ok(Destination::Connect(Ends::new(transport, remote, local)))
             }
-            Transport::Tls | Transport::Ws | Transport::Wss => Err(NoWay::Transport),
+            // Browsers open these, and nobody listens behind them (RFC 7118 §5).
+            Transport::Ws | Transport::Wss => Err(NoWay::Transport),
         }
+    }
+
+    /// Whether a listener of ours could be named to `remote` for its way back over `transport`.
+    fn listens_over(&self, transport: Transport, remote: IpAddr) -> bool {
+        self.settings.listeners.iter().any(|l| l.transport == transport && reaches(l.addr.ip(), remote))
     }
 
     /// Our own address towards `remote`: the one the request arrived at where family and transport allow, else
@@ -109,14 +117,14 @@ impl Core {
     }
 
     /// The address of ours that a connection to `remote` starts from: the one that the request arrived at where a
-    /// TCP listener has it too, else that of the first listener which reaches `remote`. Where that is a wildcard,
-    /// the kernel knows better.
-    pub(super) fn connect_from(&self, remote: IpAddr, arrived: &Source) -> Option<IpAddr> {
+    /// listener of the transport has it too, else that of the first listener which reaches `remote`. Where that is a
+    /// wildcard, the kernel knows better.
+    pub(super) fn connect_from(&self, transport: Transport, remote: IpAddr, arrived: &Source) -> Option<IpAddr> {
         let local = arrived.local.ip();
-        if self.stream_listener_at(Transport::Tcp, local).is_some() && reaches(local, remote) {
+        if self.stream_listener_at(transport, local).is_some() && reaches(local, remote) {
             return Some(local);
         }
-        let listeners = self.settings.listeners.iter().filter(|l| l.transport == Transport::Tcp);
+        let listeners = self.settings.listeners.iter().filter(|l| l.transport == transport);
         listeners.map(|l| l.addr.ip()).find(|ip| reaches(*ip, remote)).filter(|ip| !ip.is_unspecified())
     }
 

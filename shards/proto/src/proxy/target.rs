@@ -235,10 +235,10 @@ impl Core {
         let fallback = match way.map(|ways| ways.to) {
             // What came within TLS leads to nothing less, and nobody listens behind a WebSocket.
             _ if flow.transport() != Transport::Tcp => None,
-            Some(Destination::Connect(ends)) => Some(ends),
+            Some(Destination::Connect(ends)) if ends.transport == Transport::Tcp => Some(ends),
             Some(Destination::Udp { remote, .. }) => {
-                let local = self.connect_from(remote.ip(), &request.source);
-                Some(Ends { transport: Transport::Tcp, remote, local })
+                let local = self.connect_from(Transport::Tcp, remote.ip(), &request.source);
+                Some(Ends::new(Transport::Tcp, remote, local))
             }
             _ => None,
         };
@@ -447,11 +447,11 @@ impl Core {
         // The phone knows us by the address that it registered at.
         let local = self.location.locals.address(binding.local()).ip();
         let ends = |to: Destination| match to {
-            Destination::Connect(Ends { remote, .. }) | Destination::Udp { remote, .. } => {
+            Destination::Connect(Ends { transport: Transport::Tcp, remote, .. }) | Destination::Udp { remote, .. } => {
                 let local = Some(local).filter(|local| reaches(*local, remote.ip()));
-                Some(Ends { transport: Transport::Tcp, remote, local })
+                Some(Ends::new(Transport::Tcp, remote, local))
             }
-            Destination::Flow { .. } => None,
+            Destination::Connect(_) | Destination::Flow { .. } => None,
         };
         if !lost {
             let fallback = direct.ok().and_then(|ways| ends(ways.to));

@@ -9,14 +9,11 @@ use super::next_hop::NoWay;
 use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::names::{self, Unresolved, Wanted};
-use crate::request::{Request, SIP_PORT};
+use crate::request::{Request, SIP_PORT, SIPS_PORT};
 use crate::shard::Core;
 use sipfed_sip::{Host, Scheme, SipUri};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-
-/// The port of SIP over TLS (RFC 3261 §19.1.2).
-const SIPS_PORT: u16 = 5061;
 
 /// For what a way is looked for.
 #[derive(Clone, Copy, Debug)]
@@ -119,6 +116,22 @@ impl Core {
         };
         ways.may_be_stream = asked.transport.is_none();
         Ok(ways)
+    }
+
+    /// Has connections within TLS ask their peer for the name that led there (RFC 5922 §7.3).
+    pub(super) fn name_peers(&mut self, ways: &mut Ways) {
+        let is_secured = |to: &Destination| matches!(to, Destination::Connect(ends) if ends.transport.is_secured());
+        if ways.name.is_empty() || !std::iter::once(&ways.to).chain(&ways.rest).any(is_secured) {
+            return;
+        }
+        let name = self.peer_names.number(&ways.name);
+        for to in std::iter::once(&mut ways.to).chain(&mut ways.rest) {
+            if let Destination::Connect(ends) = to
+                && ends.transport.is_secured()
+            {
+                ends.name = name;
+            }
+        }
     }
 
     fn ways_by_name(&self, name: &[u8], asked: Asked, port: Option<u16>, passage: Passage<'_>) -> Result<Ways, NoWay> {

@@ -16,7 +16,7 @@ fn from_node(remote: &str) -> Ends {
 }
 
 fn ends(remote: &str, local: Option<&str>) -> Ends {
-    Ends { transport: Transport::Tcp, remote: remote.parse().unwrap(), local: local.map(|ip| ip.parse().unwrap()) }
+    Ends::new(Transport::Tcp, remote.parse().unwrap(), local.map(|ip| ip.parse().unwrap()))
 }
 
 fn tcp(message: &str) -> String {

@@ -174,7 +174,7 @@ fn a_message_without_tls_takes_no_connection_within_it_nor_the_other_way_round()
     peer.write_all(MESSAGE).unwrap();
     bench.run_until(|bench| bench.taken.len() == 1);
     let remote = bench.taken[0].1.remote;
-    bench.with(|streams, step| streams.send_to(anywhere(remote), ticket(1), b"plain", step));
+    bench.with(|streams, step| streams.send_to(anywhere(remote), None, ticket(1), b"plain", step));
     // Nobody listens at the port of the peer.
     bench.run_until(|bench| bench.news.failed == [ticket(1)]);
 }
