@@ -57,7 +57,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             "listen at 127.0.0.1 or [::1], or set ops.allow_remote = true behind a firewall",
         );
     }
-    ping_conflicts(&config.cluster.nat.settings.ping, &mut found);
+    ping_conflicts(&config.cluster.nat.settings().ping, &mut found);
     directory_conflicts(config, &mut found);
     links_conflicts(config, &mut found);
     cluster_conflicts(config, &mut found);
