@@ -84,6 +84,11 @@ impl Keepers {
         Self { by_node: (0..nodes_count).map(|_| None).collect(), runtime, began, stir: Stir::default() }
     }
 
+    /// When the simulation began, by a clock that stands still until it is moved.
+    pub(crate) fn began(&self) -> std::time::Instant {
+        self.began.into_std()
+    }
+
     /// The surroundings of the keeper of a node whose clock is `skew_ms` ahead.
     pub(crate) fn ambient(&self, skew_ms: u64, seed: u64) -> Ambient {
         let began = self.began;

@@ -8,7 +8,8 @@
 //! # What is real
 //! Registrar, proxy, location service, journal, the shard's end of the directory and of replication, and the replicator: all
 //! of `sipfed-proto`, called in the order in which the daemon calls it. And the keeper of the directory, all of
-//! `sipfed-directory` but the drivers of its stores, on a clock that stands still until the agenda moves it (`keepers`).
+//! `sipfed-directory` but the drivers of its stores, on a clock that stands still until the agenda moves it (`keepers`). And
+//! what decides which node of a home is active, the machine of `sipfed-nodes` (`owner`).
 //!
 //! # What is modelled
 //! - `seat`, `node`: a shard's turn, the mesh, and the steps of the control plane.
@@ -20,7 +21,7 @@
 //!   differ are of the nodes.
 //!
 //! # What is checked
-//! `ledger` and `world::watch` at any time, `world::ends` once all is well again. They see what goes over the wire to phones,
+//! `ledger`, `stints` and `world::watch` at any time, `world::ends` once all is well again. They see what goes over the wire to phones,
 //! and states at the end; they know nothing of how the code under test comes to them.
 #![forbid(unsafe_code)]
 
@@ -33,11 +34,13 @@ mod keepers;
 mod ledger;
 mod link;
 mod node;
+mod owner;
 mod phone;
 mod profile;
 mod seat;
 mod shards_link;
 mod sip;
+mod stints;
 mod store;
 mod world;
 
@@ -121,8 +124,9 @@ fn come_to_rest(world: &mut World) {
     world.pass(31_000);
     world.settle_addresses();
     world.pass(REST_MS);
-    let steps: [Step; 5] = [
+    let steps: [Step; 6] = [
         (World::wait_for_stillness, 0),
+        (World::check_roles, 0),
         (World::check_agreement, 0),
         (World::probe_all, 2000),
         (World::call_all, CALLS_MS),

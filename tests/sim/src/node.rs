@@ -1,15 +1,17 @@
 //! One node: its shards, its logs, its replicator, and a model of what the daemon puts around them.
 //!
-//! In: datagrams, frames, answers of the store, who owns the address, time. Out: what leaves, as [`Sent`]. The data plane
+//! In: datagrams, frames, answers of the store, what the kernel says of the address, commands, time. Out: what leaves, as [`Sent`]. The data plane
 //! ([`Node::turn`]) and the control plane ([`Node::control`]) take their steps apart from one another, as in the daemon:
 //! between them are bounded queues.
 
 use crate::draw::mix;
 use crate::journal_log::Logs;
 use crate::keepers::{Activity, Stir};
+use crate::owner::Owner;
 use crate::seat::{Leaving, Seat, Turn};
 use crate::shards_link::ShardsQueues;
 use crate::world::Defect;
+use sipfed_nodes::ownership::{Kept, Mode, Role};
 use sipfed_proto::replica::Held;
 use sipfed_proto::replica::frame::BadFrame;
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
@@ -17,6 +19,7 @@ use sipfed_proto::view::BindingView;
 use sipfed_proto::{Now, Settings, Source};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// When the simulation begins, in milliseconds since the Unix epoch.
@@ -41,6 +44,10 @@ pub(crate) struct Identity {
     pub(crate) is_sync: bool,
     pub(crate) kept_bytes: usize,
     pub(crate) reports_count_max: usize,
+    /// What decides whether it is active, where it has a twin.
+    pub(crate) mode: Mode,
+    /// When the simulation began, for machines that measure.
+    pub(crate) began: Instant,
 }
 
 /// Something that leaves a node or happens there.
@@ -65,7 +72,10 @@ pub(crate) struct Life {
     inbox: VecDeque<(Source, Vec<u8>)>,
     /// Frames that have come and have not been read.
     pub(crate) frames: VecDeque<Vec<u8>>,
-    pub(crate) is_active: bool,
+    /// Of a node that has a twin.
+    pub(crate) owner: Option<Owner>,
+    /// The one that is in force.
+    pub(crate) role: Role,
 }
 
 /// See the module's documentation.
@@ -74,6 +84,8 @@ pub(crate) struct Node {
     pub(crate) identity: Identity,
     settings: Arc<Settings>,
     logs: Logs,
+    /// What is on its disk of the roles that it has had.
+    kept: Kept,
     pub(crate) life: Option<Life>,
     /// How many lives it has had.
     pub(crate) lives_count: u64,
@@ -93,6 +105,7 @@ impl Node {
             identity,
             settings: Arc::new(settings),
             logs: Logs::default(),
+            kept: Kept::default(),
             life: None,
             lives_count: 0,
             disks_count: 0,
@@ -112,7 +125,7 @@ impl Node {
     pub(crate) fn start(
         &mut self,
         shards_count: u8,
-        is_active: bool,
+        has_address: bool,
         at: u64,
         stir: &Stir,
     ) -> Result<(Activity, bool), String> {
@@ -131,7 +144,12 @@ impl Node {
         };
         let twins: Vec<u16> = identity.twin.into_iter().collect();
         let mut replicator = Replicator::new(settings, &twins, now);
-        replicator.set_role(is_active, self.lives_count);
+        if self.defect == Defect::TermsForget {
+            self.kept = Kept::default();
+        }
+        let owner = identity.twin.map(|_| Owner::new(identity.number, identity.mode, self.kept, has_address));
+        let role = owner.as_ref().map_or(Role::ALONE, |owner| owner.settle(&mut self.kept));
+        replicator.set_role(role.is_active, role.term);
         let directory = ShardsQueues::new(usize::from(shards_count), stir.clone(), self.defect == Defect::RowsStay);
         let directory = Arc::new(directory);
         let is_empty = machines.iter().all(|machine| machine.bindings() == 0);
@@ -145,7 +163,8 @@ impl Node {
             always_publishes: self.defect == Defect::PassivePublish,
             inbox: VecDeque::new(),
             frames: VecDeque::new(),
-            is_active,
+            owner,
+            role,
         };
         life.tell_activity();
         self.life = Some(life);
@@ -155,6 +174,7 @@ impl Node {
     /// Its disk is replaced by an empty one. It does not run.
     pub(crate) fn lose_disk(&mut self) {
         self.logs = Logs::default();
+        self.kept = Kept::default();
         self.disks_count += 1;
     }
 
@@ -172,16 +192,29 @@ impl Node {
         true
     }
 
-    /// It has come to own its address, or does no more.
-    pub(crate) fn set_active(&mut self, is_active: bool) {
-        let lives_count = self.lives_count;
-        if let Some(life) = &mut self.life
-            && life.is_active != is_active
-        {
-            life.is_active = is_active;
-            life.replicator.set_role(is_active, lives_count);
-            life.tell_activity();
+    /// The kernel says whether the host has the address of its home.
+    pub(crate) fn hear_kernel(&mut self, has_address: bool) {
+        self.decide(|owner, _| owner.hear_kernel(has_address), 0);
+    }
+
+    /// A hook of whoever moves the address says whether it is to be active.
+    pub(crate) fn obey(&mut self, is_active: bool, at: u64) {
+        self.decide(|owner, now| owner.obey(is_active, now), at);
+    }
+
+    fn decide(&mut self, tell: impl FnOnce(&mut Owner, Instant), at: u64) {
+        let now = self.identity.began + Duration::from_millis(at);
+        let Self { life, kept, .. } = self;
+        let Some(life) = life else { return };
+        if let Some(owner) = &mut life.owner {
+            tell(owner, now);
         }
+        life.settle(kept);
+    }
+
+    /// What is in force; `None` while it does not run.
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.life.as_ref().map(|life| life.role)
     }
 
     /// A turn of every shard. Where it dies within, the shards from `torn_at` on do not get as far as their logs.
@@ -202,7 +235,7 @@ impl Node {
             }
             let turn = Turn {
                 now,
-                is_active: life.is_active,
+                is_active: life.role.is_active,
                 is_sync: identity.is_sync,
                 expires_s_max,
                 reports_count_max: identity.reports_count_max,
@@ -231,8 +264,9 @@ impl Node {
 
     /// A step of the control plane; `room` is what the link to the twin takes, `None` where it is down.
     pub(crate) fn control(&mut self, at: u64, room: Option<usize>) -> Vec<Sent> {
-        let (now, twin) = (self.now(at), self.identity.twin);
-        let Some(life) = &mut self.life else { return Vec::new() };
+        let (now, twin, began) = (self.now(at), self.identity.twin, self.identity.began);
+        let Self { life, kept, .. } = self;
+        let Some(life) = life else { return Vec::new() };
         let mut sent = Vec::new();
         life.take_reports(now);
         if let Some(twin) = twin {
@@ -246,6 +280,8 @@ impl Node {
             }
         }
         life.replicator.handle_timeout(now);
+        let news: Vec<News> = std::iter::from_fn(|| life.replicator.next_news()).collect();
+        life.hear_claims(&news, began + Duration::from_millis(at), kept);
         life.give_orders();
         if let (Some(twin), Some(room)) = (twin, room) {
             let mut bytes = 0;
@@ -256,7 +292,7 @@ impl Node {
                 sent.push(Sent::Frame(frame));
             }
         }
-        sent.extend(std::iter::from_fn(|| life.replicator.next_news()).map(Sent::News));
+        sent.extend(news.into_iter().map(Sent::News));
         life.tell_activity();
         sent
     }
@@ -296,6 +332,29 @@ impl Life {
         }
     }
 
+    /// What twins say of themselves goes to who decides what this node is.
+    fn hear_claims(&mut self, news: &[News], now: Instant, kept: &mut Kept) {
+        let Some(owner) = &mut self.owner else { return };
+        for news in news {
+            if let News::Claim { node, state } = news {
+                owner.hear_twin(*node, state.term, state.is_active);
+            }
+        }
+        owner.look(now);
+        self.settle(kept);
+    }
+
+    /// Puts in force what the node has come to be.
+    fn settle(&mut self, kept: &mut Kept) {
+        let Some(owner) = &self.owner else { return };
+        let role = owner.settle(kept);
+        if role != self.role {
+            self.role = role;
+            self.replicator.set_role(role.is_active, role.term);
+            self.tell_activity();
+        }
+    }
+
     fn give_orders(&mut self) {
         for (index, seat) in self.seats.iter_mut().enumerate() {
             while seat.orders.len() < ORDERS_COUNT_MAX
@@ -309,7 +368,7 @@ impl Life {
 
     /// Has the keeper know whether the node is the active one of its home and knows all of it.
     fn tell_activity(&self) {
-        let is_active = self.always_publishes || self.is_active && self.replicator.state().is_whole;
+        let is_active = self.always_publishes || self.role.is_active && self.replicator.state().is_whole;
         self.activity.send_if_modified(|told| std::mem::replace(told, is_active) != is_active);
     }
 }

@@ -1,6 +1,7 @@
 //! What kinds of trouble a run has.
 
 use crate::draw::Draw;
+use sipfed_nodes::ownership::Mode;
 
 /// A kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -110,13 +111,15 @@ pub(crate) struct Plan {
     pub(crate) troubles: Vec<Trouble>,
     /// Whether the run goes on until everything has expired.
     pub(crate) goes_to_the_end: bool,
+    /// What decides which node of a home is the active one.
+    pub(crate) mode: Mode,
 }
 
 impl Plan {
     /// That of a scenario: nothing goes wrong by chance, and there are a pair and a node alone.
     pub(crate) fn of_scenario(seed: u64) -> Self {
         let plan = Self::new(seed, Profile::Calm);
-        Self { homes_count: 2, has_backup: vec![true, false], ..plan }
+        Self { homes_count: 2, has_backup: vec![true, false], mode: Mode::Address, ..plan }
     }
 
     pub(crate) fn new(seed: u64, profile: Profile) -> Self {
@@ -154,6 +157,7 @@ impl Plan {
             fault_interval_ms: draw.between(3, 20) * 1000,
             troubles,
             goes_to_the_end: draw.happens(250),
+            mode: if draw.happens(300) { Mode::Command } else { Mode::Address },
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `network`: datagrams, and the links between the nodes of a home.
 //! - `phones`: what phones and callers do, and what comes back to them.
+//! - `roles`: which node of a home answers for it.
 //! - `scenario`: failures that are played on purpose.
 //! - `trouble`: what goes wrong, and how it is put right again.
 //! - `watch`: what has to hold at any time; `ends`: what has to hold once all is well again.
@@ -9,6 +10,7 @@
 mod ends;
 mod network;
 mod phones;
+mod roles;
 mod scenario;
 mod trouble;
 mod watch;
@@ -23,9 +25,11 @@ use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
 use crate::link::Link;
 use crate::node::{Identity, Node, Sent};
+use crate::owner::Owner;
 use crate::phone::Phone;
 use crate::profile::{Plan, Trouble};
 use crate::sip::DOMAIN;
+use crate::stints::Stints;
 use crate::store::{Asked, Client, Mailbox, Mood, Request, Said, Store};
 use sipfed_directory::{KeeperOptions, StoreOptions, StoreUrl};
 use sipfed_proto::replica::session::{News, Replicator};
@@ -59,6 +63,8 @@ pub enum Defect {
     PassivePublish,
     /// Requests between homes arrive as if phones had sent them, and without their mark.
     PeersUnknown,
+    /// Nodes begin each life without what was kept of their terms.
+    TermsForget,
 }
 
 /// Where something is, as far as reaching one another goes.
@@ -107,7 +113,11 @@ enum Event {
         answer: oneshot::Sender<Said>,
         said: Said,
     },
-    Role(usize),
+    Kernel(usize),
+    Hook {
+        node: usize,
+        is_active: bool,
+    },
     PhoneActs(usize),
     PhoneAgain {
         phone: usize,
@@ -170,6 +180,7 @@ pub(crate) struct World {
     calls: Vec<Call>,
     probes: Vec<Probe>,
     ledger: Ledger,
+    stints: Stints,
     blocked: BTreeSet<(Place, Place)>,
     /// By node: when it had its address last.
     held_until: Vec<u64>,
@@ -197,11 +208,16 @@ pub struct Facts {
     pub whole: u64,
     /// Faults.
     pub troubles: u64,
+    /// Times that a node became the active one of its home.
+    pub stints: u64,
+    /// Times that one of two left its home to the other, which was active in a later term.
+    pub yields: u64,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, defect: Defect, is_told: bool) -> Self {
         let mut draw = Draw::new(seed);
+        let keepers = Keepers::new(plan.homes_count + plan.has_backup.iter().filter(|has| **has).count());
         let homes_count = plan.homes_count;
         let home_addr = |home: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, home as u8 + 1), 5060));
         let (mut homes, mut nodes, mut links) = (Vec::new(), Vec::new(), Vec::new());
@@ -221,6 +237,8 @@ impl World {
                     is_sync: plan.is_sync,
                     kept_bytes: plan.kept_bytes,
                     reports_count_max: plan.reports_count_max,
+                    mode: plan.mode,
+                    began: keepers.began(),
                 };
                 let peers = (0..homes_count).filter(|other| *other != home).map(|other| home_name(home_addr(other)));
                 nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect), defect));
@@ -237,8 +255,8 @@ impl World {
         let settle_ms = 2 * plan.delay_ms_max + 200 + if pauses { 7000 } else { 0 };
         let ledger =
             Ledger::new(homes.iter().map(|home: &Home| home.nodes.clone()).collect(), settle_ms, plan.skew_ms_max);
-        let held_until = vec![0; nodes.len()];
-        let (store, keepers) = (Store::new(draw.fork()), Keepers::new(nodes.len()));
+        let (held_until, stints) = (vec![0; nodes.len()], Stints::new(nodes.len()));
+        let store = Store::new(draw.fork());
         Self {
             now: 0,
             agenda: Agenda::new(),
@@ -255,6 +273,7 @@ impl World {
             calls: Vec::new(),
             probes: Vec::new(),
             ledger,
+            stints,
             blocked: BTreeSet::new(),
             held_until,
             ends_s: Vec::new(),
@@ -271,6 +290,7 @@ impl World {
         for home in 0..self.homes.len() {
             let holders = self.homes[home].holders.clone();
             self.ledger.held_by(home, holders, 0);
+            self.run_hooks(home);
             for node in self.homes[home].nodes.clone() {
                 let shards = self.draw.between(1, 4) as u8;
                 self.start(node, shards);
@@ -356,7 +376,8 @@ impl World {
             Event::StoreArrives(request) => self.ask_store(request),
             // Who asked may have died, or waits no longer.
             Event::StoreAnswers { answer, said } => _ = answer.send(said),
-            Event::Role(node) => self.learn_role(node),
+            Event::Kernel(node) => self.kernel_says(node),
+            Event::Hook { node, is_active } => self.hook_says(node, is_active),
             Event::PhoneActs(phone) => self.phone_acts(phone),
             Event::PhoneAgain { phone, number } => self.register_again(phone, number),
             Event::PhoneAnswers { phone, call_id, branch } => self.phone_answers(phone, &call_id, &branch),
@@ -424,6 +445,7 @@ impl World {
         let room = self.room_of(node);
         let sent = self.nodes[node].control(self.now, room);
         self.take(node, sent);
+        self.look_at_role(node);
         self.turn_where_due(node);
     }
 
@@ -440,6 +462,7 @@ impl World {
                 Sent::Frame(bytes) => self.send_frame(node, bytes),
                 Sent::News(news) => {
                     self.note(format_args!("n{node} {news:?}"));
+                    self.note_claim(node, &news);
                     if let News::Whole(Some(_)) = news {
                         self.check_whole(node);
                     }

@@ -36,6 +36,11 @@ fn a_passive_node_that_publishes_is_found() {
 }
 
 #[test]
+fn terms_that_are_used_again_are_found() {
+    assert_found(Defect::TermsForget, Profile::Crashes, "terms:");
+}
+
+#[test]
 fn calls_that_go_round_are_found() {
     assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
 }

@@ -22,10 +22,13 @@ fn seeds_of(profile: Profile) -> Facts {
         sum.crossings += outcome.facts.crossings;
         sum.whole += outcome.facts.whole;
         sum.troubles += outcome.facts.troubles;
+        sum.stints += outcome.facts.stints;
+        sum.yields += outcome.facts.yields;
     }
     println!("{}: {sum:?}", profile.name());
     // Seeds in which there is nothing to check show nothing.
     assert!(sum.found > 100 && sum.absent > 100 && sum.calls > 20 && sum.crossings > 10 && sum.whole > 5, "{sum:?}");
+    assert!(sum.stints > 2 * SEEDS_COUNT, "{sum:?}");
     assert_eq!(sum.troubles > 0, !matches!(profile, Profile::Calm | Profile::Lossy), "{sum:?}");
     sum
 }
@@ -52,7 +55,8 @@ fn nodes_that_die_and_addresses_that_move_do_no_harm() {
 
 #[test]
 fn a_split_brain_ends_in_one_state() {
-    seeds_of(Profile::SplitBrain);
+    let sum = seeds_of(Profile::SplitBrain);
+    assert!(sum.yields > 0, "nobody left a home to who had come to have it later: {sum:?}");
 }
 
 #[test]

@@ -4,9 +4,6 @@ use super::{Event, Place, World};
 use crate::profile::Trouble;
 use crate::store::Mood;
 
-/// Milliseconds after which a node knows that an address is its own, or is not.
-const NOTICE_MS: u64 = 50;
-
 impl World {
     /// The next fault.
     pub(super) fn make_trouble(&mut self) {
@@ -91,28 +88,6 @@ impl World {
         self.blocked.remove(&(from, to));
     }
 
-    /// The address of a home is held by these nodes from now on.
-    pub(super) fn hold(&mut self, home: usize, nodes: Vec<usize>) {
-        if self.homes[home].holders == nodes {
-            return;
-        }
-        self.note(format_args!("the address of home {home} is at {nodes:?}"));
-        for node in &self.homes[home].holders {
-            self.held_until[*node] = self.now;
-        }
-        self.ledger.held_by(home, nodes.clone(), self.now);
-        self.homes[home].holders = nodes;
-        for node in self.homes[home].nodes.clone() {
-            self.agenda.put(self.now + NOTICE_MS, Event::Role(node));
-        }
-    }
-
-    pub(super) fn learn_role(&mut self, node: usize) {
-        let is_active = self.homes[self.nodes[node].identity.home].holders.contains(&node);
-        self.nodes[node].set_active(is_active);
-        self.turn_soon(node, self.now);
-    }
-
     /// The other node of a home gets its address after `ms`, where it runs; `node` is the one to leave.
     pub(super) fn move_away_from(&mut self, home: usize, node: Option<usize>, ms: u64) {
         let from = node.or(self.homes[home].holders.first().copied());
@@ -169,6 +144,7 @@ impl World {
         if loses_disk {
             self.nodes[node].lose_disk();
             self.ledger.disk_lost(node, self.now);
+            self.stints.disk_lost(node);
         }
     }
 
@@ -178,6 +154,7 @@ impl World {
         self.keepers.stop(node);
         self.nodes[node].paused_until = 0;
         self.ledger.node_died(node, self.now);
+        self.stints.died(node, self.now);
         if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
             let side = self.links[link].side_of(node);
             self.links[link].sides[side].has = None;
@@ -210,15 +187,16 @@ impl World {
         if self.is_running(node) {
             return;
         }
-        let is_active = self.homes[self.nodes[node].identity.home].holders.contains(&node);
+        let has_address = self.homes[self.nodes[node].identity.home].holders.contains(&node);
         if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
             self.cut(link, 0);
         }
-        match self.nodes[node].start(shards, is_active, self.now, &self.keepers.stir) {
+        match self.nodes[node].start(shards, has_address, self.now, &self.keepers.stir) {
             Ok((activity, is_empty)) => self.start_keeper(node, activity, is_empty),
             Err(why) => return self.violated(format!("log: n{node} does not start: {why}")),
         }
         self.note(format_args!("n{node} starts with {shards} shards"));
+        self.look_at_role(node);
         self.turn_soon(node, self.now);
     }
 
@@ -248,6 +226,8 @@ impl World {
             let nodes = self.homes[home].nodes.clone();
             let holder = *self.draw.one(&nodes);
             self.hold(home, vec![holder]);
+            // One that did not run may not have heard the last one.
+            self.run_hooks(home);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Event, World};
 use crate::ledger::Contact;
 use crate::node::ORDERS_COUNT_MAX;
 use crate::phone::contact_name;
+use sipfed_nodes::ownership::Mode;
 use std::collections::BTreeSet;
 
 /// Milliseconds within which a node learns that it lost its address.
@@ -31,8 +32,12 @@ impl World {
     /// A node writes to the store.
     pub(super) fn check_publisher(&mut self, node: usize) {
         let home = &self.homes[self.nodes[node].identity.home];
-        if !home.holders.contains(&node) && self.now > self.held_until[node] + NOTICE_MS {
+        let is_by_address = self.plan.mode == Mode::Address;
+        if is_by_address && !home.holders.contains(&node) && self.now > self.held_until[node] + NOTICE_MS {
             self.violated(format!("publishes: n{node} writes to the store and is not the active one of its home"));
+        }
+        if !self.stints.is_active_within(node, self.now, NOTICE_MS) {
+            self.violated(format!("publishes: n{node} writes to the store and is passive"));
         }
     }
 
