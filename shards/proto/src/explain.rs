@@ -192,6 +192,9 @@ impl Core {
         if self.is_from_cluster(request) {
             return Err("another node has sent it, which has asked");
         }
+        if request.is_sips() {
+            return Err("it is for a sips URI, and other homes are not reached over TLS");
+        }
         if treatment.is_local {
             return Err("a rule says global = false");
         }

@@ -36,6 +36,7 @@ use plan::Act;
 pub(crate) use plan::Plan;
 use reply::Registered;
 use sipfed_sip::{Contact, HeaderName, Message};
+use stored::check_sips_contacts;
 
 /// Option tags that a REGISTER may require of us.
 const SUPPORTED: &[&str] = &["path", "gruu", "outbound"];
@@ -131,6 +132,8 @@ impl Core {
         treatment.refusal()?;
         // Step 2. Steps 3 and 4, authentication and authorization, have no rules to apply yet.
         Rejection::check_required(request.message, HeaderName::Require, SUPPORTED)?;
+        self.check_sips(request)?;
+        check_sips_contacts(request)?;
         // Step 5.
         let to = request.to.uri().ok();
         let Some(to) = to.as_ref().and_then(sipfed_sip::Uri::sip) else {

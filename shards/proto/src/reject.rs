@@ -39,6 +39,8 @@ enum Extra<'a> {
     /// The option tags of that field that are not among the supported (RFC 3261 §8.2.2.3).
     Unsupported(Message<'a>, HeaderName, &'static [&'static str]),
     Allow,
+    /// A code and a text of RFC 3261 §20.43.
+    Warning(u16, &'static str),
 }
 
 /// Which counter a refusal rises.
@@ -104,6 +106,11 @@ impl<'a> Rejection<'a> {
     /// 405 with what the node itself allows.
     pub(crate) fn own_method() -> Self {
         Self { extra: Extra::Allow, ..Self::new(405, "Method Not Allowed") }
+    }
+
+    /// 480 since a request for a sips URI goes over TLS alone, all the way (RFC 5630 §5.3).
+    pub(crate) fn insecure(reason: &'static str) -> Self {
+        Self { extra: Extra::Warning(380, "SIPS Not Allowed"), ..Self::new(480, reason) }
     }
 
     /// Status and reason, where these are all there is to say.
@@ -243,6 +250,14 @@ fn write_extra(out: &mut Vec<u8>, extra: &Extra<'_>) {
         Extra::MinExpires(s) => compose::header_number(out, "Min-Expires", *s),
         Extra::RetryAfter(s) => compose::header_number(out, "Retry-After", *s),
         Extra::Allow => compose::header(out, "Allow", OWN_METHODS),
+        Extra::Warning(code, text) => {
+            out.extend_from_slice(b"Warning: ");
+            compose::number(out, u32::from(*code));
+            // Whoever warns may call itself by a word of its own (RFC 3261 §20.43, pseudonym).
+            out.extend_from_slice(b" sipfed \"");
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\"\r\n");
+        }
         Extra::Unsupported(message, field, supported) => {
             out.extend_from_slice(b"Unsupported: ");
             let tags = message.tags(*field).filter(|tag| !is_supported(tag, supported));

@@ -73,10 +73,26 @@ impl<'a> Request<'a> {
         reply_to(&self.via, &self.source)
     }
 
+    /// Whether its Request-URI is a sips URI, which wants TLS on every hop (RFC 5630).
+    pub(crate) fn is_sips(&self) -> bool {
+        is_sips(&self.uri)
+    }
+
     /// Whether it belongs to a dialog, as far as a To tag says (RFC 3261 §12.2).
     pub(crate) fn is_in_dialog(&self) -> bool {
         self.to.tag().is_some()
     }
+}
+
+/// Whether a URI wants TLS on every hop (RFC 5630).
+pub(crate) fn is_sips(uri: &Uri<'_>) -> bool {
+    uri.sip().is_some_and(|uri| uri.scheme == Scheme::Sips)
+}
+
+/// What follows the scheme of a sips URI; `None` for any other one.
+pub(crate) fn after_sips(uri: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = uri.split_at_checked(b"sips:".len())?;
+    scheme.eq_ignore_ascii_case(b"sips:").then_some(rest)
 }
 
 /// RFC 3261 §18.2.1 and RFC 3581 §4: `received` where sent-by is a name or another address than the source, or

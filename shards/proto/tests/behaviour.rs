@@ -26,6 +26,7 @@ mod behaviour {
     mod replica_frames;
     mod replica_pace;
     mod secured;
+    mod sips;
     mod steering;
     mod stream;
     mod twin;

@@ -197,7 +197,7 @@ impl Core {
             flow: binding.flow(),
         };
         // A ping waits for no name: a NAT is kept open where the phone registered from.
-        let passage = Passage { arrived: &arrived, call_id: binding.call_id(), may_ask: false };
+        let passage = Passage { arrived: &arrived, call_id: binding.call_id(), may_ask: false, is_sips: false };
         let to = match self.ways_to_binding(passage, &binding).map(|ways| ways.to) {
             Ok(Destination::Flow { flow, .. }) => Destination::Flow { flow, fallback: None },
             Err(NoWay::Name(_)) if binding.path().is_empty() && arrived.transport == Transport::Udp => {

@@ -53,6 +53,11 @@ impl Core {
         if request.method == Method::Ack || treatment.is_local {
             return found.and_then(here_alone);
         }
+        if request.is_sips() && !is_from_cluster {
+            // Homes are reached over UDP or TCP, and nobody has been asked whether there are others.
+            let unknown = Rejection::insecure("Temporarily Unavailable (other homes are not reached over TLS)");
+            return found.map_err(|why| if why.status == 404 { unknown } else { why }).and_then(here_alone);
+        }
         if is_from_cluster {
             directory.silent.heard_from(request.source.remote.ip());
             self.counters.requests_from_peers += 1;

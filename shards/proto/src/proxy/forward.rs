@@ -91,6 +91,7 @@ impl Core {
 
     /// Where a request goes by its routes, unless a rule refuses it.
     fn check_treated<'a>(&self, request: &Request<'a>, treatment: &Treatment) -> Result<Routed<'a>, Rejection<'a>> {
+        self.check_sips(request)?;
         let routed = self.take_own_routes(request)?;
         treatment.refusal()?;
         Ok(routed)
@@ -288,7 +289,7 @@ impl Core {
             self.write_mark(request, &mut via);
         }
         if route::opens_dialog(request) {
-            self.write_record_route(request, target, local, &mut record_route);
+            self.write_record_route(request, routed, target, local, &mut record_route);
         }
         if !target.path.is_empty() {
             compose::header(&mut routes, "Route", &target.path);

@@ -11,11 +11,12 @@ use crate::names::Unresolved;
 use crate::policy::Treatment;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::settings::{Foreign, LostFlow};
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::{SipUri, Uri};
+use std::borrow::Cow;
 
 /// One place a request goes to: what becomes a branch.
 #[derive(Clone, Debug)]
@@ -65,7 +66,7 @@ impl Target {
     }
 
     /// A binding of the record `id`.
-    fn of(id: RecordId, binding: &Binding<'_>, ways: Ways) -> Self {
+    fn of(id: RecordId, binding: &Binding<'_>, ways: Ways, is_sips: bool) -> Self {
         let is_direct = binding.path().is_empty();
         Self {
             path: binding.path().into(),
@@ -73,7 +74,7 @@ impl Target {
             latency_ms: Some(binding.health().latency_ms).filter(|ms| *ms > 0).unwrap_or(u16::MAX),
             is_natted: binding.flags().natted() && is_direct,
             binding: Some((id, binding.contact_id())),
-            ..Self::at(binding.uri(), ways)
+            ..Self::at(&uri_towards(binding.uri(), is_sips), ways)
         }
     }
 
@@ -112,6 +113,8 @@ pub(crate) enum Fate {
     Unasked,
     /// Another flow leads to the same phone.
     OtherFlow,
+    /// It is not reached over TLS all the way, or not at a sips URI, and one of both wants it.
+    Insecure,
 }
 
 impl Fate {
@@ -126,6 +129,7 @@ impl Fate {
             Self::Unasked => {
                 "its next hop is a name that is not known yet: a request would have it asked for, and wait"
             }
+            Self::Insecure => "a sips URI is reached over TLS alone, and only at a sips URI (RFC 5630)",
             Self::NoWay => "no way leads to it: its connection is gone, or its address cannot be sent to",
         }
     }
@@ -142,7 +146,7 @@ impl Core {
     ) -> Result<Targets, Rejection<'static>> {
         match &routed.uri {
             _ if routed.flow.is_some() || routed.next.is_some() => {}
-            Uri::Sip(uri) if uri.scheme != sipfed_sip::Scheme::Sips && self.is_ours(uri) => {
+            Uri::Sip(uri) if self.is_ours(uri) => {
                 return self.targets_of_aor(request, Some(uri), &[], treatment, now);
             }
             Uri::Tel(_) => {
@@ -158,25 +162,31 @@ impl Core {
     /// The targets of a request that no AoR of ours is asked for.
     fn targets_by_route(&self, request: &Request<'_>, routed: &Routed<'_>) -> Result<Vec<Target>, Rejection<'static>> {
         if let Some(flow) = routed.flow {
-            return Ok(vec![self.target_over_flow(request, routed, flow)?]);
+            let target = self.target_over_flow(request, routed, flow)?;
+            if routed.is_sips() && !target.ways.to.transport().is_secured() {
+                return Err(Rejection::insecure("Temporarily Unavailable (the next hop is not reached over TLS)"));
+            }
+            return Ok(vec![target]);
         }
         if let Some(next) = &routed.next {
             // A request that goes its way by Route is let through inside a dialog, or where foreign requests are.
             let uri = next.uri().map_err(|_| Rejection::new(400, "Bad Request (Route: malformed URI)"))?;
             self.refuse_foreign(request)?;
-            return self.target_at(request, routed.uri_bytes, &uri);
+            return self.target_at(request, routed, &uri);
         }
         match &routed.uri {
-            Uri::Sip(uri) if uri.scheme == sipfed_sip::Scheme::Sips => {
-                Err(Rejection::new(416, "Unsupported URI Scheme (no TLS here)"))
-            }
             Uri::Sip(_) => match self.settings.proxy.foreign {
+                Foreign::Relay(transport, _)
+                    if !request.is_in_dialog() && routed.is_sips() && !transport.is_secured() =>
+                {
+                    Err(Rejection::insecure("Temporarily Unavailable (other domains are not reached over TLS)"))
+                }
                 Foreign::Relay(transport, remote) if !request.is_in_dialog() => {
                     self.target_relayed(request, routed.uri_bytes, transport, remote)
                 }
                 _ => {
                     self.refuse_foreign(request)?;
-                    self.target_at(request, routed.uri_bytes, &routed.uri)
+                    self.target_at(request, routed, &routed.uri)
                 }
             },
             Uri::Tel(_) | Uri::Other(_) => Err(Rejection::new(416, "Unsupported URI Scheme")),
@@ -207,12 +217,13 @@ impl Core {
     fn target_at(
         &self,
         request: &Request<'_>,
-        uri_bytes: &[u8],
+        routed: &Routed<'_>,
         next: &Uri<'_>,
     ) -> Result<Vec<Target>, Rejection<'static>> {
         let Uri::Sip(next) = next else { return Err(Rejection::new(416, "Unsupported URI Scheme")) };
-        let ways = self.resolve(next, Passage::of(request)).map_err(|why| self.no_way(why))?;
-        Ok(vec![Target::at(uri_bytes, ways)])
+        let passage = Passage::of(request).for_sips(routed.is_sips());
+        let ways = self.resolve(next, passage).map_err(|why| self.no_way(why))?;
+        Ok(vec![Target::at(routed.uri_bytes, ways)])
     }
 
     fn target_over_flow(
@@ -333,22 +344,26 @@ impl Core {
             });
         };
         let (mut targets, mut older) = (Vec::new(), Vec::new());
-        let mut filtered = false;
+        let (mut filtered, mut insecure) = (false, false);
         for binding in record.bindings().filter(|b| wanted.is_none_or(|wanted| wanted(b))) {
             let ways = self.ways_of(request, treatment, &binding, now);
             filtered |= ways == Err(Fate::Method);
+            insecure |= ways == Err(Fate::Insecure);
             match ways {
                 Ok(ways) if has_newer_flow(record, &binding, now) => older.push((binding, ways)),
-                Ok(ways) => targets.push(Target::of(id, &binding, ways)),
+                Ok(ways) => targets.push(Target::of(id, &binding, ways, request.is_sips())),
                 Err(_) => {}
             }
         }
-        put_older_flows(&mut targets, older, id, record);
-        match (targets.is_empty(), filtered) {
-            (false, _) => Ok(targets),
-            (true, true) => Err(Rejection::new(405, "Method Not Allowed (no contact takes this method)")),
-            (true, false) => Err(Rejection::new(480, "Temporarily Unavailable")),
+        put_older_flows(&mut targets, older, (id, record), request.is_sips());
+        if !targets.is_empty() {
+            return Ok(targets);
         }
+        Err(match (filtered, insecure) {
+            (true, _) => Rejection::new(405, "Method Not Allowed (no contact takes this method)"),
+            (_, true) => Rejection::insecure("Temporarily Unavailable (no contact is reached over TLS)"),
+            _ => Rejection::new(480, "Temporarily Unavailable"),
+        })
     }
 
     /// Where a request goes that goes to a binding, or why it does not.
@@ -384,8 +399,16 @@ impl Core {
         if !self.takes_agent(treatment, binding.user_agent()) {
             return Err(Fate::Agent);
         }
-        let ways = self.ways_to_binding(Passage::of(request), binding);
-        ways.map_err(|why| if why == NoWay::Name(Unresolved::Unasked) { Fate::Unasked } else { Fate::NoWay })
+        let passage = Passage::of(request).for_sips(request.is_sips());
+        let ways = self.ways_to_binding(passage, binding);
+        let ways =
+            ways.map_err(|why| if why == NoWay::Name(Unresolved::Unasked) { Fate::Unasked } else { Fate::NoWay })?;
+        // RFC 5630 §5.3: what is for a sips URI goes to a sips URI, and what goes to one goes over TLS.
+        let is_at_sips = request::after_sips(binding.uri()).is_some();
+        if (request.is_sips() && !is_at_sips) || (is_at_sips && !ways.to.transport().is_secured()) {
+            return Err(Fate::Insecure);
+        }
+        Ok(ways)
     }
 
     /// The target of a request that no AoR of ours is asked for.
@@ -485,6 +508,15 @@ impl Core {
     }
 }
 
+/// The URI of a binding as a Request-URI: for a request that is for a sip URI it is one as well, although it goes over TLS
+/// (RFC 5630 §5.3).
+fn uri_towards(uri: &[u8], is_sips: bool) -> Cow<'_, [u8]> {
+    match request::after_sips(uri).filter(|_| !is_sips) {
+        Some(rest) => Cow::Owned([b"sip:", rest].concat()),
+        None => Cow::Borrowed(uri),
+    }
+}
+
 fn first_path(path: &[u8]) -> Option<Uri<'_>> {
     let start = path.iter().position(|&b| b == b'<')? + 1;
     let end = start + path[start..].iter().position(|&b| b == b'>')?;
@@ -505,14 +537,19 @@ fn has_newer_flow(record: &Record, binding: &Binding<'_>, now: Now) -> bool {
 }
 
 /// Puts the older flows of phones behind the latest ones, which are tried first (RFC 5626 §5.3).
-fn put_older_flows(targets: &mut Vec<Target>, mut older: Vec<(Binding<'_>, Ways)>, id: RecordId, record: &Record) {
+fn put_older_flows(
+    targets: &mut Vec<Target>,
+    mut older: Vec<(Binding<'_>, Ways)>,
+    (id, record): (RecordId, &Record),
+    is_sips: bool,
+) {
     older.sort_by_key(|(binding, _)| std::cmp::Reverse((binding.updated_at_s(), binding.contact_id())));
     for (binding, ways) in older {
         let is_of_phone = |target: &Target| {
             let other = record.bindings().find(|b| target.binding == Some((id, b.contact_id())));
             other.is_some_and(|other| other.reg_id() != 0 && other.instance() == binding.instance())
         };
-        let target = Target::of(id, &binding, ways);
+        let target = Target::of(id, &binding, ways, is_sips);
         match targets.iter_mut().find(|target| is_of_phone(target)) {
             Some(first) => first.put_last(target),
             // Nothing leads to the later one.

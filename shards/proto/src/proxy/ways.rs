@@ -24,12 +24,19 @@ pub(crate) struct Passage<'a> {
     pub(crate) call_id: &'a [u8],
     /// Whether it may wait for a name that is not known.
     pub(crate) may_ask: bool,
+    /// Whether every hop is to be one of a sips URI (RFC 3261 §16.6 step 7).
+    pub(crate) is_sips: bool,
 }
 
 impl<'a> Passage<'a> {
     /// That of a request which may wait.
     pub(crate) fn of(request: &'a Request<'_>) -> Self {
-        Self { arrived: &request.source, call_id: request.call_id, may_ask: true }
+        Self { arrived: &request.source, call_id: request.call_id, may_ask: true, is_sips: false }
+    }
+
+    /// The same for a request whose Request-URI is a sips URI, or is none.
+    pub(crate) fn for_sips(self, is_sips: bool) -> Self {
+        Self { is_sips, ..self }
     }
 
     /// The same for a use that does without a name which is not known.
@@ -96,7 +103,7 @@ impl Core {
             Some(maddr) => Host::parse(maddr).ok_or(NoWay::Address)?,
             None => uri.host,
         };
-        let is_secured = uri.scheme == Scheme::Sips;
+        let is_secured = passage.is_sips || uri.scheme == Scheme::Sips;
         let is = |token: &[u8], what: &[u8]| sipfed_sip::eq_ignore_case(token, what);
         let transport = match uri.param("transport") {
             None => None,

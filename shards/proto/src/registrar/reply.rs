@@ -5,6 +5,7 @@ use crate::hop::Destination;
 use crate::keys::AorHash;
 use crate::location::{Binding, Record, RecordId};
 use crate::outbox::Outbox;
+use crate::request::after_sips;
 use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::compose::{self, Stamp};
@@ -57,8 +58,11 @@ impl Core {
                 if gruus && !binding.instance().is_empty() {
                     let gruu = TempGruu { aor, contact_id: binding.contact_id(), first_at_s: binding.first_at_s() };
                     let aor = record.map_or(&[][..], Record::aor);
-                    write_public_gruu(buffer, aor, binding.instance());
-                    buffer.extend_from_slice(b";temp-gruu=\"sip:");
+                    // RFC 5630 §5.2.1: of the scheme of the Contact.
+                    let scheme: &[u8] = if after_sips(binding.uri()).is_some() { b"sips:" } else { b"sip:" };
+                    write_public_gruu(buffer, scheme, aor, binding.instance());
+                    buffer.extend_from_slice(b";temp-gruu=\"");
+                    buffer.extend_from_slice(scheme);
                     let nonce = keys.count(now.unix_ms());
                     gruu.write_user(&keys.gruu, nonce, writer, buffer);
                     buffer.push(b'@');
@@ -112,13 +116,14 @@ fn write_contact(out: &mut Vec<u8>, binding: &Binding<'_>, now: Now) {
 }
 
 /// RFC 5627 §5.3: the AoR with the instance as `gr`. An instance that cannot stand in a URI gets none.
-fn write_public_gruu(out: &mut Vec<u8>, aor: &[u8], instance: &[u8]) {
+fn write_public_gruu(out: &mut Vec<u8>, scheme: &[u8], aor: &[u8], instance: &[u8]) {
     let urn = instance.strip_prefix(b"<").and_then(|urn| urn.strip_suffix(b">")).unwrap_or(instance);
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.!~*'()[]/:&+$".contains(b);
     if !urn.iter().all(plain) {
         return;
     }
-    out.extend_from_slice(b";pub-gruu=\"sip:");
+    out.extend_from_slice(b";pub-gruu=\"");
+    out.extend_from_slice(scheme);
     out.extend_from_slice(&aor[..aor.len() - host_of(aor).len()]);
     write_host(out, aor);
     out.extend_from_slice(b";gr=");

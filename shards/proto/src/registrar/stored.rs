@@ -4,8 +4,8 @@
 use crate::limits;
 use crate::registrar::gruu;
 use crate::reject::Rejection;
-use crate::request::Request;
-use sipfed_sip::{Address, Fault, HeaderName, Message, Uri, Via, parse_u32};
+use crate::request::{self, Request};
+use sipfed_sip::{Address, Contact, Fault, HeaderName, Message, Uri, Via, parse_u32};
 use std::ops::Range;
 
 /// A Contact at an address that nobody may be made to send to is refused.
@@ -127,6 +127,33 @@ pub(super) fn stored_path<'a>(request: &Request<'a>, bytes: &mut Vec<u8>) -> Res
         return Err(Rejection::new(403, "Forbidden (Path is too long)"));
     }
     Ok(start..bytes.len())
+}
+
+/// RFC 5630 §5.2: a sips Contact is bound only where the Request-URI, all Contacts and all of the Path are sips URIs, and where
+/// the request came over TLS, without which nothing leads to it.
+pub(super) fn check_sips_contacts<'a>(request: &Request<'a>) -> Result<(), Rejection<'a>> {
+    let contacts = || {
+        request.message.contacts().filter_map(|contact| match contact {
+            Ok(Contact::At(address)) => Some(address.uri),
+            _ => None,
+        })
+    };
+    let is_sips = |uri: &[u8]| request::after_sips(uri).is_some();
+    if !contacts().any(is_sips) {
+        return Ok(());
+    }
+    let what = if !request.source.transport.is_secured() {
+        "is a sips URI, and this did not come over TLS"
+    } else if !request.is_sips() {
+        "is a sips URI, and the Request-URI is none"
+    } else if !contacts().all(is_sips) {
+        "is a sips URI, and another one is none"
+    } else if !request.message.addresses(HeaderName::Path).all(|path| path.is_ok_and(|path| is_sips(path.uri))) {
+        "is a sips URI, and the Path is not of such alone"
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::fault(Fault::Header(HeaderName::Contact, what)))
 }
 
 /// Whether whoever has the phone's flow keeps it: we, or the first proxy on its Path, which says so (RFC 5626 §6).
