@@ -10,6 +10,7 @@ mod forms;
 mod key;
 mod links;
 mod member;
+mod names;
 mod nat;
 mod node;
 mod ops;
@@ -23,6 +24,7 @@ pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
 pub(crate) use key::Wrong;
 pub(crate) use links::TlsFiles;
+pub(crate) use names::{NameServer, NamesConfig};
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};
 pub(crate) use ops::OpsConfig;
 pub(crate) use problem::{File, Problem};
@@ -34,9 +36,9 @@ use sipfed_proto::Settings;
 use sipfed_proto::settings::{DirectorySettings, ProxySettings, RegistrarSettings};
 
 /// Every key that has to be equal on all nodes of a cluster, by room.
-const CLUSTER_KEYS: [&[key::Key<ClusterConfig>]; 3] = [cluster::KEYS, links::KEYS, nat::KEYS];
+const CLUSTER_KEYS: [&[key::Key<ClusterConfig>]; 4] = [cluster::KEYS, links::KEYS, names::KEYS, nat::KEYS];
 /// Every key that is a node's own.
-const NODE_KEYS: [&[key::Key<NodeConfig>]; 4] = [node::KEYS, links::OWN_KEYS, ops::KEYS, tls::KEYS];
+const NODE_KEYS: [&[key::Key<NodeConfig>]; 5] = [node::KEYS, links::OWN_KEYS, names::OWN_KEYS, ops::KEYS, tls::KEYS];
 
 /// A valid configuration.
 #[derive(Clone, Debug, Default)]
@@ -78,19 +80,20 @@ impl Config {
                 ..cluster.registrar.clone()
             },
             proxy: ProxySettings {
-                foreign: node.foreign,
+                foreign: node.foreign.clone(),
                 timer_c_s: cluster.timer_c_s,
                 serial_by_q: cluster.serial_by_q,
                 serial_group_s: cluster.serial_group_s,
                 transactions_per_shard_max: node.transactions_per_shard_max,
                 retry_after_s: cluster.retry_after_s,
-                ..ProxySettings::default()
+                failover_ms: cluster.hops.failover_ms,
+                datagram_bytes_max: cluster.hops.datagram_bytes_max,
             },
             nat: cluster.nat.settings(),
             policy: cluster.policy.clone(),
             timers: cluster.timers,
             directory: self.directory_settings(),
-            names: None,
+            names: node.names.resolve.then_some(node.names.settings),
         }
     }
 }

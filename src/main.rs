@@ -15,6 +15,7 @@ mod directory_tool;
 mod link;
 mod log;
 mod log_tool;
+mod names;
 mod node;
 mod ops;
 mod ownership;

@@ -8,6 +8,7 @@ mod handover;
 mod hints;
 mod host;
 mod membership;
+mod naming;
 mod notify;
 mod replicate;
 mod signals;
@@ -20,6 +21,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::data_directory;
 use crate::link::{LinkStates, LinkThread, QUESTIONS_COUNT_MAX, Question};
 use crate::log::{self, NamedCounts};
+use crate::names::{self, NameThread};
 use crate::ops::{self, Cluster, Ops, Remote, Shards, Subjects, Wishes};
 use crate::ownership::{Ownership, RoleWatch, Status};
 use crate::pings::PingSwitch;
@@ -138,6 +140,7 @@ struct Running {
     ownership: Option<Ownership>,
     handover: Option<Handover>,
     keeper: Option<Keeper>,
+    names: Option<NameThread>,
     links: Option<LinkThread>,
     /// What other nodes ask over them, until somebody answers.
     questions: Option<mpsc::Receiver<Question>>,
@@ -150,7 +153,7 @@ struct Running {
 }
 
 fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Member>) -> Result<Running, Exit> {
-    let bell = Bell::default();
+    let (bell, names_bell) = (Bell::default(), names::Bell::default());
     let replication = match &member {
         Some(member) => member.replication(config),
         None => Ok(None),
@@ -167,10 +170,12 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
             let bell = bell.clone();
             Wake::new(move || bell.ring())
         }),
+        names: naming::wake(config, &names_bell),
         replication: replication.as_ref().map(|replication| replication.options(config)),
     })
     .map_err(|error| failed(config, "the data plane did not start", &error))?;
 
+    let names = naming::start(config, &plane, &names_bell)?;
     let pings = PingSwitch::new(plane.activity(), config.node.durability.map(|_| data_directory::of(&config.node)));
     let ownership = follow_address(config, member.as_ref(), &plane)?;
     let handover = member.as_ref().and_then(|member| member.handover(config));
@@ -206,12 +211,25 @@ fn start(config: &Config, salvage: bool, cores: Vec<usize>, member: Option<Membe
     let settled = settled.map_err(|error| failed(config, "what reloads the cluster did not start", &error))?;
     let (reloader, nodes) = settled.unzip();
     let questions = Some(questions);
-    Ok(Running { plane, pings, ownership, handover, keeper, links, questions, replication, tls: None, reloader, nodes })
+    Ok(Running {
+        plane,
+        pings,
+        ownership,
+        handover,
+        keeper,
+        names,
+        links,
+        questions,
+        replication,
+        tls: None,
+        reloader,
+        nodes,
+    })
 }
 
 /// Ends what runs, in the reverse of the order in which it was started.
 fn stop(running: Running) {
-    let Running { plane, ownership, keeper, links, replication, reloader, .. } = running;
+    let Running { plane, ownership, keeper, names, links, replication, reloader, .. } = running;
     drop(reloader);
     if let Some(replication) = replication
         && !replication.statistics().settles_within(SETTLE_MAX)
@@ -224,6 +242,7 @@ fn stop(running: Running) {
     if let Some(keeper) = keeper {
         keeper.stop();
     }
+    drop(names);
     // It writes into the data directory, which another process may take once the shards have ended.
     drop(ownership);
     for report in plane.stop() {
@@ -361,7 +380,7 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
             handover.unmark_once_whole(replication.as_deref());
             wait = wait.min(UNMARK_INTERVAL);
         }
-        let Running { plane, keeper, reloader, tls, .. } = &*running;
+        let Running { plane, keeper, names, reloader, tls, .. } = &*running;
         match signals.next(wait) {
             Some(Signal::Stop(name)) => return name,
             Some(Signal::Report) => log_reports(running),
@@ -374,7 +393,10 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
                 if let Some(tls) = tls {
                     tls.reload();
                 }
-                if !reloader.as_ref().is_some_and(Reloader::reload) && tls.is_none() {
+                if let Some(names) = names {
+                    names.reload();
+                }
+                if !reloader.as_ref().is_some_and(Reloader::reload) && tls.is_none() && names.is_none() {
                     info!("there is nothing to read again: neither a table of nodes nor certificates");
                 }
             }
@@ -435,7 +457,7 @@ fn drain(plane: &DataPlane, signals: &Signals, bound: Duration) {
 }
 
 fn log_reports(running: &Running) {
-    let Running { plane, ownership, keeper, links, replication, .. } = running;
+    let Running { plane, ownership, keeper, names, links, replication, .. } = running;
     // Before those of the shards, so that whoever has seen these has seen it.
     if let Some(ownership) = ownership {
         let Status { role, has_address, commanded, split_brains, is_kept } = ownership.status();
@@ -459,6 +481,9 @@ fn log_reports(running: &Running) {
             counters = ?NamedCounts(statistics.counts()),
             "directory"
         );
+    }
+    if let Some(names) = names {
+        info!(counters = ?NamedCounts(names.counts()), "names");
     }
     if let Some(links) = links {
         log_links(links.states());

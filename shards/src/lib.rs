@@ -9,6 +9,7 @@
 //! - `udp`: datagrams in batches; `stream`: TCP connections and their framing.
 //! - `mesh`: what crosses from shard to shard; `link`: what crosses to the control plane, and `administration`, its end;
 //!   `directory`: what crosses to whoever keeps the global directory; `doorbell`: how a shard that is asleep learns of either.
+//!   `names`: what crosses to whoever resolves names.
 //! - `persistence`: the shard's end of its log, and how everything comes back from it.
 //! - `replication`: what crosses to whoever speaks with the nodes that back this one up; `wake`: how either is woken.
 //! - `runtime`: the executor, the one module that names glommio; `clock`: the time a shard is told.
@@ -24,6 +25,7 @@ mod doorbell;
 mod error;
 mod link;
 mod mesh;
+mod names;
 mod pace;
 mod persistence;
 mod ready;
@@ -40,6 +42,7 @@ pub use administration::{Administration, Busy};
 pub use directory::DirectoryLink;
 pub use error::StartError;
 pub use link::{Command, OwnedBinding, Reply};
+pub use names::NamesQueues;
 pub use persistence::{Durability, OnFailure, PersistenceOptions};
 pub use replication::{ReplicaLink, ReplicationOptions};
 pub use start::{Activity, DataPlane};
@@ -68,6 +71,8 @@ pub struct Options {
     pub persistence: Option<PersistenceOptions>,
     /// How the keeper of the global directory is woken; `None` where there is none.
     pub directory: Option<Wake>,
+    /// How whoever resolves names is woken; `None` where nobody does.
+    pub names: Option<Wake>,
     /// How bindings are kept on other nodes as well; `None` for a node that cannot have a backup.
     pub replication: Option<ReplicationOptions>,
 }

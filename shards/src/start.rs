@@ -14,6 +14,7 @@ use crate::directory::{DirectoryLink, DirectoryPort};
 use crate::error::StartError;
 use crate::link::{Command, Control, Reply};
 use crate::mesh::{Mesh, MeshPort};
+use crate::names::{NamesPort, NamesQueues};
 use crate::persistence::PersistenceOptions;
 use crate::persistence::boot::{self, OpenedLogs};
 use crate::replication::{ReplicaLink, ReplicaPort, ReplicationOptions};
@@ -37,6 +38,7 @@ pub struct DataPlane {
     controls: Arc<[Arc<Control>]>,
     administration: Administration,
     directory: Option<Arc<DirectoryLink>>,
+    names: Option<Arc<NamesQueues>>,
     replication: Option<Arc<ReplicaLink>>,
     threads: Vec<JoinHandle<Option<ShardReport>>>,
     /// Held while the shards run, so that no other process takes it.
@@ -88,6 +90,7 @@ struct Errand {
     mesh: MeshPort,
     control: Arc<Control>,
     directory: Option<DirectoryPort>,
+    names: Option<NamesPort>,
     replication: Option<ReplicaPort>,
     log: Option<(PersistenceOptions, Log)>,
 }
@@ -95,7 +98,7 @@ struct Errand {
 impl DataPlane {
     /// Binds every listener on every shard, then starts all executors; nothing runs when this fails.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory, replication } =
+        let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory, names, replication } =
             options;
         check(&cores, &listeners, &sockets)?;
         let bound = bind::bind(&listeners, virtual_ip, cores.len(), &sockets)?;
@@ -115,6 +118,7 @@ impl DataPlane {
         };
         let replication = replication.map(link);
         let directory = directory.map(|wake| Arc::new(DirectoryLink::new(Arc::clone(&mesh), cores.len(), wake)));
+        let names = names.map(|wake| Arc::new(NamesQueues::new(Arc::clone(&mesh), cores.len(), wake)));
         let mut logs = logs.into_iter();
         let controls: Arc<[_]> = cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect();
         let owners = Owners::new(secret, cores.len() as u8);
@@ -126,6 +130,7 @@ impl DataPlane {
             mesh,
             _data: data,
             directory,
+            names,
             replication,
         };
         let (ready_to, ready) = channel::bounded(cores.len());
@@ -144,6 +149,7 @@ impl DataPlane {
                 mesh: MeshPort::new(Arc::clone(&plane.mesh), shard),
                 control: Arc::clone(&plane.controls[index]),
                 directory: plane.directory().map(|link| DirectoryPort::new(link, shard)),
+                names: plane.names().map(|link| NamesPort::new(link, shard)),
                 replication: plane.replication().map(|link| ReplicaPort::new(link, shard)),
                 log: persistence.clone().zip(logs.next()),
             };
@@ -172,6 +178,11 @@ impl DataPlane {
     /// The keeper of the global directory's end of its queues, where [`Options::directory`] asked for them.
     pub fn directory(&self) -> Option<Arc<DirectoryLink>> {
         self.directory.clone()
+    }
+
+    /// The end of its queues of whoever resolves names, where [`Options::names`] asked for them.
+    pub fn names(&self) -> Option<Arc<NamesQueues>> {
+        self.names.clone()
     }
 
     /// For whoever learns whether this node is the active one of its home, or whether it is to ping phones.
@@ -366,6 +377,7 @@ impl Errand {
             mesh: self.mesh,
             control: self.control,
             directory: self.directory,
+            names: self.names,
             replication: self.replication,
             clock: self.clock,
             sockets: &self.sockets,

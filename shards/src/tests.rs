@@ -37,6 +37,7 @@ fn options(listeners: Vec<Listener>) -> Options {
         sockets: socket_options(),
         persistence: None,
         directory: None,
+        names: None,
         replication: None,
     }
 }

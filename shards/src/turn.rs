@@ -8,7 +8,7 @@
 //!    which it is put into a parcel;
 //! 2. **hand over** those parcels at once, and take in those of the other shards, which are awake at about
 //!    the same moments;
-//! 3. **obey** what the control plane says of the global directory, then **timers** of the machine and of the connections;
+//! 3. **obey** what the control plane says of the global directory and of names, then **timers** of the machine and of the connections;
 //! 4. **append** what all of that has changed to the shard's log, in one entry (see [`crate::persistence`]), and hand it to
 //!    the backups (see [`crate::replication`]);
 //! 5. **send** what the machine has put into its outbox: datagrams in batches, each connection in one
@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::directory::DirectoryPort;
 use crate::link::{Control, Done, Promise};
 use crate::mesh::{Letter, MeshPort};
+use crate::names::NamesPort;
 use crate::pace::Pace;
 use crate::persistence::{Durable, Held, ShardLog};
 use crate::ready::Ready;
@@ -67,6 +68,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) mesh: MeshPort,
     pub(crate) control: Arc<Control>,
     pub(crate) directory: Option<DirectoryPort>,
+    pub(crate) names: Option<NamesPort>,
     pub(crate) replication: Option<ReplicaPort>,
     pub(crate) clock: Clock,
     pub(crate) sockets: &'a SocketOptions,
@@ -98,6 +100,7 @@ pub(crate) struct ShardRun {
     mesh: MeshPort,
     control: Arc<Control>,
     directory: Option<DirectoryPort>,
+    names: Option<NamesPort>,
     replication: Option<ReplicaPort>,
     /// Answers to commands of this turn that its append has to make true.
     promised: Vec<Promise>,
@@ -149,7 +152,7 @@ impl Intake<'_> {
 impl ShardRun {
     /// Makes the shard; it runs on the thread that it is made on.
     pub(crate) fn new(parts: Parts<'_>) -> io::Result<Self> {
-        let Parts { index, machine, log, ports, mesh, control, directory, replication, clock, sockets } = parts;
+        let Parts { index, machine, log, ports, mesh, control, directory, names, replication, clock, sockets } = parts;
         let epoll = Epoll::new(EVENTS_COUNT_MAX)?;
         epoll.add(mesh.bell(), Interest::READ_EDGE, Ready::Bell.token())?;
         for (index, port) in ports.udp.iter().enumerate() {
@@ -178,6 +181,7 @@ impl ShardRun {
             mesh,
             control,
             directory,
+            names,
             replication,
             promised: Vec::new(),
             is_draining: false,
@@ -220,6 +224,9 @@ impl ShardRun {
         if let Some(directory) = &mut self.directory {
             turn.has_more |= directory.obey(&mut self.machine, now, &mut self.outbox);
         }
+        if let Some(names) = &self.names {
+            turn.has_more |= names.obey(&mut self.machine, now);
+        }
         self.machine.handle_timeout(now, &mut self.outbox);
         // What it owes still must not wait until messages have gathered.
         turn.has_more |= self.machine.next_deadline().is_some_and(|at| at <= now);
@@ -228,6 +235,9 @@ impl ShardRun {
         self.send(now, &mut turn);
         if let Some(directory) = &mut self.directory {
             directory.tell(&mut self.machine);
+        }
+        if let Some(names) = &self.names {
+            names.tell(&mut self.machine);
         }
         self.is_serving = turn.messages_count > 0;
         turn
@@ -511,9 +521,10 @@ impl ShardRun {
             }
             return self.look(at_ns);
         }
-        let Self { machine, mesh, control, directory, replication, .. } = &*self;
+        let Self { machine, mesh, control, directory, names, replication, .. } = &*self;
         let is_obeyed = || {
             directory.as_ref().is_none_or(|directory| directory.is_idle(machine))
+                && names.as_ref().is_none_or(|names| names.is_idle(machine))
                 && replication.as_ref().is_none_or(ReplicaPort::is_idle)
         };
         if !mesh.bell().park(|| mesh.is_idle() && control.is_idle(self.is_draining, machine) && is_obeyed()) {

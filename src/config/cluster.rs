@@ -4,6 +4,7 @@ use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use super::links::{LinksConfig, ReplicationConfig};
 use super::member::ProvisioningConfig;
+use super::names::HopsConfig;
 use super::nat::NatConfig;
 use crate::cluster::Id;
 use sipfed_directory::{Schema, StoreUrl, UrlError};
@@ -27,6 +28,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) serial_group_s: u32,
     /// Seconds in Retry-After.
     pub(crate) retry_after_s: u32,
+    /// Next hops that fail.
+    pub(crate) hops: HopsConfig,
     /// RFC 3261 §17.
     pub(crate) timers: TimerSettings,
     /// Phones behind NATs.
@@ -122,6 +125,7 @@ impl Default for ClusterConfig {
             serial_by_q: proxy.serial_by_q,
             serial_group_s: proxy.serial_group_s,
             retry_after_s: proxy.retry_after_s,
+            hops: HopsConfig { failover_ms: proxy.failover_ms, datagram_bytes_max: proxy.datagram_bytes_max },
             timers,
             directory: DirectoryConfig::default(),
             provisioning: ProvisioningConfig::default(),

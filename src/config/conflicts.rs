@@ -66,6 +66,13 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
 
 /// What requests for other domains are relayed over.
 fn foreign_conflicts(node: &NodeConfig, found: &mut Conflicts<'_>) {
+    if matches!(node.foreign, Foreign::RelayByName(_)) && !node.names.resolve {
+        found.add(
+            "proxy.foreign is a name, and names are not resolved",
+            &[("proxy.foreign", "a name"), ("names.resolve", "false")],
+            "write an address, such as \"udp:192.0.2.1:5060\", or remove resolve = false",
+        );
+    }
     let Foreign::Relay(transport, addr) = node.foreign else { return };
     let (name, why, right) = match transport {
         Transport::Udp => (
@@ -330,6 +337,13 @@ description = \"the last one\"
         only(&format!("[node]\nlisten = [\"udp:127.0.0.1:5060\"]\n{foreign}"), "over TLS and IPv4");
         only(&format!("{}{foreign}{files}", listen("[::1]")), "over TLS and IPv4");
         assert!(Config::parse(&format!("{}{foreign}{files}", listen("127.0.0.1"))).is_ok());
+    }
+
+    #[test]
+    fn a_relay_by_name_needs_names_to_be_resolved() {
+        let proxy = "[proxy]\nforeign = \"udp:proxy.example.net\"\n";
+        assert!(Config::parse(proxy).is_ok());
+        only(&format!("{proxy}[names]\nresolve = false\n"), "proxy.foreign is a name, and names are not resolved");
     }
 
     #[test]

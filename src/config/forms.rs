@@ -5,6 +5,7 @@ pub(crate) use sipfed_nodes::address::{BinAddress, SipAddress, bin_address, sip_
 
 use super::key::Wrong;
 use ipnet::IpNet;
+use sipfed_proto::settings::{Foreign, NextHop};
 use sipfed_proto::{Listener, Transport};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,8 +24,58 @@ pub(crate) fn listener_text(listener: &Listener) -> String {
     format!("{}:{}", listener.transport.uri_token(), listener.addr)
 }
 
-/// The same form, for an address to send to.
-pub(crate) fn next_hop(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
+/// What becomes of requests for other domains: `refuse`, an address in the form of a listener, or a name.
+pub(crate) fn foreign(text: &str) -> Result<Foreign, Wrong> {
+    if text == "refuse" {
+        return Ok(Foreign::Refuse);
+    }
+    if let Some(name) = next_hop_name(text) {
+        return Ok(Foreign::RelayByName(name));
+    }
+    if let Some(("udp" | "tcp" | "tls", rest)) = text.split_once(':')
+        && rest.parse::<SocketAddr>().is_err()
+        && rest.parse::<IpAddr>().is_err()
+    {
+        let right = "write an IP address with a port, or a name with one or without: \"udp:192.0.2.1:5060\", \
+                     \"udp:sip.example.net:5060\", \"tcp:example.net\" or \"sip:example.net\"";
+        return Err(Wrong::new("neither an IP address with a port nor a name", right));
+    }
+    next_hop(text).map(|(transport, addr)| Foreign::Relay(transport, addr))
+}
+
+/// As it stands in a file.
+pub(crate) fn foreign_text(foreign: &Foreign) -> String {
+    match foreign {
+        Foreign::Refuse => "refuse".to_owned(),
+        Foreign::Relay(transport, addr) => listener_text(&Listener { transport: *transport, addr: *addr }),
+        Foreign::RelayByName(NextHop { transport, name, port }) => {
+            let scheme = transport.map_or("sip", Transport::uri_token);
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            format!("{scheme}:{name}{port}")
+        }
+    }
+}
+
+/// `udp:sip.example.net:5060`, `tcp:example.net`, `sip:example.net`; none where it is no such name.
+fn next_hop_name(text: &str) -> Option<NextHop> {
+    let (scheme, rest) = text.split_once(':')?;
+    let transport = match scheme {
+        "udp" => Some(Transport::Udp),
+        "tcp" => Some(Transport::Tcp),
+        "tls" => Some(Transport::Tls),
+        "sip" => None,
+        _ => return None,
+    };
+    let (host, port) = match rest.split_once(':') {
+        Some((host, port)) => (host, Some(port.parse::<u16>().ok().filter(|port| *port != 0)?)),
+        None => (rest, None),
+    };
+    let name = domain(host).ok().filter(|name| name.parse::<IpAddr>().is_err())?;
+    Some(NextHop { transport, name: name.into(), port })
+}
+
+/// The same form as a listener, for an address to send to.
+fn next_hop(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     let (transport, addr) = transport_and_address(text)?;
     if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(Wrong::new(
@@ -220,6 +271,29 @@ mod tests {
         assert!(next_hop("tls:192.0.2.1:5061").is_ok());
         for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:0.0.0.0:5061"] {
             assert!(next_hop(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn requests_for_other_domains_are_relayed_to_an_address_or_a_name() {
+        for text in [
+            "refuse",
+            "udp:192.0.2.1:5060",
+            "tcp:[2001:db8::1]:5070",
+            "udp:sip.example.net:5070",
+            "tcp:example.net",
+            "tls:example.net",
+            "sip:example.net",
+            "sip:example.net:5070",
+        ] {
+            assert_eq!(foreign_text(&foreign(text).unwrap()), text);
+        }
+        assert_eq!(foreign("udp:192.0.2.1").unwrap_err().right, "write \"udp:192.0.2.1:5060\"");
+        for text in ["udp:a..b", "udp:example.net:0", "udp:example.net:x", "udp:300.1.1.1:5060"] {
+            assert!(foreign(text).unwrap_err().right.contains("or a name with one or without"), "{text}");
+        }
+        for text in ["", "sip:192.0.2.1:5060", "ftp:example.net", "udp:0.0.0.0:5060"] {
+            assert!(foreign(text).is_err(), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use super::forms::{self, SipAddress};
 use super::key::{Key, Kind, Unit, Wrong};
 use super::links::TlsFiles;
+use super::names::NamesConfig;
 use super::ops::OpsConfig;
 use super::tls::PhoneTls;
 use crate::cluster::{Id, SqlUrl};
@@ -33,6 +34,8 @@ pub(crate) struct NodeConfig {
     pub(crate) transactions_per_shard_max: u32,
     /// Where requests for other domains go.
     pub(crate) foreign: Foreign,
+    /// How names of next hops are resolved.
+    pub(crate) names: NamesConfig,
     /// What phones are shown over TLS.
     pub(crate) phone_tls: PhoneTls,
     /// Sockets and streams.
@@ -129,6 +132,7 @@ impl Default for NodeConfig {
             bindings_per_shard_max: registrar.bindings_per_shard_max,
             transactions_per_shard_max: proxy.transactions_per_shard_max,
             foreign: proxy.foreign,
+            names: NamesConfig::default(),
             phone_tls: PhoneTls::default(),
             sockets: SocketOptions {
                 receive_buffer_bytes: 4 << 20,
@@ -234,30 +238,6 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
             unit: Unit::Things,
             get: |config| Some(config.bindings_per_shard_max.into()),
             set: |config, value| config.bindings_per_shard_max = value as u32,
-        },
-    },
-    Key {
-        section: "proxy",
-        name: "foreign",
-        what: "What becomes of a request for a domain that is not ours: `refuse` answers 403, a next hop gets it relayed. \
-               Over TLS the next hop has to show a certificate for its address.",
-        kind: Kind::Text {
-            form: "\"refuse\", or \"udp:address:port\", \"tcp:address:port\" or \"tls:address:port\"",
-            get: |config| {
-                Some(match config.foreign {
-                    Foreign::Refuse => "refuse".to_owned(),
-                    Foreign::Relay(transport, addr) => forms::listener_text(&Listener { transport, addr }),
-                })
-            },
-            set: |config, text| {
-                config.foreign = if text == "refuse" {
-                    Foreign::Refuse
-                } else {
-                    let (transport, addr) = forms::next_hop(text)?;
-                    Foreign::Relay(transport, addr)
-                };
-                Ok(())
-            },
         },
     },
     Key {

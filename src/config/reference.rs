@@ -3,11 +3,11 @@
 
 use super::key::Key;
 use super::reader::is_list;
-use super::{CLUSTER_KEYS, NODE_KEYS, member, nat, ops, policy, tls};
+use super::{CLUSTER_KEYS, NODE_KEYS, member, names, nat, ops, policy, tls};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 17] = [
+const SECTIONS: [(&str, &str); 18] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -23,6 +23,7 @@ const SECTIONS: [(&str, &str); 17] = [
          hold; the others what is done with them then, where what a later rule says counts more. Requests of a dialog go their \
          way whatever rules say. See [policy.md](policy.md).",
     ),
+    (names::SECTION, "Next hops by name (RFC 3263); see [names.md](names.md)."),
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections, within TLS or not."),

@@ -249,6 +249,11 @@ impl Names {
         self.patience = Patience::MayWait;
     }
 
+    /// Forgets what names have come to.
+    pub(crate) fn forget(&mut self) {
+        self.cache.forget();
+    }
+
     /// Whether a parked message is ready to be handled.
     pub(crate) fn has_ready(&self) -> bool {
         self.parking.has_ready()

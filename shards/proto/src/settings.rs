@@ -242,12 +242,36 @@ pub struct ProxySettings {
 }
 
 /// What becomes of a request for a domain that is not ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// It is refused with 403.
     Refuse,
     /// It is relayed to this address.
     Relay(crate::hop::Transport, SocketAddr),
+    /// It is relayed to what this name leads to (RFC 3263).
+    RelayByName(NextHop),
+}
+
+impl Foreign {
+    /// Whether it is a next hop that is reached over nothing within TLS.
+    pub(crate) fn is_insecure(&self) -> bool {
+        match self {
+            Self::Refuse => false,
+            Self::Relay(transport, _) => !transport.is_secured(),
+            Self::RelayByName(hop) => hop.transport.is_some_and(|transport| !transport.is_secured()),
+        }
+    }
+}
+
+/// A next hop by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop {
+    /// `None` where DNS says it.
+    pub transport: Option<crate::hop::Transport>,
+    /// A host or a domain.
+    pub name: Box<str>,
+    /// `None` where DNS says it.
+    pub port: Option<u16>,
 }
 
 /// RFC 3261 §17, table 4.

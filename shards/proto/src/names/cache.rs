@@ -91,6 +91,14 @@ impl Cache {
         self.order.push_back((now, key));
     }
 
+    /// Forgets everything but servers for use while nobody can say more.
+    pub(crate) fn forget(&mut self) {
+        self.entries.retain(|_, entry| matches!(entry.known, Known::Servers(_)));
+        for entry in self.entries.values_mut() {
+            entry.until = entry.learnt_at;
+        }
+    }
+
     fn forget_first(&mut self) {
         let Some((learnt_at, key)) = self.order.pop_front() else { return };
         if self.entries.get(&key).is_some_and(|entry| entry.learnt_at == learnt_at) {

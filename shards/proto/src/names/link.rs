@@ -16,4 +16,7 @@ pub trait NamesLink: Debug + Send + Sync {
 
     /// Gives a shard the answer to its question of that number, and has it look; gives it back when there is no room.
     fn answer(&self, shard: usize, id: u32, resolved: Resolved) -> Result<(), Resolved>;
+
+    /// Has a shard forget what it knows of names; `false` when there is no room.
+    fn ask_anew(&self, shard: usize) -> bool;
 }

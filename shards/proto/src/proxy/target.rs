@@ -175,14 +175,18 @@ impl Core {
             return self.target_at(request, routed, &uri);
         }
         match &routed.uri {
-            Uri::Sip(_) => match self.settings.proxy.foreign {
-                Foreign::Relay(transport, _)
-                    if !request.is_in_dialog() && routed.is_sips() && !transport.is_secured() =>
-                {
+            Uri::Sip(_) => match &self.settings.proxy.foreign {
+                foreign if !request.is_in_dialog() && routed.is_sips() && foreign.is_insecure() => {
                     Err(Rejection::insecure("Temporarily Unavailable (other domains are not reached over TLS)"))
                 }
                 Foreign::Relay(transport, remote) if !request.is_in_dialog() => {
-                    self.target_relayed(request, routed.uri_bytes, transport, remote)
+                    let to = self.way_to(*transport, *remote, &request.source).map_err(|why| self.no_way(why))?;
+                    Ok(vec![Target::at(routed.uri_bytes, to)])
+                }
+                Foreign::RelayByName(hop) if !request.is_in_dialog() => {
+                    let passage = Passage { is_sips: routed.is_sips(), ..Passage::of(request) };
+                    let ways = self.resolve_hop(hop, passage).map_err(|why| self.no_way(why))?;
+                    Ok(vec![Target::at(routed.uri_bytes, ways)])
                 }
                 _ => {
                     self.refuse_foreign(request)?;
@@ -196,22 +200,10 @@ impl Core {
     /// Requests that are not for us may pass inside a dialog, as far as a To tag tells, since we asked to stay on its
     /// way; others only as configured, so that this is no open relay.
     fn refuse_foreign(&self, request: &Request<'_>) -> Result<(), Rejection<'static>> {
-        let relays = matches!(self.settings.proxy.foreign, Foreign::Relay(..));
-        if request.is_in_dialog() || relays {
+        if request.is_in_dialog() || self.settings.proxy.foreign != Foreign::Refuse {
             return Ok(());
         }
         Err(Rejection::new(403, "Forbidden (domain is not served here)"))
-    }
-
-    fn target_relayed(
-        &self,
-        request: &Request<'_>,
-        uri: &[u8],
-        transport: Transport,
-        remote: std::net::SocketAddr,
-    ) -> Result<Vec<Target>, Rejection<'static>> {
-        let to = self.way_to(transport, remote, &request.source).map_err(|why| self.no_way(why))?;
-        Ok(vec![Target::at(uri, to)])
     }
 
     fn target_at(

@@ -10,6 +10,7 @@ use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::names::{self, Unresolved, Wanted};
 use crate::request::{Request, SIP_PORT, SIPS_PORT};
+use crate::settings::NextHop;
 use crate::shard::Core;
 use sipfed_sip::{Host, Scheme, SipUri};
 use std::collections::VecDeque;
@@ -119,7 +120,7 @@ impl Core {
                 let (transport, remote) = asked.hop(ip, None, None);
                 Ways::from(self.way_to(transport, remote, passage.arrived)?)
             }
-            Host::Name(name) => self.ways_by_name(name, asked, uri.port, passage)?,
+            Host::Name(name) => self.ways_by_name(name, asked, passage)?,
         };
         ways.may_be_stream = asked.transport.is_none();
         Ok(ways)
@@ -141,9 +142,16 @@ impl Core {
         }
     }
 
-    fn ways_by_name(&self, name: &[u8], asked: Asked, port: Option<u16>, passage: Passage<'_>) -> Result<Ways, NoWay> {
+    /// The ways to a next hop of the configuration.
+    pub(super) fn resolve_hop(&self, hop: &NextHop, passage: Passage<'_>) -> Result<Ways, NoWay> {
+        let asked = Asked { transport: hop.transport, port: hop.port, is_secured: passage.is_sips };
+        let ways = self.ways_by_name(hop.name.as_bytes(), asked, passage)?;
+        Ok(Ways { may_be_stream: hop.transport.is_none(), ..ways })
+    }
+
+    fn ways_by_name(&self, name: &[u8], asked: Asked, passage: Passage<'_>) -> Result<Ways, NoWay> {
         let Some(names) = &self.names else { return Err(NoWay::Name(Unresolved::Off)) };
-        if self.is_own_name(name, port) {
+        if self.is_own_name(name, asked.port) {
             return Err(NoWay::Name(Unresolved::Own));
         }
         let servers = names.servers(&self.keys, name, asked.wanted(), passage.may_ask).map_err(NoWay::Name)?;

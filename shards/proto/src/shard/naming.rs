@@ -23,6 +23,13 @@ impl Shard {
         self.core.name_answered(id, resolved, now);
     }
 
+    /// Forgets what names have come to, so that each is asked for anew.
+    pub fn forget_names(&mut self) {
+        if let Some(names) = &mut self.core.names {
+            names.forget();
+        }
+    }
+
     /// How many requests wait for names.
     pub fn parked_requests(&self) -> usize {
         self.core.names.as_ref().map_or(0, Names::parked)

@@ -118,6 +118,7 @@ impl Node {
             listeners: vec![Listener { transport: Transport::Udp, addr: SocketAddr::from(([127, 0, 0, 1], 0)) }],
             virtual_ip: None,
             settings: Settings { domains, directory: Some(directory), ..Settings::default() },
+            names: None,
             replication: None,
             sockets: SocketOptions {
                 receive_buffer_bytes: 1 << 20,
