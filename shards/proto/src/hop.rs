@@ -49,7 +49,16 @@ impl Transport {
         }
     }
 
-    /// The value of a URI's `transport` parameter (`udp`, `tcp`, `tls`, `ws`, `wss`).
+    /// The value of a URI's `transport` parameter (`udp`, `tcp`, `tls`, `ws`). One for WebSockets within TLS is not defined
+    /// (RFC 7118 §5.2.2): the connection says what it is within, and that stands in the Via.
+    pub const fn uri_parameter(self) -> &'static str {
+        match self {
+            Self::Wss => Self::Ws.uri_token(),
+            other => other.uri_token(),
+        }
+    }
+
+    /// Its name before an address (`udp`, `tcp`, `tls`, `ws`, `wss`).
     pub const fn uri_token(self) -> &'static str {
         match self {
             Self::Udp => "udp",

@@ -42,8 +42,9 @@ impl<'a> Request<'a> {
         if let Some(fault) = message.fault() {
             return Err(Rejection::fault(fault));
         }
-        if source.transport.is_reliable() && message.first(HeaderName::ContentLength).is_none() {
-            // RFC 3261 §18.3: on a stream nothing else says where the message ends.
+        let is_stream = source.transport.is_reliable() && !source.transport.is_websocket();
+        if is_stream && message.first(HeaderName::ContentLength).is_none() {
+            // RFC 3261 §18.3: on a stream nothing else says where the message ends. A WebSocket does (RFC 7118 §5.1).
             return Err(Rejection::fault(Fault::Missing(HeaderName::ContentLength)));
         }
         let via = message.top_via().map_err(Rejection::fault)?;

@@ -31,4 +31,5 @@ mod behaviour {
     mod stream;
     mod twin;
     mod view;
+    mod websocket;
 }

@@ -1,6 +1,6 @@
 //! Which hosts are ours.
 
-use crate::request::{SIP_PORT, port_of};
+use crate::request::{SIP_PORT, SIPS_PORT, port_of};
 use crate::settings::Settings;
 use crate::shard::Core;
 use sipfed_sip::{Host, SipUri};
@@ -93,7 +93,19 @@ impl Core {
 
     /// Whether the URI of a Route names this node: one that we put into a Record-Route, or a domain of ours.
     pub(crate) fn is_self(&self, uri: &SipUri<'_>) -> bool {
-        self.domains.is_self(&uri.host, port_of(uri))
+        let listens_at = |port: &u16| self.domains.is_self(&uri.host, *port);
+        uri.port.map_or_else(|| usual_ports(uri).iter().any(listens_at), |port| listens_at(&port))
             || matches!(uri.host, Host::Name(name) if self.domains.has_name(name))
+    }
+}
+
+/// The ports that a URI without one may mean: those of SIP (RFC 3261 §19.1.2), and those of WebSockets, of which `ws` is
+/// either kind (RFC 7118 §5.2.2).
+fn usual_ports(uri: &SipUri<'_>) -> &'static [u16] {
+    match uri.param("transport") {
+        Some(token) if sipfed_sip::eq_ignore_case(token, b"ws") => &[80, 443],
+        Some(token) if sipfed_sip::eq_ignore_case(token, b"wss") => &[443],
+        _ if port_of(uri) == SIPS_PORT => &[SIPS_PORT],
+        _ => &[SIP_PORT],
     }
 }

@@ -143,7 +143,7 @@ impl Core {
         // A sips URI says TLS itself (RFC 5630 §5.3); over a WebSocket that has to be added.
         if transport.is_reliable() && !(is_sips && transport == Transport::Tls) {
             out.extend_from_slice(b";transport=");
-            out.extend_from_slice(transport.uri_token().as_bytes());
+            out.extend_from_slice(transport.uri_parameter().as_bytes());
         }
         out.extend_from_slice(b";lr>\r\n");
     }

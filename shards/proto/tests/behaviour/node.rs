@@ -107,6 +107,13 @@ impl Node {
         self.receive(&Source { transport: Transport::Tls, remote, local, flow }, text)
     }
 
+    /// Hands a message of a browser in, over the WebSocket that the flow is.
+    pub(super) fn websocket(&mut self, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
+        let local = if flow.transport() == Transport::Wss { "192.0.2.1:443" } else { "192.0.2.1:80" };
+        let (remote, local) = (from.parse().unwrap(), local.parse().unwrap());
+        self.receive(&Source { transport: flow.transport(), remote, local, flow }, text)
+    }
+
     fn receive(&mut self, source: &Source, text: &str) -> Vec<Sent> {
         let verdict = self.shard.receive(text.as_bytes(), source, self.now, &mut self.out);
         assert_eq!(verdict, Verdict::Handled);
