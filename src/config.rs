@@ -19,6 +19,7 @@ mod problem;
 mod reader;
 mod reference;
 mod tls;
+mod ws;
 
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
@@ -38,7 +39,8 @@ use sipfed_proto::settings::{DirectorySettings, ProxySettings, RegistrarSettings
 /// Every key that has to be equal on all nodes of a cluster, by room.
 const CLUSTER_KEYS: [&[key::Key<ClusterConfig>]; 4] = [cluster::KEYS, links::KEYS, names::KEYS, nat::KEYS];
 /// Every key that is a node's own.
-const NODE_KEYS: [&[key::Key<NodeConfig>]; 5] = [node::KEYS, links::OWN_KEYS, names::OWN_KEYS, ops::KEYS, tls::KEYS];
+const NODE_KEYS: [&[key::Key<NodeConfig>]; 6] =
+    [node::KEYS, links::OWN_KEYS, names::OWN_KEYS, ops::KEYS, tls::KEYS, ws::KEYS];
 
 /// A valid configuration.
 #[derive(Clone, Debug, Default)]

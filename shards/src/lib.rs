@@ -98,6 +98,8 @@ pub struct SocketOptions {
     pub stream_write_bytes_max: usize,
     /// TLS of streams.
     pub tls: TlsOptions,
+    /// WebSockets.
+    pub websocket: WebSocketOptions,
 }
 
 /// TLS of streams, and its bounds.
@@ -117,6 +119,23 @@ pub struct TlsOptions {
 impl Default for TlsOptions {
     fn default() -> Self {
         Self { server: None, client: None, handshake_timeout_ms: 5000, handshakes_per_shard_max: 1000 }
+    }
+}
+
+/// How connections at listeners for WebSockets become such, and the bounds of that.
+#[derive(Clone, Debug)]
+pub struct WebSocketOptions {
+    /// Where pages that connect may come from (RFC 6454 §6.2), such as `https://phone.example.com`; empty for anywhere.
+    pub origins: Arc<[String]>,
+    /// Milliseconds that the request for a WebSocket may take to come.
+    pub upgrade_timeout_ms: u32,
+    /// Connections of one shard that wait for their request; those beyond are refused.
+    pub upgrades_per_shard_max: u32,
+}
+
+impl Default for WebSocketOptions {
+    fn default() -> Self {
+        Self { origins: Arc::default(), upgrade_timeout_ms: 5000, upgrades_per_shard_max: 1000 }
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! - [`framing`]: where a message ends.
 //! - [`connection`]: one connection; [`table`]: all of them; [`ages`]: which of them rest too long.
-//! - [`outbound`]: what waits to be written; [`tls`]: how it is encrypted; [`handshake`]: how that begins.
+//! - [`outbound`]: what waits to be written; [`tls`]: how it is encrypted; [`handshake`]: how that begins;
+//!   [`websocket`]: SIP in frames.
 //!
 //! A message to an address goes over the connection that exists to just that address, from the address of ours
 //! that it is to come from, whoever opened it; a new one is opened only where there is none. An answer whose own
@@ -32,13 +33,14 @@ pub(crate) mod handshake;
 pub(crate) mod outbound;
 pub(crate) mod table;
 pub(crate) mod tls;
+pub(crate) mod websocket;
 
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Event, Interest};
 use crate::sys::{self, SocketOption};
 use crate::{SocketOptions, TlsOptions};
 use ages::{Ages, Queue};
-use connection::{Connection, Opener, Stage};
+use connection::{Connection, Opener, Reading, Stage};
 use framing::{Broken, Frame};
 use handshake::Handshakes;
 use rustls::ServerConfig;
@@ -48,6 +50,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use table::Table;
 use tls::Tls;
+use websocket::Upgrades;
 
 /// Bytes read from one connection in a turn: about the time that a batch of datagrams takes.
 const SCRATCH_BYTES: usize = 8 * 1024;
@@ -91,6 +94,8 @@ impl Step<'_> {
 #[derive(Debug)]
 struct StreamPort {
     listener: TcpListener,
+    /// What is spoken over its connections.
+    transport: Transport,
     /// How TLS is begun at it, where it is.
     tls: Option<Arc<ServerConfig>>,
     resting_until: Option<Now>,
@@ -110,6 +115,7 @@ pub(crate) struct Streams {
     write_bytes_max: usize,
     idle_ms: u64,
     handshakes: Handshakes,
+    upgrades: Upgrades,
     connect_timeout_ms: u64,
 }
 
@@ -125,9 +131,9 @@ impl Streams {
         for (index, (_, listener)) in listeners.iter().enumerate() {
             epoll.add(listener, Interest::READ, Ready::Listener(index as u32).token())?;
         }
-        let port = |(transport, listener)| {
-            let tls = options.tls.server.clone().filter(|_| transport == Transport::Tls);
-            StreamPort { listener, tls, resting_until: None }
+        let port = |(transport, listener): (Transport, TcpListener)| {
+            let tls = options.tls.server.clone().filter(|_| transport.is_secured());
+            StreamPort { listener, transport, tls, resting_until: None }
         };
         Ok(Self {
             ports: listeners.into_iter().map(port).collect(),
@@ -140,6 +146,7 @@ impl Streams {
             write_bytes_max: options.stream_write_bytes_max,
             idle_ms: u64::from(options.stream_idle_s) * 1000,
             handshakes: Handshakes::new(&options.tls),
+            upgrades: Upgrades::new(&options.websocket),
             connect_timeout_ms: u64::from(options.connect_timeout_ms),
         })
     }
@@ -155,8 +162,8 @@ impl Streams {
             let Some(port) = self.ports.get(index as usize) else { return };
             match port.listener.accept() {
                 Ok((stream, remote)) => {
-                    let tls = port.tls.clone();
-                    self.take_in(stream, remote, tls.as_ref(), step);
+                    let (transport, tls) = (port.transport, port.tls.clone());
+                    self.take_in(stream, remote, (transport, tls.as_ref()), step);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_of_the_peer(&error) => {}
@@ -170,7 +177,13 @@ impl Streams {
         }
     }
 
-    fn take_in(&mut self, stream: TcpStream, remote: SocketAddr, tls: Option<&Arc<ServerConfig>>, step: &mut Step<'_>) {
+    fn take_in(
+        &mut self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        (transport, tls): (Transport, Option<&Arc<ServerConfig>>),
+        step: &mut Step<'_>,
+    ) {
         // Dropping the stream closes it.
         if self.table.len() >= self.connections_count_max {
             step.counters.connections_refused += 1;
@@ -180,23 +193,26 @@ impl Streams {
             step.counters.tls_refused += 1;
             return;
         }
+        let stage = match tls {
+            Some(_) => Stage::Securing,
+            None if transport.is_websocket() => Stage::Upgrading,
+            None => Stage::Open,
+        };
         let made = self.table.insert(|flow| {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
-            match tls {
-                Some(config) => {
-                    let tls = Tls::new(config)?;
-                    Connection::new(stream, flow.over(Transport::Tls), remote, Stage::Securing, Some(tls), step.epoll)
-                }
-                None => Connection::new(stream, flow, remote, Stage::Open, None, step.epoll),
-            }
+            let tls = tls.map(Tls::new).transpose()?;
+            Connection::new(stream, flow.over(transport), remote, stage, tls, step.epoll)
         });
-        if let Ok(slot) = made {
-            step.counters.connections_accepted += 1;
-            if tls.is_some() {
+        let Ok(slot) = made else { return };
+        step.counters.connections_accepted += 1;
+        match stage {
+            Stage::Securing => {
                 self.handshakes.begin(Opener::Peer);
+                self.ages.put(slot, Queue::Securing, step.now);
             }
-            self.ages.put(slot, if tls.is_some() { Queue::Securing } else { Queue::Open }, step.now);
+            Stage::Upgrading => self.begin_upgrade(slot, step),
+            _ => self.ages.put(slot, Queue::Open, step.now),
         }
     }
 
@@ -257,7 +273,10 @@ impl Streams {
                 self.handshakes.end(opener);
                 step.counters.tls_handshakes += u64::from(opener == Opener::Peer);
                 step.counters.tls_connects += u64::from(opener == Opener::Us);
-                self.ages.put(slot, Queue::Open, step.now);
+                match connection.stage {
+                    Stage::Upgrading => self.begin_upgrade(slot, step),
+                    _ => self.ages.put(slot, Queue::Open, step.now),
+                }
                 // What came together with the end of the handshake makes the socket ready no more.
                 self.read_received(slot, step, take);
             }
@@ -298,8 +317,9 @@ impl Streams {
         };
         if len == 0 {
             connection.has_ended = true;
-            // Who has never said anything waits for no answer: a probe, or a scan.
-            let awaits_nothing = !connection.has_spoken && connection.outbound.is_empty();
+            // Who has never said anything waits for no answer: a probe, or a scan. Nor does a WebSocket whose peer is gone.
+            let is_probe = !connection.has_spoken && connection.outbound.is_empty();
+            let awaits_nothing = is_probe || connection.is_websocket();
             if awaits_nothing {
                 self.close(slot, step);
             } else {
@@ -312,9 +332,14 @@ impl Streams {
         if connection.stage == Stage::Lingering {
             return is_secured;
         }
+        let source = connection.source();
+        let Reading::Stream(framing) = &mut connection.reading else {
+            self.take_websocket(slot, len, step, take);
+            return is_secured;
+        };
         self.ages.put(slot, Queue::Open, step.now);
-        let (source, mut pings_count) = (connection.source(), 0);
-        let end = connection.framing.push(&self.scratch[..len], self.message_bytes_max, |frame| match frame {
+        let mut pings_count = 0;
+        let end = framing.push(&self.scratch[..len], self.message_bytes_max, |frame| match frame {
             Frame::Message(bytes) | Frame::HeadOnly(bytes) => take(bytes, &source),
             Frame::Ping => pings_count += 1,
         });
@@ -340,7 +365,7 @@ impl Streams {
         let Some(connection) = self.table.get_mut(slot) else { return };
         if connection.stage == Stage::Open {
             connection.stage = Stage::Lingering;
-            connection.framing = framing::Framing::new();
+            connection.reading = Reading::none();
             step.news.closed.push(connection.flow());
             self.ages.put(slot, Queue::Lingering, step.now);
             self.table.forget_ends(slot);
@@ -354,6 +379,9 @@ impl Streams {
         let Some(mut connection) = self.table.remove(slot) else { return };
         if connection.is_securing() {
             self.handshakes.end(connection.opener());
+        }
+        if connection.stage == Stage::Upgrading {
+            self.upgrades.end();
         }
         connection.end();
         if connection.stage == Stage::Open {
@@ -458,6 +486,9 @@ impl Streams {
         if connection.flush().and_then(|()| connection.update_interest(step.epoll)).is_err() {
             return self.close(slot, step);
         }
+        if connection.is_over() && !connection.has_unwritten() {
+            connection.end_sending();
+        }
         if had_some && connection.stage == Stage::Open {
             self.ages.put(slot, Queue::Open, step.now);
         }
@@ -468,6 +499,7 @@ impl Streams {
         match queue {
             Queue::Opening => self.connect_timeout_ms,
             Queue::Securing => self.handshakes.ms_max,
+            Queue::Upgrading => self.upgrades.ms_max,
             Queue::Open => self.idle_ms,
             Queue::Lingering => LINGER_MS,
         }
@@ -504,6 +536,7 @@ impl Streams {
                 {
                     Handshakes::timed_out(connection, step);
                 }
+                step.counters.ws_timed_out += u64::from(queue == Queue::Upgrading);
                 self.close(slot, step);
             }
         }

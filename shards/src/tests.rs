@@ -19,6 +19,7 @@ pub(crate) fn socket_options() -> SocketOptions {
         stream_message_bytes_max: 65_535,
         stream_write_bytes_max: 256 * 1024,
         tls: TlsOptions::default(),
+        websocket: WebSocketOptions::default(),
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
     match (&node.phone_tls.certificate, &node.phone_tls.key) {
         (None, None) if node.listen.iter().any(is_secured) => found.add(
             "node.listen has an address for TLS, and there is no certificate to show there",
-            &[("node.listen", "a listener tls:"), ("tls.certificate", "none")],
+            &[("node.listen", "a listener tls: or wss:"), ("tls.certificate", "none")],
             "add certificate = \"/PATH.pem\" and key = \"/PATH.pem\" below [tls], or remove the listener",
         ),
         (Some(_), None) => found.add(
@@ -348,6 +348,9 @@ description = \"the last one\"
 
     #[test]
     fn a_listener_for_tls_needs_a_certificate_and_that_a_key() {
+        let listen = "[node]\nlisten = [\"wss:127.0.0.1:443\"]\n";
+        only(listen, "no certificate to show");
+        assert!(Config::parse(&listen.replace("wss", "ws")).is_ok());
         let listen = "[node]\nlisten = [\"tls:127.0.0.1:5061\"]\n";
         let (certificate, key) = ("certificate = \"/c.pem\"\n", "key = \"/k.pem\"\n");
         only(listen, "no certificate to show");

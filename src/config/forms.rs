@@ -77,6 +77,9 @@ fn next_hop_name(text: &str) -> Option<NextHop> {
 /// The same form as a listener, for an address to send to.
 fn next_hop(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     let (transport, addr) = transport_and_address(text)?;
+    if transport.is_websocket() {
+        return Err(Wrong::new("nobody is reached by opening a WebSocket (RFC 7118)", "write udp: or tcp:"));
+    }
     if addr.port() == 0 || addr.ip().is_unspecified() || addr.ip().is_multicast() {
         return Err(Wrong::new(
             "nothing can be sent to this address",
@@ -91,12 +94,14 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
         Some(("udp", rest)) => (Transport::Udp, rest),
         Some(("tcp", rest)) => (Transport::Tcp, rest),
         Some(("tls", rest)) => (Transport::Tls, rest),
+        Some(("ws", rest)) => (Transport::Ws, rest),
+        Some(("wss", rest)) => (Transport::Wss, rest),
         Some((other, rest)) if other.chars().all(|c| c.is_ascii_alphabetic()) && !other.is_empty() => {
             let lower = other.to_ascii_lowercase();
             return Err(if Transport::ALL.iter().any(|transport| transport.uri_token() == lower) {
                 Wrong::new("the transport is written in lower case", format!("write \"{lower}:{rest}\""))
             } else {
-                Wrong::new(format!("{other} is not a transport of this version"), "write udp:, tcp: or tls:")
+                Wrong::new(format!("{other} is not a transport of this version"), "write udp:, tcp:, tls:, ws: or wss:")
             });
         }
         _ => {
@@ -106,13 +111,23 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     rest.parse().map(|addr| (transport, addr)).map_err(|_| {
         let token = transport.uri_token();
         let right = match rest.parse::<IpAddr>() {
-            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, if transport == Transport::Tls { 5061 } else { 5060 })),
+            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, usual_port(transport))),
             Err(_) => format!(
                 "write \"{token}:\" and an IP address with a port: \"{token}:192.0.2.1:5060\" or \"{token}:[2001:db8::1]:5060\"; names are not looked up"
             ),
         };
         Wrong::new("not an IP address with a port", right)
     })
+}
+
+/// The port of a URI that names none (RFC 3261 §19.1.2, RFC 6455 §3).
+const fn usual_port(transport: Transport) -> u16 {
+    match transport {
+        Transport::Udp | Transport::Tcp => 5060,
+        Transport::Tls => 5061,
+        Transport::Ws => 80,
+        Transport::Wss => 443,
+    }
 }
 
 /// A domain in lower case, or an IP address without brackets.
@@ -218,6 +233,29 @@ pub(crate) fn route_uri(text: &str) -> Result<String, Wrong> {
     Ok(text)
 }
 
+/// Where a page comes from, as browsers write it (RFC 6454 §6.2), in lower case.
+pub(crate) fn origin(text: &str) -> Result<String, Wrong> {
+    let right = "write scheme, host and, where it is not the usual one, port: \"https://phone.example.com\" or \
+                 \"https://phone.example.com:8443\"";
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    let is_host = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte))
+    };
+    match text.split_once("://") {
+        // What browsers say for a page that is kept apart from all others.
+        None if text == "null" => Ok(text.to_owned()),
+        Some((scheme, host)) if is_scheme(scheme) && is_host(host) => Ok(text.to_ascii_lowercase()),
+        Some((scheme, rest)) if is_scheme(scheme) && rest.split_once('/').is_some_and(|(host, _)| is_host(host)) => {
+            let (host, _) = rest.split_once('/').unwrap_or((rest, ""));
+            Err(Wrong::new("an origin has no path", format!("write \"{scheme}://{host}\"")))
+        }
+        _ => Err(Wrong::new("not an origin", right)),
+    }
+}
+
 /// Text of a header field: printable ASCII on one line.
 pub(crate) fn header_text(text: &str) -> Result<String, Wrong> {
     if text.len() <= 64 && text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
@@ -242,7 +280,9 @@ mod tests {
 
     #[test]
     fn listeners_are_read_and_written_alike() {
-        for text in ["udp:0.0.0.0:5060", "tcp:[::]:5060", "udp:[2001:db8::1]:0", "tls:[::]:5061"] {
+        for text in
+            ["udp:0.0.0.0:5060", "tcp:[::]:5060", "udp:[2001:db8::1]:0", "tls:[::]:5061", "ws:[::]:80", "wss:[::]:443"]
+        {
             assert_eq!(listener_text(&listener(text).unwrap()), text);
         }
     }
@@ -252,9 +292,10 @@ mod tests {
         for (text, right) in [
             ("0.0.0.0:5060", "write \"udp:0.0.0.0:5060\" or \"tcp:0.0.0.0:5060\""),
             ("UDP:0.0.0.0:5060", "write \"udp:0.0.0.0:5060\""),
-            ("sctp:0.0.0.0:5060", "write udp:, tcp: or tls:"),
+            ("sctp:0.0.0.0:5060", "write udp:, tcp:, tls:, ws: or wss:"),
             ("TLS:0.0.0.0:5061", "write \"tls:0.0.0.0:5061\""),
             ("tls:192.0.2.1", "write \"tls:192.0.2.1:5061\""),
+            ("wss:192.0.2.1", "write \"wss:192.0.2.1:443\""),
             ("udp:192.0.2.1", "write \"udp:192.0.2.1:5060\""),
             ("udp:2001:db8::1", "write \"udp:[2001:db8::1]:5060\""),
             ("udp:239.0.0.1:5060", "name an address of this host"),
@@ -266,10 +307,28 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_what_a_browser_says() {
+        for (text, read) in [
+            ("https://phone.example.com", "https://phone.example.com"),
+            ("HTTPS://Phone.example.com:8443", "https://phone.example.com:8443"),
+            ("http://[2001:db8::1]:8080", "http://[2001:db8::1]:8080"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("null", "null"),
+        ] {
+            assert_eq!(origin(text).unwrap(), read);
+        }
+        assert_eq!(origin("https://a.example/").unwrap_err().right, "write \"https://a.example\"");
+        for text in ["", "phone.example.com", "https://", "https://a b", "*", "://a", "https://a,https://b"] {
+            assert!(origin(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn nothing_is_sent_to_a_wildcard_or_to_port_zero() {
         assert!(next_hop("udp:192.0.2.1:5060").is_ok());
         assert!(next_hop("tls:192.0.2.1:5061").is_ok());
-        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:0.0.0.0:5061"] {
+        for text in ["udp:0.0.0.0:5060", "udp:192.0.2.1:0", "tcp:[ff02::1]:5060", "tls:0.0.0.0:5061", "ws:192.0.2.1:80"]
+        {
             assert!(next_hop(text).is_err(), "{text}");
         }
     }

@@ -11,7 +11,7 @@ use crate::ownership::Mode;
 use sipfed_directory::UrlError;
 use sipfed_proto::settings::{Foreign, ProxySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Transport, limits};
-use sipfed_shards::{Durability, OnFailure, SocketOptions, TlsOptions};
+use sipfed_shards::{Durability, OnFailure, SocketOptions, TlsOptions, WebSocketOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -144,6 +144,7 @@ impl Default for NodeConfig {
                 stream_message_bytes_max: limits::MESSAGE_BYTES_MAX,
                 stream_write_bytes_max: 256 << 10,
                 tls: TlsOptions::default(),
+                websocket: WebSocketOptions::default(),
             },
             durability: Some(Durability::Process),
             data_directory: None,
@@ -183,7 +184,7 @@ pub(crate) const KEYS: &[Key<NodeConfig>] = &[
         name: "listen",
         what: "Addresses to listen at, over IPv4 or IPv6 (`\"udp:[::]:5060\"`). Port 0 lets the kernel choose.",
         kind: Kind::List {
-            form: "\"udp:address:port\", \"tcp:address:port\" or \"tls:address:port\"",
+            form: "\"transport:address:port\", where transport is udp, tcp, tls, ws or wss",
             count_max: LISTENERS_COUNT_MAX,
             get: |config| config.listen.iter().map(forms::listener_text).collect(),
             clear: |config| config.listen.clear(),

@@ -3,11 +3,11 @@
 
 use super::key::Key;
 use super::reader::is_list;
-use super::{CLUSTER_KEYS, NODE_KEYS, member, names, nat, ops, policy, tls};
+use super::{CLUSTER_KEYS, NODE_KEYS, member, names, nat, ops, policy, tls, ws};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 18] = [
+const SECTIONS: [(&str, &str); 19] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -26,8 +26,9 @@ const SECTIONS: [(&str, &str); 18] = [
     (names::SECTION, "Next hops by name (RFC 3263); see [names.md](names.md)."),
     ("timers", "RFC 3261 §17, table 4. Other values than the RFC's are for networks that were measured."),
     ("udp", "Sockets for datagrams."),
-    ("tcp", "Connections, within TLS or not."),
-    (tls::SECTION, "TLS of phones, at listeners `tls:`, and to peers; see [transports.md](transports.md)."),
+    ("tcp", "Connections, within TLS or not, WebSockets among them."),
+    (tls::SECTION, "TLS of phones, at listeners `tls:` and `wss:`, and to peers; see [transports.md](transports.md)."),
+    (ws::SECTION, "SIP over WebSocket, at listeners `ws:` and `wss:`; see [transports.md](transports.md)."),
     ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
     ("directory", "Where nodes publish whose home they are, and find the homes of others."),
     (
@@ -153,7 +154,7 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/links.
 - `registrar.min_expires_s` ≤ `registrar.default_expires_s` ≤ `registrar.max_expires_s`
 - `timers.t1_ms` ≤ `timers.t2_ms`
 - `node.listen` names at least one address, and none of them twice.
-- A listener `tls:` needs `tls.certificate`, and that and `tls.key` are given together.
+- A listener `tls:` or `wss:` needs `tls.certificate`, and that and `tls.key` are given together.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
 - A next hop `udp:…` or `tls:…` in `proxy.foreign` needs a listener of its transport and address family in `node.listen`.
 - `directory.url` needs `directory.home`, or a cluster that has it.

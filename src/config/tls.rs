@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key<NodeConfig>] = &[
     Key {
         section: SECTION,
         name: "certificate",
-        what: "The certificate that phones are shown at listeners `tls:`, and peers that ask for it, and behind it those of the authorities in between. \
+        what: "The certificate that phones are shown at listeners `tls:` and `wss:`, and peers that ask for it, and behind it those of the authorities in between. \
                Read at the start and on SIGHUP, as the key is; connections that exist are kept.",
         kind: Kind::Text {
             form: PEM_FILE,

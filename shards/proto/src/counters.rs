@@ -206,6 +206,22 @@ counters! {
     Dropped tls_connects_failed;
     /// Of connections that were opened, those to peers whose certificate is not what it should be; nothing was sent to them.
     Dropped tls_unverified;
+    /// Connections that have become WebSockets.
+    Work ws_upgrades;
+    /// Connections closed since what came was no request of HTTP/1.1, or none that a WebSocket can begin with.
+    Dropped ws_malformed;
+    /// Connections closed since their request for a WebSocket was longer than 8 KiB, or had more than 64 header fields.
+    Dropped ws_too_long;
+    /// Requests of HTTP refused with 426 since they asked for no WebSocket, or for another version of it.
+    Dropped ws_no_upgrade;
+    /// Requests for a WebSocket refused with 400 since they did not offer the subprotocol `sip`.
+    Dropped ws_no_subprotocol;
+    /// Requests for a WebSocket refused with 403 since `ws.origins` does not name their Origin.
+    Dropped ws_origin_refused;
+    /// Connections closed since their request for a WebSocket took too long.
+    Dropped ws_timed_out;
+    /// Connections refused since too many were waiting for their request.
+    Dropped ws_refused;
     /// Turns whose changes the log did not take at once, since the disk was behind.
     Dropped log_stalls;
     /// Turns whose changes the log refused: the disk is full, or has failed.

@@ -14,6 +14,8 @@ pub(crate) enum Queue {
     Opening,
     /// To agree on keys.
     Securing,
+    /// To ask for a WebSocket.
+    Upgrading,
     /// To be used.
     Open,
     /// To be closed.
@@ -22,7 +24,7 @@ pub(crate) enum Queue {
 
 impl Queue {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Opening, Self::Securing, Self::Open, Self::Lingering];
+    pub(crate) const ALL: [Self; 5] = [Self::Opening, Self::Securing, Self::Upgrading, Self::Open, Self::Lingering];
 }
 
 const NOBODY: u32 = u32::MAX;
@@ -39,14 +41,14 @@ struct Link {
 #[derive(Debug)]
 pub(crate) struct Ages {
     links: Vec<Link>,
-    heads: [u32; 4],
-    tails: [u32; 4],
+    heads: [u32; Queue::ALL.len()],
+    tails: [u32; Queue::ALL.len()],
 }
 
 impl Ages {
     /// Empty queues.
     pub(crate) fn new() -> Self {
-        Self { links: Vec::new(), heads: [NOBODY; 4], tails: [NOBODY; 4] }
+        Self { links: Vec::new(), heads: [NOBODY; Queue::ALL.len()], tails: [NOBODY; Queue::ALL.len()] }
     }
 
     /// Puts `slot` at the tail of `queue`, taking it out of the queue it stood in.
@@ -109,10 +111,10 @@ mod tests {
     proptest! {
         #[test]
         fn the_queues_keep_the_order_of_a_plain_list(
-            steps in prop::collection::vec((0_u32..12, 0_usize..5), 0..200),
+            steps in prop::collection::vec((0_u32..12, 0..=Queue::ALL.len()), 0..200),
         ) {
             let mut ages = Ages::new();
-            let mut lists: [Vec<u32>; 4] = Default::default();
+            let mut lists: [Vec<u32>; Queue::ALL.len()] = Default::default();
             for (ms, (slot, step)) in steps.into_iter().enumerate() {
                 for list in &mut lists {
                     list.retain(|s| *s != slot);

@@ -3,11 +3,13 @@
 use super::framing::Framing;
 use super::outbound::Outbound;
 use super::tls::Tls;
+use super::websocket::frames::{self, Frames};
+use super::websocket::upgrade::Upgrade;
 use crate::ready::Ready;
 use crate::sys::epoll::{Epoll, Interest};
-use sipfed_proto::{FlowToken, PeerName, Source, Ticket};
+use sipfed_proto::{FlowToken, PeerName, Source, Ticket, Transport};
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub(crate) enum Stage {
     Opening,
     /// The two sides agree on their keys.
     Securing,
+    /// The peer asks for a WebSocket.
+    Upgrading,
     /// Both directions are in use.
     Open,
     /// Nothing is read from it any more, but answers to what was read may still be written.
@@ -29,6 +33,29 @@ pub(crate) enum Opener {
     Peer,
     /// We have, so that somebody listens at its remote end.
     Us,
+}
+
+/// How what arrives becomes messages.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    /// They lie one behind the other.
+    Stream(Framing),
+    /// A request for a WebSocket comes first.
+    Upgrade(Upgrade),
+    /// They lie in frames.
+    Frames(Frames),
+}
+
+impl Reading {
+    /// That of a connection which nothing has come over.
+    fn begin(transport: Transport) -> Self {
+        if transport.is_websocket() { Self::Upgrade(Upgrade::default()) } else { Self::none() }
+    }
+
+    /// That of a connection which nothing is read from any more.
+    pub(super) fn none() -> Self {
+        Self::Stream(Framing::new())
+    }
 }
 
 /// One connection. At rest it owns no memory beyond itself and its keys.
@@ -50,7 +77,7 @@ pub(crate) struct Connection {
     /// It stands in the list of those that have something new to write.
     pub(crate) is_dirty: bool,
     interest: Interest,
-    pub(crate) framing: Framing,
+    pub(crate) reading: Reading,
     pub(crate) outbound: Outbound,
 }
 
@@ -66,7 +93,7 @@ impl Connection {
     ) -> io::Result<Self> {
         let interest = match stage {
             Stage::Opening => Interest::WRITE,
-            Stage::Securing | Stage::Open | Stage::Lingering => Interest::READ,
+            Stage::Securing | Stage::Upgrading | Stage::Open | Stage::Lingering => Interest::READ,
         };
         let local = stream.local_addr()?;
         epoll.add(&stream, interest, token(flow))?;
@@ -83,7 +110,7 @@ impl Connection {
             has_ended: false,
             is_dirty: false,
             interest,
-            framing: Framing::new(),
+            reading: Reading::begin(flow.transport()),
             outbound: Outbound::default(),
         })
     }
@@ -144,6 +171,11 @@ impl Connection {
         self.is_secured() && matches!(self.stage, Stage::Opening | Stage::Securing)
     }
 
+    /// Whether it is a WebSocket, or becomes one.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.flow.transport().is_websocket()
+    }
+
     /// Goes on with agreeing on keys; whether that is done. An error means that it failed.
     pub(crate) fn secure(&mut self) -> io::Result<bool> {
         let Some(tls) = &mut self.tls else { return Ok(true) };
@@ -155,7 +187,7 @@ impl Connection {
         tls.send(&mut self.stream)?;
         let is_done = !tls.is_handshaking();
         if is_done {
-            self.stage = Stage::Open;
+            self.stage = if self.is_websocket() { Stage::Upgrading } else { Stage::Open };
         }
         Ok(is_done)
     }
@@ -170,9 +202,26 @@ impl Connection {
 
     /// Tells the peer that this is the end, where the transport has a word for it.
     pub(crate) fn end(&mut self) {
+        if self.is_websocket() && self.stage == Stage::Open && !self.has_unwritten() {
+            self.put_close(Some(frames::GOING_AWAY), usize::MAX);
+            // Who does not take it loses nothing but the reason.
+            let _ = self.flush();
+        }
         if let Some(tls) = &mut self.tls {
             tls.end(&mut self.stream);
         }
+    }
+
+    /// Whether nothing will be put any more: a WebSocket that is closed says nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_websocket() && self.stage == Stage::Lingering
+    }
+
+    /// Tells the peer, after all that was written, that this is the end of it.
+    pub(crate) fn end_sending(&mut self) {
+        self.end();
+        // A connection that has been lost meanwhile has ended as well.
+        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// Whether something waits to be written.
@@ -197,7 +246,10 @@ impl Connection {
 
     /// Has a message wait to be written; `false` when too much waits already.
     pub(crate) fn put(&mut self, message: &[u8], ticket: Ticket, bytes_max: usize) -> bool {
-        self.outbound.put(message, ticket, bytes_max)
+        if self.is_websocket() {
+            return !self.is_over() && self.put_in_frame(message, ticket, bytes_max);
+        }
+        self.outbound.put(&[], message, ticket, bytes_max)
     }
 
     /// Writes what the kernel takes; an error means that the connection is lost.

@@ -24,14 +24,15 @@ impl Outbound {
         self.bytes.is_empty()
     }
 
-    /// Puts a message behind the others; `false` when that would make more than `bytes_max` wait.
-    pub(crate) fn put(&mut self, message: &[u8], ticket: Ticket, bytes_max: usize) -> bool {
-        if self.bytes.len() - self.written + message.len() > bytes_max {
+    /// Puts a message, with `head` before it, behind the others; `false` when that would make more than `bytes_max` wait.
+    pub(crate) fn put(&mut self, head: &[u8], message: &[u8], ticket: Ticket, bytes_max: usize) -> bool {
+        if self.bytes.len() - self.written + head.len() + message.len() > bytes_max {
             return false;
         }
         if self.written > self.bytes.len() / 2 {
             self.forget_written();
         }
+        self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(message);
         self.messages.push_back((self.bytes.len(), ticket));
         true
@@ -109,12 +110,12 @@ mod tests {
     fn a_message_keeps_its_ticket_until_its_last_byte_is_written() {
         let mut outbound = Outbound::default();
         for (text, n) in [("first", 1), ("second", 2), ("third", 3)] {
-            assert!(outbound.put(text.as_bytes(), ticket(n), 100));
+            assert!(outbound.put(&[], text.as_bytes(), ticket(n), 100));
         }
         let mut narrow = Narrow { room: 7, taken: Vec::new() };
         assert!(!outbound.write_to(&mut narrow).unwrap());
         assert_eq!(outbound.unwritten().collect::<Vec<_>>(), [ticket(2), ticket(3)]);
-        assert!(outbound.put(b"fourth", ticket(4), 100));
+        assert!(outbound.put(&[], b"fourth", ticket(4), 100));
         narrow.room = 100;
         assert!(outbound.write_to(&mut narrow).unwrap());
         assert_eq!(narrow.taken, b"firstsecondthirdfourth");
@@ -128,17 +129,17 @@ mod tests {
         let mut narrow = Narrow { room: 0, taken: Vec::new() };
         let mut put_count = 0;
         for n in 0..50 {
-            assert!(outbound.put(&[n; 10], ticket(u64::from(n)), 25), "{n}");
-            assert!(outbound.put(&[n; 10], ticket(u64::from(n)), 25), "{n}");
-            assert!(!outbound.put(&[n; 10], ticket(u64::from(n)), 25), "{n}");
+            assert!(outbound.put(&[], &[n; 10], ticket(u64::from(n)), 25), "{n}");
+            assert!(outbound.put(&[], &[n; 10], ticket(u64::from(n)), 25), "{n}");
+            assert!(!outbound.put(&[], &[n; 10], ticket(u64::from(n)), 25), "{n}");
             put_count += 20;
             narrow.room = 20;
             assert!(outbound.write_to(&mut narrow).unwrap());
         }
         assert_eq!(narrow.taken.len(), put_count);
         narrow.room = 5;
-        assert!(outbound.put(&[1; 20], ticket(1), 25) && !outbound.write_to(&mut narrow).unwrap());
-        assert!(outbound.put(&[2; 10], ticket(2), 25));
+        assert!(outbound.put(&[], &[1; 20], ticket(1), 25) && !outbound.write_to(&mut narrow).unwrap());
+        assert!(outbound.put(&[], &[2; 10], ticket(2), 25));
         assert_eq!(outbound.unwritten().count(), 2);
         assert!(outbound.bytes.len() <= 30);
     }

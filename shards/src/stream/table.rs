@@ -114,9 +114,10 @@ impl Table {
 }
 
 /// What a connection is found by: its ends, and its remote end alone. One within TLS that a peer has opened is found by
-/// its flow alone, since ends say nothing of who is there; one that we have opened is found by the name of its peer as well.
+/// its flow alone, since ends say nothing of who is there, and so is a WebSocket, behind which nobody listens; one that we
+/// have opened is found by the name of its peer as well.
 fn ends_of(connection: &Connection) -> Option<[Ends; 2]> {
-    if connection.is_secured() && connection.opener() == Opener::Peer {
+    if connection.is_websocket() || connection.is_secured() && connection.opener() == Opener::Peer {
         return None;
     }
     let (transport, remote, name) = (connection.flow().transport(), connection.remote(), connection.name());

@@ -1,5 +1,6 @@
 mod connecting;
 mod secured;
+mod websocket;
 
 use super::*;
 use std::io::{Read, Write};

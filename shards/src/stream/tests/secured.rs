@@ -21,18 +21,22 @@ fn server() -> (Arc<ServerConfig>, RootCertStore) {
     (Arc::new(config), roots)
 }
 
-type Peer = StreamOwned<ClientConnection, TcpStream>;
+pub(super) type Peer = StreamOwned<ClientConnection, TcpStream>;
 
 /// Streams at a listener for TLS, and what a peer needs to speak with it.
-struct Secured {
-    bench: Bench,
+pub(super) struct Secured {
+    pub(super) bench: Bench,
     roots: RootCertStore,
 }
 
 impl Secured {
     fn new(change: impl FnOnce(&mut SocketOptions)) -> Self {
+        Self::listening(Transport::Tls, change)
+    }
+
+    pub(super) fn listening(transport: Transport, change: impl FnOnce(&mut SocketOptions)) -> Self {
         let (server, roots) = server();
-        let bench = Bench::listening(Transport::Tls, |options| {
+        let bench = Bench::listening(transport, |options| {
             options.tls.server = Some(server);
             change(options);
         });
@@ -40,7 +44,7 @@ impl Secured {
     }
 
     /// A peer that has said hello, with its keys agreed on.
-    fn peer(&mut self, version: &'static SupportedProtocolVersion) -> Peer {
+    pub(super) fn peer(&mut self, version: &'static SupportedProtocolVersion) -> Peer {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])

@@ -6,7 +6,7 @@ use crate::url::StoreUrl;
 use crate::{ActivityWatch, Ambient, Bell, Keeper, KeeperOptions};
 use sipfed_proto::settings::DirectorySettings;
 use sipfed_proto::{Listener, Settings, Transport};
-use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, TlsOptions, Wake};
+use sipfed_shards::{DataPlane, DirectoryLink, Options, SocketOptions, TlsOptions, Wake, WebSocketOptions};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::ops::Range;
@@ -130,6 +130,7 @@ impl Node {
                 stream_message_bytes_max: 65_535,
                 stream_write_bytes_max: 256 * 1024,
                 tls: TlsOptions::default(),
+                websocket: WebSocketOptions::default(),
             },
             persistence: None,
             directory: Some({
