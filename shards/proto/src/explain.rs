@@ -15,7 +15,7 @@ use crate::proxy::{Fate, Routed, Ways};
 use crate::request::Request;
 use crate::shard::Core;
 use crate::time::Now;
-use sipfed_sip::{HeaderName, Method, ScanError, Uri, scan};
+use sipfed_sip::{ScanError, Uri, scan};
 
 /// What would become of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,9 +106,7 @@ impl Core {
             contacts: Vec::new(),
             elsewhere: Err("it is not for an address of record here"),
         };
-        let is_for_us = request.uri.sip().is_some_and(|uri| self.is_ours(uri));
-        let is_register = request.method == Method::Register && is_for_us;
-        if is_register && request.message.first(HeaderName::Route).is_none() {
+        if self.is_for_registrar(request) {
             self.explain_register(request, (&treatment, is_natted), &mut explanation, now);
         } else {
             self.explain_forward(request, &treatment, &mut explanation, now);

@@ -506,9 +506,7 @@ impl Core {
 
     fn handle_request(&mut self, request: &Request<'_>, now: Now, out: &mut Outbox) {
         // A REGISTER for us has no transaction (see the registrar), so the table need not be asked.
-        let to_us = request.uri.sip().is_some_and(|uri| self.is_ours(uri));
-        if request.method == Method::Register && to_us && request.message.first(sipfed_sip::HeaderName::Route).is_none()
-        {
+        if self.is_for_registrar(request) {
             if self.is_draining {
                 return self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
             }
@@ -528,7 +526,7 @@ impl Core {
             (_, None) if self.is_draining && !request.is_in_dialog() && !self.has_waited() => {
                 self.reject(request, &Rejection::draining(self.settings.proxy.retry_after_s), out);
             }
-            (Method::Options, None) if to_us && request.uri.sip().is_some_and(|uri| uri.user.is_none()) => {
+            (Method::Options, None) if request.uri.sip().is_some_and(|uri| uri.user.is_none() && self.is_ours(uri)) => {
                 self.answer_options(request, out);
             }
             (_, None) => self.proxy(key, request, now, out),

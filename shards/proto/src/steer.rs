@@ -14,6 +14,7 @@ use crate::keys::AorHash;
 use crate::nat;
 use crate::proxy;
 use crate::registrar::{GRUU_PREFIX, TempGruu};
+use crate::request::Request;
 use crate::shard::Core;
 use sipfed_sip::{Address, HeaderName, Message, Method, Uri};
 
@@ -68,6 +69,14 @@ impl Core {
             self.hash_of(message.request_uri())
         };
         hash.map_or(here, |hash| self.owner_of(hash))
+    }
+
+    /// Whether a request is a REGISTER that this node answers (RFC 3261 §10.3): it is for a domain of ours, and no Route of
+    /// another node comes first. A phone whose outbound proxy is this node says so in a Route (§8.1.2).
+    pub(crate) fn is_for_registrar(&self, request: &Request<'_>) -> bool {
+        request.method == Method::Register
+            && request.uri.sip().is_some_and(|uri| self.is_ours(uri))
+            && (request.message.first(HeaderName::Route).is_none() || self.is_routed_to_aor(&request.message))
     }
 
     /// Whether all Routes are ours and the Request-URI is an AoR of ours: as if there were no Route.

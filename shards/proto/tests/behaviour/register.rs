@@ -259,3 +259,22 @@ fn options_to_the_node_itself_and_methods_it_does_not_have() {
     let sent = one(node.udp(PHONE, &request("MESSAGE", "sip:fed.example", "a", 2)));
     assert_eq!((sent.status(), sent.field("Allow")), (405, Some("REGISTER, OPTIONS")));
 }
+
+#[test]
+fn rfc3261_8_1_2_a_phone_whose_outbound_proxy_is_the_node_registers_by_a_route() {
+    let mut node = Node::new();
+    for (cseq, route) in
+        ["<sip:192.0.2.1;lr>", "<sip:fed.example;transport=tcp;lr>, <sip:192.0.2.1;lr>"].iter().enumerate()
+    {
+        for again in 1..3 {
+            let message = register("bob", "<sip:bob@198.51.100.9:5060>", 2 * cseq as u32 + again);
+            let sent = node.udp("198.51.100.9:5060", &and(&message, &format!("Route: {route}"))).remove(0);
+            assert_eq!((sent.status(), node.shard.bindings()), (200, 1), "{route}: {}", sent.text);
+        }
+    }
+    // One that leads to another node first is not answered here.
+    let message =
+        and(&register("carol", "<sip:carol@198.51.100.9>", 1), "Route: <sip:192.0.2.1;lr>, <sip:192.0.2.9;lr>");
+    let sent = node.udp("198.51.100.9:5060", &message).remove(0);
+    assert_eq!((sent.status(), node.shard.bindings()), (403, 1), "{}", sent.text);
+}
