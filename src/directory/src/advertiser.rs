@@ -189,6 +189,11 @@ impl Backoff {
         Self::drawn((first, longest), Chance::new(unforeseen()))
     }
 
+    /// The same, with everything that is left to chance from `seed`.
+    pub const fn seeded(bounds: (Duration, Duration), seed: u64) -> Self {
+        Self::drawn(bounds, Chance::new(seed))
+    }
+
     pub(super) const fn drawn((first, longest): (Duration, Duration), chance: Chance) -> Self {
         Self { bound: first, longest, chance }
     }

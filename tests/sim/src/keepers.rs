@@ -112,6 +112,14 @@ impl Keepers {
         self.by_node[node] = None;
     }
 
+    /// From now on a node knows these homes to be down.
+    pub(crate) fn send_down(&self, node: usize, homes: Arc<[Box<str>]>) {
+        let _context = self.runtime.enter();
+        if let Some(seated) = &self.by_node[node] {
+            seated.keeper.peers_sender().send_down(homes);
+        }
+    }
+
     /// How many AoRs wait to be written.
     pub(crate) fn waiting_count(&self, node: usize) -> u64 {
         let _context = self.runtime.enter();

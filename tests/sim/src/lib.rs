@@ -9,19 +9,22 @@
 //! Registrar, proxy, location service, journal, the shard's end of the directory and of replication, and the replicator: all
 //! of `sipfed-proto`, called in the order in which the daemon calls it. And the keeper of the directory, all of
 //! `sipfed-directory` but the drivers of its stores, on a clock that stands still until the agenda moves it (`keepers`). And
-//! what decides which node of a home is active, the machine of `sipfed-nodes` (`owner`).
+//! what decides which node of a home is active, the machine of `sipfed-nodes` (`owner`), and what decides which nodes live and which
+//! homes are down (`link`).
 //!
 //! # What is modelled
 //! - `seat`, `node`: a shard's turn, the mesh, and the steps of the control plane.
 //! - `journal_log`: the log, its generations, torn ends, lost disks, and starts with another number of shards.
-//! - `link`, `world::network`: datagrams that are lost, doubled and overtaken; links with bounded room, which are cut.
+//! - `world::network`: datagrams that are lost, doubled and overtaken.
+//! - `link`, `world::links`: connections between nodes, with bounded room, which stall, are cut, and end with a host that says
+//!   nothing.
 //! - `store`, `shards_link`: the directory's store, and what lies between the shards and the keeper.
 //! - `phone`, `call`: who registers and who calls.
 //! - `world::trouble`: crashes, partitions, pauses, addresses that move or are held twice, a store that fails; clocks that
 //!   differ are of the nodes.
 //!
 //! # What is checked
-//! `ledger`, `stints` and `world::watch` at any time, `world::ends` once all is well again. They see what goes over the wire to phones,
+//! `ledger`, `stints`, `reach` and `world::watch` at any time, `world::ends` once all is well again. They see what goes over the wire to phones,
 //! and states at the end; they know nothing of how the code under test comes to them.
 #![forbid(unsafe_code)]
 
@@ -37,6 +40,7 @@ mod node;
 mod owner;
 mod phone;
 mod profile;
+mod reach;
 mod seat;
 mod shards_link;
 mod sip;
@@ -124,9 +128,10 @@ fn come_to_rest(world: &mut World) {
     world.pass(31_000);
     world.settle_addresses();
     world.pass(REST_MS);
-    let steps: [Step; 6] = [
+    let steps: [Step; 7] = [
         (World::wait_for_stillness, 0),
         (World::check_roles, 0),
+        (World::check_links, 0),
         (World::check_agreement, 0),
         (World::probe_all, 2000),
         (World::call_all, CALLS_MS),

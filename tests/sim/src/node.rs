@@ -26,6 +26,8 @@ use tokio::sync::watch;
 pub(crate) const BEGINNING_MS: u64 = 1_700_000_000_000;
 /// Datagrams that wait for a turn; the kernel drops one more.
 const INBOX_COUNT_MAX: usize = 400;
+/// What links have brought that waits for the replicator, as in the daemon.
+pub(crate) const EVENTS_COUNT_MAX: usize = 32;
 /// Orders that may wait for one shard, as in the daemon.
 pub(crate) const ORDERS_COUNT_MAX: usize = 1024;
 

@@ -1,7 +1,10 @@
 //! What kinds of trouble a run has.
 
 use crate::draw::Draw;
+use crate::link::BACKOFF;
 use sipfed_nodes::ownership::Mode;
+use sipfed_nodes::pulse::Rhythm;
+use std::time::Duration;
 
 /// A kind of run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -113,6 +116,8 @@ pub(crate) struct Plan {
     pub(crate) goes_to_the_end: bool,
     /// What decides which node of a home is the active one.
     pub(crate) mode: Mode,
+    /// How nodes find out that another one is lost.
+    pub(crate) rhythm: Rhythm,
 }
 
 impl Plan {
@@ -157,7 +162,30 @@ impl Plan {
             fault_interval_ms: draw.between(3, 20) * 1000,
             troubles,
             goes_to_the_end: draw.happens(250),
+            rhythm: Rhythm {
+                interval: Duration::from_millis(*draw.one(&[1000, 4000])),
+                timeout: Duration::from_secs(1),
+                retries: draw.between(1, 3) as u32,
+            },
             mode: if draw.happens(300) { Mode::Command } else { Mode::Address },
         }
+    }
+
+    /// Milliseconds after which a silent node is lost.
+    fn silence_ms(&self) -> u64 {
+        let Rhythm { interval, timeout, retries } = self.rhythm;
+        (interval + timeout * retries).as_millis() as u64
+    }
+
+    /// Milliseconds after which two nodes that reach one another are linked: the end of a connection that is none any more
+    /// is noticed, the pause before an attempt passes, and what was lost on its way is sent again.
+    pub(crate) fn linked_after_ms(&self) -> u64 {
+        self.silence_ms() + BACKOFF.1.as_millis() as u64 + 4000
+    }
+
+    /// Milliseconds after which two nodes of which one does not reach the other are not linked: the one that hears nothing
+    /// hangs up, and the other one hears nothing from then on.
+    pub(crate) fn lost_after_ms(&self) -> u64 {
+        2 * self.silence_ms() + 4000
     }
 }

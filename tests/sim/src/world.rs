@@ -1,6 +1,6 @@
 //! A whole federation in virtual time: everything that happens is an event of one agenda.
 //!
-//! - `network`: datagrams, and the links between the nodes of a home.
+//! - `network`: datagrams; `links`: the links between nodes.
 //! - `phones`: what phones and callers do, and what comes back to them.
 //! - `roles`: which node of a home answers for it.
 //! - `scenario`: failures that are played on purpose.
@@ -8,6 +8,7 @@
 //! - `watch`: what has to hold at any time; `ends`: what has to hold once all is well again.
 
 mod ends;
+mod links;
 mod network;
 mod phones;
 mod roles;
@@ -23,22 +24,24 @@ use crate::draw::Draw;
 use crate::history::History;
 use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
-use crate::link::Link;
+use crate::link::{Carried, Link};
 use crate::node::{Identity, Node, Sent};
 use crate::owner::Owner;
 use crate::phone::Phone;
 use crate::profile::{Plan, Trouble};
+use crate::reach::Reach;
 use crate::sip::DOMAIN;
 use crate::stints::Stints;
 use crate::store::{Asked, Client, Mailbox, Mood, Request, Said, Store};
 use sipfed_directory::{KeeperOptions, StoreOptions, StoreUrl};
+use sipfed_nodes::pulse::Rhythm;
 use sipfed_proto::replica::session::{News, Replicator};
 use sipfed_proto::settings::{DirectorySettings, RegistrarSettings};
 use sipfed_proto::{Listener, Settings, Transport};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Milliseconds after which a store that is away is known to be.
@@ -63,6 +66,10 @@ pub enum Defect {
     PassivePublish,
     /// Requests between homes arrive as if phones had sent them, and without their mark.
     PeersUnknown,
+    /// Shards do not hear which homes are down.
+    HealthUnheard,
+    /// Nobody is taken for lost that answers no ping.
+    LostStay,
     /// Nodes begin each life without what was kept of their terms.
     TermsForget,
 }
@@ -95,19 +102,33 @@ enum Event {
     Turn(usize),
     Control(usize),
     Tick(usize),
-    Frame {
+    Carried {
         link: usize,
-        to: usize,
-        epoch: u64,
-        bytes: Vec<u8>,
+        from: usize,
+        connection: u64,
+        carried: Carried,
     },
-    LinkLook(usize),
-    Cut(usize),
+    SendAgain {
+        link: usize,
+        from: usize,
+    },
+    Dial {
+        link: usize,
+        attempt: u64,
+    },
+    Beat {
+        link: usize,
+        side: usize,
+    },
     LinkGone {
         link: usize,
         side: usize,
-        epoch: u64,
+        connection: u64,
     },
+    /// What is on the way to a node may be otherwise.
+    Reach(usize),
+    /// A node goes on after a pause.
+    Resume(usize),
     StoreArrives(Request),
     StoreAnswers {
         answer: oneshot::Sender<Said>,
@@ -182,6 +203,11 @@ pub(crate) struct World {
     ledger: Ledger,
     stints: Stints,
     blocked: BTreeSet<(Place, Place)>,
+    reach: Reach,
+    /// By node: the homes that it leaves out, and since when.
+    down: Vec<(Vec<Box<str>>, u64)>,
+    /// Branches that have gone from home to home.
+    branches: BTreeSet<String>,
     /// By node: when it had its address last.
     held_until: Vec<u64>,
     /// When the bindings end that were there once all was well, by the clocks of their nodes.
@@ -210,6 +236,10 @@ pub struct Facts {
     pub troubles: u64,
     /// Times that a node became the active one of its home.
     pub stints: u64,
+    /// Times that a node took another one for lost, since it answered no ping.
+    pub lost: u64,
+    /// Times that a home that was lost was found to be left out.
+    pub left_out: u64,
     /// Times that one of two left its home to the other, which was active in a later term.
     pub yields: u64,
 }
@@ -220,7 +250,7 @@ impl World {
         let keepers = Keepers::new(plan.homes_count + plan.has_backup.iter().filter(|has| **has).count());
         let homes_count = plan.homes_count;
         let home_addr = |home: usize| SocketAddr::from((Ipv4Addr::new(192, 0, 2, home as u8 + 1), 5060));
-        let (mut homes, mut nodes, mut links) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut homes, mut nodes): (Vec<Home>, Vec<Node>) = (Vec::new(), Vec::new());
         for home in 0..homes_count {
             let first = nodes.len();
             let count = 1 + usize::from(plan.has_backup[home]);
@@ -243,11 +273,9 @@ impl World {
                 let peers = (0..homes_count).filter(|other| *other != home).map(|other| home_name(home_addr(other)));
                 nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect), defect));
             }
-            if count == 2 {
-                links.push(Link::new([first, first + 1]));
-            }
             homes.push(Home { addr: home_addr(home), nodes: (first..first + count).collect(), holders: vec![first] });
         }
+        let links = links_between(&nodes, plan.rhythm, keepers.began());
         let phones = (0..plan.phones_count)
             .map(|number| Phone::new(number, draw.below(plan.users_count), draw.below(homes_count)))
             .collect();
@@ -257,6 +285,8 @@ impl World {
             Ledger::new(homes.iter().map(|home: &Home| home.nodes.clone()).collect(), settle_ms, plan.skew_ms_max);
         let (held_until, stints) = (vec![0; nodes.len()], Stints::new(nodes.len()));
         let store = Store::new(draw.fork());
+        let reach = Reach::new(links.len(), plan.linked_after_ms(), plan.lost_after_ms());
+        let nodes_count = nodes.len();
         Self {
             now: 0,
             agenda: Agenda::new(),
@@ -275,6 +305,9 @@ impl World {
             ledger,
             stints,
             blocked: BTreeSet::new(),
+            reach,
+            down: vec![(Vec::new(), 0); nodes_count],
+            branches: BTreeSet::new(),
             held_until,
             ends_s: Vec::new(),
             is_quiet: false,
@@ -296,9 +329,6 @@ impl World {
                 self.start(node, shards);
                 self.agenda.put(0, Event::Tick(node));
             }
-        }
-        for link in 0..self.links.len() {
-            self.agenda.put(1, Event::LinkLook(link));
         }
         for phone in 0..self.phones.len() {
             let at = self.draw.between(0, 8000);
@@ -369,10 +399,13 @@ impl World {
                 self.control_soon(node, 0);
                 self.agenda.put(self.now + 2 * Replicator::INTERVAL_MS, Event::Tick(node));
             }
-            Event::Frame { link, to, epoch, bytes } => self.frame_arrives(link, to, epoch, bytes),
-            Event::LinkLook(link) => self.look_after_link(link),
-            Event::Cut(link) => self.cut(link, 0),
-            Event::LinkGone { link, side, epoch } => self.link_gone(link, side, epoch),
+            Event::Carried { link, from, connection, carried } => self.carried_arrives(link, from, connection, carried),
+            Event::SendAgain { link, from } => self.send_again(link, from),
+            Event::Dial { link, attempt } => self.dial(link, attempt),
+            Event::Beat { link, side } => self.beat(link, side),
+            Event::LinkGone { link, side, connection } => self.side_is_gone(link, side, connection),
+            Event::Reach(node) => self.look_at_reach(node, false),
+            Event::Resume(node) => self.resume(node),
             Event::StoreArrives(request) => self.ask_store(request),
             // Who asked may have died, or waits no longer.
             Event::StoreAnswers { answer, said } => _ = answer.send(said),
@@ -446,6 +479,7 @@ impl World {
         let sent = self.nodes[node].control(self.now, room);
         self.take(node, sent);
         self.look_at_role(node);
+        self.read_on(node);
         self.turn_where_due(node);
     }
 
@@ -512,6 +546,14 @@ impl World {
         let of_user = self.phones.iter().filter(|phone| phone.user == user);
         of_user.map(|phone| Contact { home, phone: phone.number }).collect()
     }
+}
+
+/// A link between any two nodes.
+fn links_between(nodes: &[Node], rhythm: Rhythm, now: Instant) -> Vec<Link> {
+    let pairs = (0..nodes.len()).flat_map(|a| (a + 1..nodes.len()).map(move |b| [a, b]));
+    let link =
+        |pair: [usize; 2]| Link::new(pair, nodes[pair[0]].identity.home == nodes[pair[1]].identity.home, rhythm, now);
+    pairs.map(link).collect()
 }
 
 /// A home as it is published.

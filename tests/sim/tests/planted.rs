@@ -41,6 +41,16 @@ fn terms_that_are_used_again_are_found() {
 }
 
 #[test]
+fn calls_to_homes_that_are_down_are_found() {
+    assert_found(Defect::HealthUnheard, Profile::Crashes, "links:");
+}
+
+#[test]
+fn nodes_that_are_never_taken_for_lost_are_found() {
+    assert_found(Defect::LostStay, Profile::Crashes, "links:");
+}
+
+#[test]
 fn calls_that_go_round_are_found() {
     assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
 }

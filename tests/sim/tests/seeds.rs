@@ -24,6 +24,8 @@ fn seeds_of(profile: Profile) -> Facts {
         sum.troubles += outcome.facts.troubles;
         sum.stints += outcome.facts.stints;
         sum.yields += outcome.facts.yields;
+        sum.lost += outcome.facts.lost;
+        sum.left_out += outcome.facts.left_out;
     }
     println!("{}: {sum:?}", profile.name());
     // Seeds in which there is nothing to check show nothing.
@@ -50,7 +52,8 @@ fn partitions_and_cut_links_do_no_harm() {
 
 #[test]
 fn nodes_that_die_and_addresses_that_move_do_no_harm() {
-    seeds_of(Profile::Crashes);
+    let sum = seeds_of(Profile::Crashes);
+    assert!(sum.lost > 10 && sum.left_out > 10, "nobody was taken for lost, or no home for down: {sum:?}");
 }
 
 #[test]

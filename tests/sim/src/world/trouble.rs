@@ -56,6 +56,16 @@ impl World {
     pub(super) fn pause(&mut self, node: usize, ms: u64) {
         self.note(format_args!("n{node} pauses for {ms} ms"));
         self.nodes[node].paused_until = self.now + ms;
+        self.agenda.put(self.now + ms, Event::Resume(node));
+        self.look_at_reach(node, true);
+    }
+
+    /// A node may go on after a pause.
+    pub(super) fn resume(&mut self, node: usize) {
+        if self.nodes[node].paused_until <= self.now {
+            self.look_at_reach(node, true);
+            self.read_on(node);
+        }
     }
 
     /// A home with a backup; there is one at least.
@@ -82,10 +92,20 @@ impl World {
             self.blocked.insert((from, to));
             self.agenda.put(until, Event::Unblock(from, to));
         }
+        self.look_at_ways(first, second);
     }
 
     pub(super) fn unblock(&mut self, from: Place, to: Place) {
         self.blocked.remove(&(from, to));
+        self.look_at_ways(from, to);
+    }
+
+    fn look_at_ways(&mut self, one: Place, other: Place) {
+        for place in [one, other] {
+            if let Place::Node(node) = place {
+                self.look_at_reach(node, false);
+            }
+        }
     }
 
     /// The other node of a home gets its address after `ms`, where it runs; `node` is the one to leave.
@@ -140,7 +160,9 @@ impl World {
                 self.take(node, sent);
             }
         }
-        self.stop(node);
+        // Its host may die with it.
+        let is_told = self.draw.happens(500);
+        self.stop(node, is_told);
         if loses_disk {
             self.nodes[node].lose_disk();
             self.ledger.disk_lost(node, self.now);
@@ -149,19 +171,13 @@ impl World {
     }
 
     /// A node runs no more.
-    fn stop(&mut self, node: usize) {
+    fn stop(&mut self, node: usize, is_told: bool) {
         self.nodes[node].life = None;
+        self.stop_links(node, is_told);
         self.keepers.stop(node);
         self.nodes[node].paused_until = 0;
         self.ledger.node_died(node, self.now);
         self.stints.died(node, self.now);
-        if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
-            let side = self.links[link].side_of(node);
-            self.links[link].sides[side].has = None;
-            // What it had sent may arrive before the end of the link is noticed.
-            let after_ms = self.draw.between(0, 30);
-            self.agenda.put(self.now + after_ms, Event::Cut(link));
-        }
     }
 
     /// One node is started again by its operator, who moves the address away first.
@@ -178,7 +194,7 @@ impl World {
         self.note(format_args!("n{node} is started again"));
         let sent = self.nodes[node].turn(self.now, None);
         self.take(node, sent);
-        self.stop(node);
+        self.stop(node, true);
         let down_ms = self.draw.between(200, 5000);
         self.agenda.put(self.now + down_ms, Event::Start { node, shards });
     }
@@ -188,15 +204,13 @@ impl World {
             return;
         }
         let has_address = self.homes[self.nodes[node].identity.home].holders.contains(&node);
-        if let Some(link) = self.links.iter().position(|link| link.nodes.contains(&node)) {
-            self.cut(link, 0);
-        }
         match self.nodes[node].start(shards, has_address, self.now, &self.keepers.stir) {
             Ok((activity, is_empty)) => self.start_keeper(node, activity, is_empty),
             Err(why) => return self.violated(format!("log: n{node} does not start: {why}")),
         }
         self.note(format_args!("n{node} starts with {shards} shards"));
         self.look_at_role(node);
+        self.start_links(node);
         self.turn_soon(node, self.now);
     }
 
@@ -211,6 +225,7 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             self.nodes[node].paused_until = self.nodes[node].paused_until.min(self.now);
+            self.resume(node);
             if !self.is_running(node) {
                 let shards = self.draw.between(1, 4) as u8;
                 self.start(node, shards);

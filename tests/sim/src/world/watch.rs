@@ -45,7 +45,7 @@ impl World {
     /// later: one of all bindings of their AoR, which the twin may not have heard of yet.
     pub(super) fn check_whole(&mut self, node: usize) {
         self.facts.whole += 1;
-        let Some(link) = self.links.iter().find(|link| link.nodes.contains(&node)) else { return };
+        let Some(link) = self.link_of(node).map(|index| &self.links[index]) else { return };
         let other = 1 - link.side_of(node);
         let twin = link.nodes[other];
         let soon_s = self.nodes[node].now(self.now + 2 * self.plan.skew_ms_max + 3000).unix_s();
@@ -85,6 +85,7 @@ impl World {
             if let Some(what) = self.excess_of(node) {
                 self.violated(format!("limits: n{node} has {what}"));
             }
+            self.check_health(node);
         }
     }
 
