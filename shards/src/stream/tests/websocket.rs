@@ -247,7 +247,7 @@ fn no_message_to_an_address_takes_a_websocket() {
     peer.write_all(&frame(FIN | TEXT, MESSAGE)).unwrap();
     bench.run_until(|bench| bench.taken.len() == 1);
     let remote = bench.taken[0].1.remote;
-    bench.with(|streams, step| streams.send_to(anywhere(remote), ticket(1), b"plain", step));
+    bench.with(|streams, step| streams.send_to(anywhere(remote), None, ticket(1), b"plain", step));
     // Nobody listens at the port of the peer.
     bench.run_until(|bench| bench.news.failed == [ticket(1)]);
 }
