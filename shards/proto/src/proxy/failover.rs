@@ -10,7 +10,6 @@
 //! A request of more than `proxy.datagram_bytes_max` whose transport nobody has named goes over TCP first, where there is a
 //! listener for it, and by datagrams after all where TCP fails; then TCP is not tried there for [`NO_STREAM_MS`].
 
-use super::context::Open;
 use super::target::Target;
 use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
@@ -40,10 +39,8 @@ impl Core {
         let Some(context) = self.servers.context_mut(id).filter(|context| is_failure && !context.is_closed) else {
             return false;
         };
-        let has_next = |open: &Open| open.client == client && open.target.is_some();
-        let Some(at) = context.open.iter().position(has_next) else { return false };
-        let Open { breadth, target, .. } = context.open.remove(at);
-        let Some(mut target) = target else { return false };
+        let open = context.open.iter_mut().find(|open| open.client == client);
+        let Some(mut target) = open.and_then(|open| open.target.take()) else { return false };
         self.avoid(&target, response, now);
         if target.is_stream_instead && response.is_some() {
             // It is the same server that would say the same in answer to a datagram.
@@ -58,6 +55,10 @@ impl Core {
             (None, Some(flow)) => target = flow,
             (None, None) => return false,
         }
+        // What the branch had of breadth is the next one's.
+        let Some(context) = self.servers.context_mut(id) else { return false };
+        let Some(at) = context.open.iter().position(|open| open.client == client) else { return false };
+        let breadth = context.open.remove(at).breadth;
         self.counters.branches_failed_over += 1;
         self.with_request(id, |core, request, routed| {
             core.start_branch(id, request, routed, *target, breadth, now, out);

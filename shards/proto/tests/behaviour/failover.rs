@@ -213,6 +213,22 @@ fn rfc3261_18_1_1_a_server_that_answers_over_tcp_is_not_asked_by_datagram() {
 }
 
 #[test]
+fn rfc5393_5_3_3_the_breadth_of_a_way_that_is_not_followed_is_free_for_the_next_group() {
+    let mut node = Node::new();
+    for (n, q) in [(3, "0.9"), (4, "0.1")] {
+        let message = register("bob", &format!("<sip:b@203.0.113.{n}>;q={q}"), n);
+        let message = with(&message, "Call-ID: bob-call", &format!("Call-ID: b{n}"));
+        assert_eq!(node.udp("198.51.100.9:5060", &message)[0].status(), 200);
+    }
+    let call = and(&long(&invite("bob")), "Max-Breadth: 1");
+    let first = node.udp(CALLER, &call).remove(1);
+    assert_eq!(tcp_to(&first).as_deref(), Some(THIRD));
+    let flow = FlowToken::new(ShardIndex(0), 1, 1);
+    let sent = node.tcp(flow, THIRD, &respond(&first, 503, "x"));
+    assert_eq!(sent.get(1).and_then(tcp_to).as_deref(), Some("203.0.113.4:5060"), "{sent:?}");
+}
+
+#[test]
 fn rfc3261_18_1_1_only_what_nobody_has_named_a_transport_for_goes_over_tcp() {
     let call = |uri: &str| {
         with(&long(&request("INVITE", uri, "caller", 2)), "To: <sip:caller@fed.example>", "To: <sip:x@y>;tag=t")
