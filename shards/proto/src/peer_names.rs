@@ -2,7 +2,7 @@
 //!
 //! In: a name, as a URI has it. Out: its [`PeerName`], and for that the name again, which the runtime asks for when it opens a
 //! connection. Owned by one shard. Bounds: [`limits::PEER_NAMES_COUNT_MAX`] names. One more takes the place of one that was
-//! not used since it was last passed over; a number whose name has gone that way stands for nothing ever after, so that no
+//! not used again since it was last passed over; a number whose name has gone that way stands for nothing ever after, so that no
 //! peer is taken for another.
 
 use crate::hop::PeerName;
@@ -34,18 +34,21 @@ impl PeerNames {
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         let text = std::str::from_utf8(name).ok().filter(|_| is_name)?.to_ascii_lowercase();
         let place = match self.by_text.get(text.as_str()) {
-            Some(place) => *place as usize,
+            Some(place) => {
+                let place = *place as usize;
+                self.places[place].is_used = true;
+                place
+            }
             None => self.take_place(text.into()),
         };
-        let named = &mut self.places[place];
-        named.is_used = true;
+        let named = &self.places[place];
         Some(PeerName::new(place as u32, named.generation))
     }
 
     fn take_place(&mut self, text: Box<str>) -> usize {
         if self.places.len() < limits::PEER_NAMES_COUNT_MAX {
             self.by_text.insert(text.clone(), self.places.len() as u32);
-            self.places.push(Named { text, generation: 0, is_used: true });
+            self.places.push(Named { text, generation: 0, is_used: false });
             return self.places.len() - 1;
         }
         // Two rounds at most: the first one takes the marks away.
