@@ -3,7 +3,7 @@
 use super::node::{Node, Sent, and, invite, request, respond, with};
 use sipfed_proto::names::{Question, Resolved, Server, Wanted};
 use sipfed_proto::settings::NameSettings;
-use sipfed_proto::{Destination, Settings, Transport};
+use sipfed_proto::{Destination, Listener, Settings, Transport};
 use std::net::SocketAddr;
 
 const CALLER: &str = "198.51.100.9:5060";
@@ -365,4 +365,25 @@ fn explain_says_what_a_name_leads_to_and_asks_nobody() {
     let words = "udp:203.0.113.1:5060, to which one.example.net leads, else udp:203.0.113.2:5060";
     assert_eq!(explain(&mut node, &bye("sip:a@one.example.net", 3)).0, format!("forwarded to {words}"));
     assert!(explain(&mut node, &invite("bob")).1.contains(words));
+}
+
+#[test]
+fn rfc5922_7_3_a_peer_within_tls_is_asked_for_the_name_that_led_there_and_not_for_that_of_its_server() {
+    let mut node = node_with(|settings| {
+        let addr = "192.0.2.1:5061".parse().unwrap();
+        settings.listeners.push(Listener { transport: Transport::Tls, addr });
+    });
+    let secured = |rank, addr: &str| Server { transport: Some(Transport::Tls), ..server(rank, addr) };
+    let both = Resolved::Servers([secured(0, "203.0.113.1:5061"), secured(1, "203.0.113.2:5061")].into(), 60);
+    let mut sent = node.ask(&bye("sip:bob@Sip.Example.NET;transport=tls", 1), both);
+    for remote in ["203.0.113.1:5061", "203.0.113.2:5061"] {
+        let Destination::Connect(ends) = sent[0].to else { panic!("{sent:?}") };
+        assert_eq!((ends.transport, ends.remote), (Transport::Tls, remote.parse().unwrap()));
+        assert_eq!(ends.name.and_then(|name| node.shard.peer_name(name)), Some("sip.example.net"), "{remote}");
+        let failed = sent.remove(0);
+        sent = node.fail(&failed);
+    }
+    let sent = node.udp(CALLER, &bye("sip:bob@203.0.113.1;transport=tls", 2));
+    let Destination::Connect(ends) = sent[0].to else { panic!("{sent:?}") };
+    assert_eq!(ends.name, None, "an address has to stand in the certificate itself");
 }
