@@ -251,6 +251,20 @@ fn a_silent_server_delays_nobody_but_who_asks() {
 }
 
 #[test]
+fn a_query_that_is_lost_is_sent_again_while_the_request_waits() {
+    let (dns, server, caller) = (dns(), Agent::new("127.0.0.1"), Agent::new("127.0.0.1"));
+    dns.say("a.example.net", &Answer::Silence);
+    let node = relay(&format!("udp:a.example.net:{}", server.addr().port()), &dns, "timeout_ms = 3000\n");
+    let call = caller.send(&node, ELSEWHERE, "");
+    dns.wait_for_query();
+    dns.say("a.example.net", &Answer::Records(Vec::new()));
+    dns.host("a.example.net", server.addr().ip(), 60);
+    server.serve(&call, "200");
+    assert_eq!(caller.status(&call), "200");
+    node.stop();
+}
+
+#[test]
 fn on_sighup_names_are_asked_for_anew() {
     let (dns, first, second) = (dns(), Agent::new("127.0.0.1"), Agent::new("127.0.0.1"));
     let caller = Agent::new("127.0.0.1");

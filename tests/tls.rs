@@ -1,5 +1,7 @@
 //! TLS with the real daemon: phones that connect to it, and peers that it connects to.
 
+#[path = "names/dns.rs"]
+mod dns;
 #[path = "tls/node.rs"]
 mod node;
 #[path = "tls/peers.rs"]

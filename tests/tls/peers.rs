@@ -1,5 +1,6 @@
 //! Peers that the node opens TLS to: verified by their address, shown its certificate, used again, and refused.
 
+use super::dns::Dns;
 use super::node::{Node, PATIENCE, folder, request, write_certificate};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -159,4 +160,34 @@ fn an_address_has_to_stand_in_the_certificate() {
     assert!(said.is_empty() && hear(&caller).starts_with("SIP/2.0 500 "));
     let line = node.line("not who it should be");
     assert!(line.contains("127.0.0.1") && line.contains("sip.example"), "the log says who was expected: {line}");
+}
+
+#[test]
+fn rfc5922_7_3_a_peer_by_name_shows_a_certificate_for_the_domain_that_was_asked_for() {
+    let authority = authority();
+    let folder = folder("named");
+    let asked = write_certificate(&folder);
+    // Whoever can answer for DNS can name any server, but has no certificate for the domain.
+    let [stranger, peer] = ["a.example.net", "example.net"].map(|name| Peer::new(&authority, name, &asked));
+    write_authority(&folder, &authority);
+    let dns = Dns::start(SocketAddr::from(([127, 0, 0, 1], 0)));
+    dns.services("example.net", &[("SIPS+D2T", "_sips._tcp.example.net")]);
+    let targets = [(10, "a.example.net", stranger.addr().port()), (20, "a.example.net", peer.addr().port())];
+    dns.servers("_sips._tcp.example.net", &targets);
+    dns.host("a.example.net", peer.addr().ip(), 60);
+    let authorities = format!("authorities = \"{}/authorities.pem\"\n", folder.display());
+    let foreign = format!("[proxy]\nforeign = \"sip:example.net\"\n[names]\nservers = [\"udp:{}\"]\n", dns.addr);
+    let mut node = Node::start_in(folder, "127.0.0.1", &foreign, &authorities);
+    let caller = caller();
+    call(&node, &caller);
+    let mut said = Vec::new();
+    let _ = stranger.accept().read_to_end(&mut said);
+    assert!(said.is_empty());
+    // The next server is tried at once.
+    let mut connection = peer.accept();
+    let asked = serve(&mut connection);
+    assert!(asked.starts_with("OPTIONS sip:bob@elsewhere.example "), "{asked}");
+    assert!(hear(&caller).starts_with("SIP/2.0 200 "));
+    let line = node.line("not who it should be");
+    assert!(line.contains(&stranger.addr().to_string()) && line.contains("example.net"), "{line}");
 }
