@@ -127,7 +127,7 @@ fn rfc3263_4_2_a_host_of_ipv6_is_reached_from_an_address_of_ipv6() {
         server.addr().port(),
         dns.addr
     );
-    let node = Daemon::start(&Start { file: &file, also: &["[::1]:0".parse().unwrap()], ..Start::default() });
+    let node = Daemon::start(&Start { file: &file, also: &["udp:[::1]:0"], ..Start::default() });
     let call = caller.send(&node, ELSEWHERE, "");
     server.serve("Via: SIP/2.0/UDP [::1]:", "200");
     assert_eq!(caller.status(&call), "200");

@@ -8,8 +8,10 @@ mod place;
 mod tool;
 
 use daemon::{Daemon, PATIENCE, Report, Start, folder, total};
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
@@ -50,13 +52,16 @@ struct Baresip {
 }
 
 impl Baresip {
-    /// Starts the phone of `user`, which registers, answers by itself, and types `command`.
-    fn start(node: &Daemon, user: &str, transport: &str, command: &[&str]) -> Self {
+    /// Starts the phone of `user`, which registers at `registrar`, answers by itself, types `command`, and trusts the
+    /// authorities in a file.
+    fn start(registrar: SocketAddr, user: &str, transport: &str, command: &[&str], trusted: &Path) -> Self {
         let (folder, at) = (folder(), place::free());
-        let account = format!("<sip:{user}@{};transport={transport}>;regint=600;answermode=auto\n", node.udp);
+        let account = format!("<sip:{user}@{registrar};transport={transport}>;regint=600;answermode=auto\n");
         // A bridge stands for the sound card: what is played is recorded again.
         let config = format!(
             "sip_listen {at}\n\
+             sip_cafile {}\n\
+             sip_verify_server yes\n\
              audio_player aubridge,{user}\n\
              audio_source aubridge,{user}\n\
              audio_alert aubridge,{user}\n\
@@ -65,10 +70,11 @@ impl Baresip {
              module aubridge.so\n\
              module_app account.so\n\
              module_app menu.so\n",
+            trusted.display(),
             modules().display()
         );
         for (name, text) in [("accounts", &*account), ("config", &*config), ("contacts", "")] {
-            std::fs::write(folder.join(name), text).unwrap();
+            fs::write(folder.join(name), text).unwrap();
         }
         let mut child = Command::new("baresip")
             .args(["-t", &PATIENCE.as_secs().to_string(), "-f"])
@@ -117,12 +123,26 @@ fn modules() -> PathBuf {
 }
 
 fn one_baresip_calls_another(name: &str, transports: [&str; 2]) {
-    let Some(mut node) = node(name, "baresip", "baresip-core") else { return };
-    let at = node.udp;
+    if !tool::is_installed(name, "baresip", "baresip-core") {
+        return;
+    }
+    let (at, place) = (place::free(), folder());
+    let within_tls = SocketAddr::new(at.ip(), at.port() + 1);
+    let certificate = place.join("certificate.pem");
+    let made = rcgen::generate_simple_self_signed([at.ip().to_string()]).unwrap();
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(place.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let file = format!("[tls]\ncertificate = \"{0}/certificate.pem\"\nkey = \"{0}/key.pem\"\n", place.display());
+    let mut node = Daemon::start(&Start { at, also: &[&format!("tls:{within_tls}")], file: &file, ..Start::default() });
+    let phone = |user: &str, transport: &str, command: &[&str]| {
+        let registrar = if transport == "tls" { within_tls } else { at };
+        Baresip::start(registrar, user, transport, command, &certificate)
+    };
     let [called, calling] = transports;
-    let bob = Baresip::start(&node, "bob", called, &[]);
+    let bob = phone("bob", called, &[]);
     bob.says("200 OK");
-    let alice = Baresip::start(&node, "alice", calling, &["-e", &format!("/dial sip:bob@{at}")]);
+    let dialled = if calling == "tls" { format!("{within_tls};transport=tls") } else { at.to_string() };
+    let alice = phone("alice", calling, &["-e", &format!("/dial sip:bob@{dialled}")]);
     alice.says("Call established");
     bob.says("Call established");
     let is_registered = |reports: &[Report]| total(reports, "bindings_created") == 2;
@@ -130,6 +150,7 @@ fn one_baresip_calls_another(name: &str, transports: [&str; 2]) {
     assert!(total(&reports, "requests_proxied") > 0, "{reports:#?}");
     drop((alice, bob));
     node.stop();
+    let _ = fs::remove_dir_all(&place);
 }
 
 #[test]
@@ -145,4 +166,14 @@ fn one_baresip_calls_another_over_tcp() {
 #[test]
 fn one_baresip_calls_another_from_udp_to_tcp() {
     one_baresip_calls_another("one_baresip_calls_another_from_udp_to_tcp", ["tcp", "udp"]);
+}
+
+#[test]
+fn one_baresip_calls_another_over_tls() {
+    one_baresip_calls_another("one_baresip_calls_another_over_tls", ["tls", "tls"]);
+}
+
+#[test]
+fn one_baresip_calls_another_from_udp_to_tls() {
+    one_baresip_calls_another("one_baresip_calls_another_from_udp_to_tls", ["tls", "udp"]);
 }

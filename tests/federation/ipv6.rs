@@ -23,7 +23,7 @@ fn a_home_of_ipv6_is_called_and_knows_its_peers() {
         }
         // Phones and callers come by IPv4, since every address of IPv6 on this machine is that of a peer.
         let at = SocketAddr::new(federation.homes[node], ports[node]);
-        Daemon::start(&Start { at, also: &[homes[node]], file: &file, ..Start::default() })
+        Daemon::start(&Start { at, also: &[&format!("udp:{}", homes[node])], file: &file, ..Start::default() })
     };
     let [mut a, mut b] = [0, 1].map(start);
     let bob = Phone::new("127.0.0.1");

@@ -21,8 +21,8 @@ pub(crate) struct Start<'a> {
     pub(crate) shards: u8,
     /// Where it listens over UDP and TCP; port 0 lets the kernel choose one for each.
     pub(crate) at: SocketAddr,
-    /// Where it listens over UDP beside that.
-    pub(crate) also: &'a [SocketAddr],
+    /// Where it listens beside that, as the file has it.
+    pub(crate) also: &'a [&'a str],
     /// More of the configuration file, without the table `[node]`.
     pub(crate) file: &'a str,
     /// Its data directory; `None` for one that goes with it.
@@ -91,7 +91,7 @@ impl Daemon {
         let folder = folder();
         let path = folder.join("sipfed.toml");
         let mut listen = vec![format!("udp:{at}"), format!("tcp:{at}")];
-        listen.extend(also.iter().map(|at| format!("udp:{at}")));
+        listen.extend(also.iter().map(ToString::to_string));
         let listen = format!("listen = {listen:?}");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
         let daemon = env!("CARGO_BIN_EXE_sipfed");
