@@ -3,6 +3,8 @@
 //! In: what phones sent and what came back, with the node that it came from; when nodes died or lost their disks; when
 //! the two nodes of a home held the same. Out: whether a node has to find a contact, or must not.
 //!
+//! when a phone has answered a ping. Out also: whether its binding may have ended since nothing was heard of it.
+//!
 //! # The rule
 //! A node *knows* what was acknowledged: by itself, with the disk that it has; by its twin, where that promised that a
 //! backup has it; or by its twin at all, once both have held the same since. A request counts as *followed* by another one
@@ -11,10 +13,15 @@
 //!
 //! - A contact has to be found where the node knows of a request that bound it, which followed every request that may have
 //!   removed it, and its time is not over.
+//! - A binding that may end since its phone answers no ping has to be found only while one node alone had the address and
+//!   something was heard of the phone every [`SILENCE_MS_MAX`].
 //! - A contact must not be found where every request that may have bound it is over, or was followed by a removal that the
 //!   node knows of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How long nothing may be heard of a phone while its binding stays for sure: three pings in a row are lost later.
+pub(crate) const SILENCE_MS_MAX: u64 = 20_000;
 
 /// A contact: a phone, at a home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,6 +70,10 @@ pub(crate) struct Ledger {
     lost_at: Vec<(u64, usize)>,
     /// By home: when its nodes held the same.
     equal_at: Vec<Vec<u64>>,
+    /// By contact: when a ping was answered.
+    heard_at: BTreeMap<Contact, Vec<u64>>,
+    /// Phones whose bindings end when too many pings are not answered.
+    mortal: BTreeSet<usize>,
     /// By home: from when on which nodes had its address.
     holders: Vec<Vec<(u64, Vec<usize>)>>,
     /// How long after it was sent a copy of a request may be handled.
@@ -82,6 +93,8 @@ impl Ledger {
             died_at: vec![Vec::new(); nodes_count],
             lost_at: Vec::new(),
             equal_at: vec![Vec::new(); homes_count],
+            heard_at: BTreeMap::new(),
+            mortal: BTreeSet::new(),
             holders: vec![Vec::new(); homes_count],
             settle_ms,
             margin_ms: 2 * skew_ms + 2500,
@@ -125,6 +138,36 @@ impl Ledger {
 
     pub(crate) fn held_by(&mut self, home: usize, nodes: Vec<usize>, at: u64) {
         self.holders[home].push((at, nodes));
+    }
+
+    /// Bindings of a phone end when too many pings are not answered.
+    pub(crate) fn may_end(&mut self, phone: usize) {
+        self.mortal.insert(phone);
+    }
+
+    /// A phone has answered a ping.
+    pub(crate) fn heard(&mut self, contact: Contact, at: u64) {
+        self.heard_at.entry(contact).or_default().push(at);
+    }
+
+    /// Whether a binding made at `from` cannot have ended until `to` since nothing was heard of its phone.
+    fn is_kept_alive(&self, contact: Contact, from: u64, to: u64) -> bool {
+        if !self.mortal.contains(&contact.phone) {
+            return true;
+        }
+        let spans = &self.holders[contact.home];
+        let ends = spans.iter().skip(1).map(|span| span.0).chain([u64::MAX]);
+        if spans.iter().zip(ends).any(|(span, end)| end >= from && span.0 <= to && span.1.len() != 1) {
+            return false;
+        }
+        let answers = self.heard_at.get(&contact).into_iter().flatten().copied();
+        let bound =
+            self.of(contact).filter(|asked| matches!(asked.act, Act::Bind { .. }) && asked.acknowledged.is_some());
+        let mut heard: Vec<u64> = answers.chain(bound.map(|asked| asked.sent_at)).collect();
+        heard.extend([from, to]);
+        heard.retain(|at| (from..=to).contains(at));
+        heard.sort_unstable();
+        heard.windows(2).all(|two| two[1] - two[0] <= SILENCE_MS_MAX)
     }
 
     /// How many requests were acknowledged.
@@ -224,7 +267,9 @@ impl Ledger {
                     _ => {}
                 }
             }
-            until > now + self.margin_ms && self.knows(home, node, bound, as_of)
+            until > now + self.margin_ms
+                && self.knows(home, node, bound, as_of)
+                && self.is_kept_alive(contact, bound.sent_at, as_of)
         };
         self.disk_since(node) <= as_of && self.of(contact).any(is_bound)
     }

@@ -19,7 +19,7 @@
 //! - `link`, `world::links`: connections between nodes, with bounded room, which stall, are cut, and end with a host that says
 //!   nothing.
 //! - `store`, `shards_link`: the directory's store, and what lies between the shards and the keeper.
-//! - `phone`, `call`: who registers and who calls.
+//! - `phone`, `nat`, `call`: who registers, from behind what, and who calls.
 //! - `world::trouble`: crashes, partitions, pauses, addresses that move or are held twice, a store that fails; clocks that
 //!   differ are of the nodes.
 //!
@@ -36,6 +36,7 @@ mod journal_log;
 mod keepers;
 mod ledger;
 mod link;
+mod nat;
 mod node;
 mod owner;
 mod phone;
@@ -128,10 +129,11 @@ fn come_to_rest(world: &mut World) {
     world.pass(31_000);
     world.settle_addresses();
     world.pass(REST_MS);
-    let steps: [Step; 7] = [
+    let steps: [Step; 8] = [
         (World::wait_for_stillness, 0),
         (World::check_roles, 0),
         (World::check_links, 0),
+        (World::check_silent, 0),
         (World::check_agreement, 0),
         (World::probe_all, 2000),
         (World::call_all, CALLS_MS),

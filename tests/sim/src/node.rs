@@ -237,7 +237,7 @@ impl Node {
             }
             let turn = Turn {
                 now,
-                is_active: life.role.is_active,
+                is_active: life.role.is_active || *defect == Defect::PassivePing,
                 is_sync: identity.is_sync,
                 expires_s_max,
                 reports_count_max: identity.reports_count_max,

@@ -1,11 +1,12 @@
 //! Phones: they register, refresh, remove, move to other homes, and answer calls.
 //!
 //! A phone has one Call-ID for each home and one row of CSeq numbers, sends one REGISTER at a time, again and again for some
-//! seconds, and takes the first final answer. Half of them stand behind a NAT: their Contact names an address that nobody
-//! reaches. What a call's phones are to do stands in its Subject, so that the check of a call knows what has to come of it.
+//! seconds, and takes the first final answer. Half of them stand behind a NAT ([`Nat`]): their Contact names an address that
+//! nobody reaches. Some fall silent. What a call's phones are to do stands in its Subject, so that the check of a call knows what has to come of it.
 
 use crate::draw::Draw;
 use crate::ledger::{Act, Contact};
+use crate::nat::Nat;
 use crate::sip::{DOMAIN, Request, Text};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,9 @@ pub(crate) struct Pending {
     pub(crate) bytes: Vec<u8>,
     pub(crate) sent_count: usize,
     pub(crate) last_sent: u64,
+    /// Where it seemed to come from when it was sent last, and whether that was so each time.
+    pub(crate) from: Option<SocketAddr>,
+    pub(crate) is_from_one: bool,
 }
 
 /// A branch of a call that has come here.
@@ -45,8 +49,13 @@ pub(crate) struct Phone {
     pub(crate) user: usize,
     /// Where it registers at present.
     pub(crate) home: usize,
-    /// Where it is reached.
-    pub(crate) addr: SocketAddr,
+    /// Where it is reached, unless it is behind a NAT.
+    addr: SocketAddr,
+    pub(crate) nat: Option<Nat>,
+    /// By home: the port of its NAT by which it has registered, once that was acknowledged, and when.
+    registered: BTreeMap<usize, (u16, u64)>,
+    /// It says nothing any more.
+    pub(crate) is_silent: bool,
     /// What it believes to be reached at.
     own_addr: SocketAddr,
     cseq: u32,
@@ -79,12 +88,68 @@ pub(crate) fn contact_name(contact: Contact) -> String {
 }
 
 impl Phone {
-    pub(crate) fn new(number: usize, user: usize, home: usize) -> Self {
+    /// One whose NAT, if it has any, closes a port after `idle_ms`.
+    pub(crate) fn new(number: usize, user: usize, home: usize, idle_ms: u64) -> Self {
         let last = number as u8 + 1;
         let addr = SocketAddr::from((Ipv4Addr::new(203, 0, 113, last), 20_000 + number as u16));
-        let own_addr =
-            if number.is_multiple_of(2) { addr } else { SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 5060)) };
-        Self { number, user, home, addr, own_addr, cseq: 0, pending: None, ringing: BTreeMap::new() }
+        let nat = (!number.is_multiple_of(2)).then(|| Nat::new(addr.ip(), idle_ms));
+        let own_addr = if nat.is_none() { addr } else { SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), 5060)) };
+        Self {
+            number,
+            user,
+            home,
+            addr,
+            nat,
+            registered: BTreeMap::new(),
+            is_silent: false,
+            own_addr,
+            cseq: 0,
+            pending: None,
+            ringing: BTreeMap::new(),
+        }
+    }
+
+    /// It sends something; gives where that seems to come from, and `None` where it does not.
+    pub(crate) fn sends(&mut self, to: SocketAddr, at: u64) -> Option<SocketAddr> {
+        if self.is_silent {
+            return None;
+        }
+        Some(self.nat.as_mut().map_or(self.addr, |nat| nat.out(to, at)))
+    }
+
+    /// Whether something that is sent to this address is its own.
+    pub(crate) fn is_at(&self, addr: SocketAddr) -> bool {
+        addr.ip() == self.addr.ip()
+    }
+
+    /// Whether it hears what comes from there to this address.
+    pub(crate) fn hears(&self, to: SocketAddr, from: SocketAddr, at: u64) -> bool {
+        let is_open = match &self.nat {
+            Some(nat) => nat.open_for(from, at) == Some(to.port()),
+            None => to == self.addr,
+        };
+        is_open && !self.is_silent
+    }
+
+    /// A home has acknowledged a registration that was sent from one address alone, or from several.
+    pub(crate) fn note_registered(&mut self, home: usize, from: Option<SocketAddr>, at: u64) {
+        match from {
+            Some(from) => _ = self.registered.insert(home, (from.port(), at)),
+            None => _ = self.registered.remove(&home),
+        }
+    }
+
+    /// Whether a home that knows its latest registration reaches it for sure.
+    pub(crate) fn is_reached_from(&self, home: usize, addr: SocketAddr, at: u64) -> bool {
+        let Some(nat) = &self.nat else { return !self.is_silent };
+        let port = self.registered.get(&home).map(|registered| registered.0);
+        !self.is_silent && port.is_some() && nat.open_for(addr, at) == port
+    }
+
+    /// When it registered last with a home, where its NAT has been kept open since.
+    pub(crate) fn kept_open_since(&self, home: usize, addr: SocketAddr, at: u64) -> Option<u64> {
+        let is_open = self.nat.is_some() && self.is_reached_from(home, addr, at);
+        self.registered.get(&home).filter(|_| is_open).map(|registered| registered.1)
     }
 
     /// What it does next, by chance.
@@ -128,8 +193,17 @@ impl Phone {
             more: &more,
         }
         .write();
-        let pending =
-            Pending { number: 0, home: self.home, call_id, cseq: self.cseq, bytes, sent_count: 0, last_sent: 0 };
+        let pending = Pending {
+            number: 0,
+            home: self.home,
+            call_id,
+            cseq: self.cseq,
+            bytes,
+            sent_count: 0,
+            last_sent: 0,
+            from: None,
+            is_from_one: true,
+        };
         Some((act, contacts, pending))
     }
 

@@ -4,6 +4,7 @@ use crate::draw::Draw;
 use crate::link::BACKOFF;
 use sipfed_nodes::ownership::Mode;
 use sipfed_nodes::pulse::Rhythm;
+use sipfed_proto::settings::Ping;
 use std::time::Duration;
 
 /// A kind of run.
@@ -116,6 +117,12 @@ pub(crate) struct Plan {
     pub(crate) goes_to_the_end: bool,
     /// What decides which node of a home is the active one.
     pub(crate) mode: Mode,
+    /// Milliseconds after which NATs close a port.
+    pub(crate) nat_idle_ms: u64,
+    /// Of a thousand acts of phones, before how many their NAT forgets all.
+    pub(crate) nat_lost_per_mille: u64,
+    /// How phones behind NATs are pinged.
+    pub(crate) ping: Ping,
     /// How nodes find out that another one is lost.
     pub(crate) rhythm: Rhythm,
 }
@@ -130,6 +137,7 @@ impl Plan {
     pub(crate) fn new(seed: u64, profile: Profile) -> Self {
         let draw = &mut Draw::new(seed ^ 0x706c_616e);
         let homes_count = draw.between(2, 4) as usize;
+        let mode = if draw.happens(300) { Mode::Command } else { Mode::Address };
         let is_bad = profile.has(Profile::Lossy);
         let mut troubles = Vec::new();
         for (of, list) in [
@@ -167,8 +175,17 @@ impl Plan {
                 timeout: Duration::from_secs(1),
                 retries: draw.between(1, 3) as u32,
             },
-            mode: if draw.happens(300) { Mode::Command } else { Mode::Address },
+            mode,
+            nat_idle_ms: *draw.one(&[20_000, 40_000]),
+            nat_lost_per_mille: *draw.one(&[0, 0, 30]),
+            // Where nodes go by commands a node that has no address may ping, and no answer comes to it.
+            ping: Ping::Request { ends_unanswered: mode == Mode::Address && draw.happens(600) },
         }
+    }
+
+    /// Whether a binding ends when its phone answers no ping.
+    pub(crate) fn ends_unanswered(&self) -> bool {
+        matches!(self.ping, Ping::Request { ends_unanswered: true })
     }
 
     /// Milliseconds after which a silent node is lost.

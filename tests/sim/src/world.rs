@@ -1,6 +1,8 @@
 //! A whole federation in virtual time: everything that happens is an event of one agenda.
 //!
 //! - `network`: datagrams; `links`: the links between nodes.
+//! - `making`: what a world is made of.
+//! - `nats`: what has to hold of phones behind NATs.
 //! - `phones`: what phones and callers do, and what comes back to them.
 //! - `roles`: which node of a home answers for it.
 //! - `scenario`: failures that are played on purpose.
@@ -9,6 +11,8 @@
 
 mod ends;
 mod links;
+mod making;
+mod nats;
 mod network;
 mod phones;
 mod roles;
@@ -16,6 +20,7 @@ mod scenario;
 mod trouble;
 mod watch;
 
+use making::{home_name, ledger, links_between, settings};
 pub use scenario::Scenario;
 
 use crate::agenda::Agenda;
@@ -28,26 +33,25 @@ use crate::link::{Carried, Link};
 use crate::node::{Identity, Node, Sent};
 use crate::owner::Owner;
 use crate::phone::Phone;
-use crate::profile::{Plan, Trouble};
+use crate::profile::Plan;
 use crate::reach::Reach;
-use crate::sip::DOMAIN;
 use crate::stints::Stints;
 use crate::store::{Asked, Client, Mailbox, Mood, Request, Said, Store};
 use sipfed_directory::{KeeperOptions, StoreOptions, StoreUrl};
-use sipfed_nodes::pulse::Rhythm;
 use sipfed_proto::replica::session::{News, Replicator};
-use sipfed_proto::settings::{DirectorySettings, RegistrarSettings};
-use sipfed_proto::{Listener, Settings, Transport};
+use sipfed_proto::settings::DirectorySettings;
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Milliseconds after which a store that is away is known to be.
 const SILENCE_MS: u64 = 1000;
 /// Time between two reconciles.
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(20);
+/// Seconds from one ping of a phone to the next.
+const PING_INTERVAL_S: u32 = 10;
 /// Seconds that a binding may live.
 pub(crate) const EXPIRES_S_MAX: u32 = 300;
 
@@ -66,6 +70,10 @@ pub enum Defect {
     PassivePublish,
     /// Requests between homes arrive as if phones had sent them, and without their mark.
     PeersUnknown,
+    /// Passive nodes ping.
+    PassivePing,
+    /// A binding stays whose phone answers no ping.
+    SilentStay,
     /// Shards do not hear which homes are down.
     HealthUnheard,
     /// Nobody is taken for lost that answers no ping.
@@ -240,6 +248,12 @@ pub struct Facts {
     pub lost: u64,
     /// Times that a home that was lost was found to be left out.
     pub left_out: u64,
+    /// Pings that a phone has answered.
+    pub pings: u64,
+    /// Contacts behind a NAT that pings alone have kept open to the end.
+    pub kept_open: u64,
+    /// Contacts of phones that have fallen silent, and were bound then.
+    pub silent: u64,
     /// Times that one of two left its home to the other, which was active in a later term.
     pub yields: u64,
 }
@@ -277,12 +291,9 @@ impl World {
         }
         let links = links_between(&nodes, plan.rhythm, keepers.began());
         let phones = (0..plan.phones_count)
-            .map(|number| Phone::new(number, draw.below(plan.users_count), draw.below(homes_count)))
+            .map(|number| Phone::new(number, draw.below(plan.users_count), draw.below(homes_count), plan.nat_idle_ms))
             .collect();
-        let pauses = plan.troubles.contains(&Trouble::Pause);
-        let settle_ms = 2 * plan.delay_ms_max + 200 + if pauses { 7000 } else { 0 };
-        let ledger =
-            Ledger::new(homes.iter().map(|home: &Home| home.nodes.clone()).collect(), settle_ms, plan.skew_ms_max);
+        let ledger = ledger(&homes, &plan);
         let (held_until, stints) = (vec![0; nodes.len()], Stints::new(nodes.len()));
         let store = Store::new(draw.fork());
         let reach = Reach::new(links.len(), plan.linked_after_ms(), plan.lost_after_ms());
@@ -545,39 +556,5 @@ impl World {
     fn contacts_of(&self, user: usize, home: usize) -> Vec<Contact> {
         let of_user = self.phones.iter().filter(|phone| phone.user == user);
         of_user.map(|phone| Contact { home, phone: phone.number }).collect()
-    }
-}
-
-/// A link between any two nodes.
-fn links_between(nodes: &[Node], rhythm: Rhythm, now: Instant) -> Vec<Link> {
-    let pairs = (0..nodes.len()).flat_map(|a| (a + 1..nodes.len()).map(move |b| [a, b]));
-    let link =
-        |pair: [usize; 2]| Link::new(pair, nodes[pair[0]].identity.home == nodes[pair[1]].identity.home, rhythm, now);
-    pairs.map(link).collect()
-}
-
-/// A home as it is published.
-fn home_name(addr: SocketAddr) -> String {
-    addr.ip().to_string()
-}
-
-fn settings(home: SocketAddr, peers: Vec<String>, plan: &Plan, defect: Defect) -> Settings {
-    let is_known = defect != Defect::PeersUnknown;
-    Settings {
-        domains: vec![DOMAIN.to_owned()],
-        listeners: vec![Listener { transport: Transport::Udp, addr: home }],
-        own_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), home.ip()],
-        registrar: RegistrarSettings {
-            min_expires_s: 10,
-            max_expires_s: EXPIRES_S_MAX,
-            ..RegistrarSettings::default()
-        },
-        directory: Some(DirectorySettings {
-            home: home_name(home),
-            peers: if is_known { peers } else { Vec::new() },
-            secret: (plan.is_marked && is_known).then(|| "a secret of all nodes".to_owned()),
-            ..DirectorySettings::default()
-        }),
-        ..Settings::default()
     }
 }

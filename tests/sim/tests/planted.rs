@@ -51,6 +51,16 @@ fn nodes_that_are_never_taken_for_lost_are_found() {
 }
 
 #[test]
+fn a_passive_node_that_pings_is_found() {
+    assert_found(Defect::PassivePing, Profile::Calm, "pings:");
+}
+
+#[test]
+fn bindings_of_phones_that_fell_silent_are_found() {
+    assert_found(Defect::SilentStay, Profile::Calm, "pings:");
+}
+
+#[test]
 fn calls_that_go_round_are_found() {
     assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
 }

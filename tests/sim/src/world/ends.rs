@@ -110,7 +110,8 @@ impl World {
             let node = self.holder(home);
             for contact in self.contacts_of(user, home) {
                 // The call comes a moment later.
-                if self.ledger.has_to_be_found(contact, node, self.now, self.now + 5000) {
+                let is_bound = self.ledger.has_to_be_found(contact, node, self.now, self.now + 5000);
+                if is_bound && self.is_reached(contact) {
                     called.push(contact);
                 } else if !self.ledger.must_not_be_found(contact, node, self.now) {
                     perhaps.push(contact);
@@ -125,10 +126,14 @@ impl World {
     pub(crate) fn call_all(&mut self) {
         for user in 0..self.plan.users_count {
             let (called, perhaps) = self.expected_of(user);
+            let is_unreached = |contact: &Contact| !self.is_reached(*contact);
+            let has_unreached = perhaps.iter().any(is_unreached);
             for answers in [true, false] {
                 let home = self.draw.below(self.homes.len());
                 let (subject, status) = match called.first() {
                     Some(contact) if answers => (contact_name(*contact), 200),
+                    // Who does not answer at all is waited for.
+                    Some(_) if has_unreached => continue,
                     Some(_) => ("decline".to_owned(), 486),
                     // Nobody, or somebody of whom nothing is known for sure.
                     None if perhaps.is_empty() => ("decline".to_owned(), 404),

@@ -331,7 +331,13 @@ impl World {
 
     /// A node has taken what had come, or goes on after a pause.
     pub(super) fn read_on(&mut self, node: usize) {
-        let now = self.instant();
+        let (now, paused_until) = (self.instant(), self.nodes[node].paused_until);
+        let waits = |side: &Side| side.is_full || !side.received.is_empty();
+        let is_waiting =
+            self.links.iter().any(|link| link.nodes.contains(&node) && waits(&link.sides[link.side_of(node)]));
+        if !is_waiting || paused_until > self.now {
+            return;
+        }
         for index in self.links_of(node) {
             let side = self.links[index].side_of(node);
             let has_room = self.nodes[node].life.as_ref().is_some_and(|life| life.frames.len() < EVENTS_COUNT_MAX);
@@ -447,8 +453,11 @@ impl World {
 
     /// A node sends something to a home: no new branch of a call goes to one that it leaves out.
     pub(super) fn check_left_out(&mut self, node: usize, home: usize, bytes: &[u8]) {
+        if !bytes.starts_with(b"INVITE ") {
+            return;
+        }
         let text = Text::new(bytes);
-        if text.status().is_some() || text.method() != "INVITE" || !self.branches.insert(text.branch().to_owned()) {
+        if !self.branches.insert(text.branch().to_owned()) {
             return;
         }
         let (down, since) = &self.down[node];

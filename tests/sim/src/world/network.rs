@@ -1,6 +1,7 @@
 //! Datagrams, which may be lost, doubled and overtaken.
 
 use super::{Event, Origin, Place, World};
+use crate::ledger::Contact;
 use crate::sip::Text;
 use crate::world::Defect;
 use sipfed_proto::{FlowToken, Source, Transport};
@@ -11,6 +12,8 @@ impl World {
     pub(super) fn send(&mut self, to: SocketAddr, from: SocketAddr, origin: Origin, bytes: &[u8]) {
         if let (Place::Node(node), Some(home)) = (origin.place, self.home_at(to.ip())) {
             self.check_left_out(node, home, bytes);
+        } else if let Place::Node(node) = origin.place {
+            self.check_ping(node, bytes);
         }
         let (lost, doubled) =
             if self.is_quiet { (0, 0) } else { (self.plan.lost_per_mille, self.plan.doubled_per_mille) };
@@ -38,6 +41,12 @@ impl World {
         self.note(format_args!("{from} -> n{node} {} #{:04x}", text.title(), print(&bytes)));
         if let Place::Node(_) = origin.place {
             self.note_crossing(&text, home);
+        } else if text.status() == Some(200)
+            && text.method() == "OPTIONS"
+            && let Some(phone) = self.phones.iter().position(|phone| phone.is_at(from))
+        {
+            self.facts.pings += 1;
+            self.ledger.heard(Contact { home, phone }, self.now);
         }
         let is_disguised = self.defect == Defect::PeersUnknown && matches!(origin.place, Place::Node(_));
         let remote = if is_disguised { SocketAddr::from(([198, 51, 100, 200], from.port())) } else { from };
@@ -54,8 +63,10 @@ impl World {
         }
         let text = Text::new(bytes);
         self.note(format_args!("{:?} -> {to} {} #{:04x}", origin.place, text.title(), print(bytes)));
-        if let Some(phone) = self.phones.iter().position(|phone| phone.addr == to) {
-            self.phone_hears(phone, &text, from, origin);
+        if let Some(phone) = self.phones.iter().position(|phone| phone.is_at(to)) {
+            if self.phones[phone].hears(to, from, self.now) {
+                self.phone_hears(phone, &text, from, origin);
+            }
         } else if let Some(call) = self.calls.iter().position(|call| call.addr == to) {
             self.caller_hears(call, &text);
         } else if to.ip() == super::phones::PROBER {

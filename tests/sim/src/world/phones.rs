@@ -21,6 +21,12 @@ impl World {
         if self.phones[index].pending.is_some() {
             return;
         }
+        if self.draw.happens(self.plan.nat_lost_per_mille)
+            && let Some(nat) = &mut self.phones[index].nat
+        {
+            nat.forget();
+            self.note(format_args!("the NAT of p{index} forgets all"));
+        }
         match Phone::draw(&mut self.draw) {
             Wanted::Move => self.phones[index].home = self.draw.below(self.homes.len()),
             wanted => self.phone_wants(index, wanted),
@@ -52,8 +58,19 @@ impl World {
         pending.sent_count += 1;
         pending.last_sent = self.now;
         let (home, bytes) = (pending.home, pending.bytes.clone());
-        self.send_from_outside(self.homes[home].addr, self.phones[index].addr, index, &bytes);
+        let from = self.phone_sends_to(index, self.homes[home].addr, &bytes);
+        if let Some(pending) = &mut self.phones[index].pending {
+            pending.is_from_one &= pending.from.is_none() || pending.from == from;
+            pending.from = from;
+        }
         self.agenda.put(self.now + again_ms, Event::PhoneAgain { phone: index, number });
+    }
+
+    /// A phone sends something; gives where that seems to come from.
+    fn phone_sends_to(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) -> Option<SocketAddr> {
+        let from = self.phones[index].sends(to, self.now)?;
+        self.send_from_outside(to, from, index, bytes);
+        Some(from)
     }
 
     fn send_from_outside(&mut self, to: SocketAddr, from: SocketAddr, side: usize, bytes: &[u8]) {
@@ -66,9 +83,8 @@ impl World {
             return self.registered(index, text, origin);
         }
         let (answers, is_new) = self.phones[index].receive(text, from);
-        let addr = self.phones[index].addr;
         for answer in answers {
-            self.send_from_outside(from, addr, index, &answer);
+            self.phone_sends_to(index, from, &answer);
         }
         if is_new {
             let (call_id, branch) = (text.field("Call-ID").unwrap_or_default().to_owned(), text.branch().to_owned());
@@ -86,7 +102,8 @@ impl World {
             text.field("Call-ID") == Some(&*pending.call_id) && text.cseq() == pending.cseq
         };
         let Some(pending) = self.phones[index].pending.as_mut().filter(is_it) else { return };
-        let (number, last_sent) = (pending.number, pending.last_sent);
+        let (number, last_sent, home) = (pending.number, pending.last_sent, pending.home);
+        let from = pending.from.filter(|_| pending.is_from_one);
         let (Some(status), Place::Node(node)) = (text.status(), origin.place) else { return };
         if status < 200 {
             return;
@@ -94,6 +111,9 @@ impl World {
         self.phones[index].pending = None;
         let by = Acknowledged { at: self.now, node, disk: origin.disk, is_backed: origin.is_backed };
         self.ledger.end(number, last_sent, (status == 200).then_some(by));
+        if status == 200 {
+            self.phones[index].note_registered(home, from, self.now);
+        }
         if status == 500 {
             self.violated(format!("order: p{index} was refused its latest CSeq: {}", text.start()));
         }
@@ -101,7 +121,7 @@ impl World {
 
     pub(super) fn phone_answers(&mut self, index: usize, call_id: &str, branch: &str) {
         let Some((bytes, to)) = self.phones[index].answer(call_id, branch) else { return };
-        self.send_from_outside(to, self.phones[index].addr, index, &bytes);
+        self.phone_sends_to(index, to, &bytes);
         let (call_id, branch) = (call_id.to_owned(), branch.to_owned());
         self.agenda.put(self.now + 1000, Event::PhoneAnswers { phone: index, call_id, branch });
     }

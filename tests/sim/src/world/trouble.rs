@@ -218,6 +218,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.note(format_args!("all is well from now on"));
         self.is_quiet = true;
+        self.some_fall_silent();
         self.blocked.clear();
         self.store.set_mood(Mood::Good);
         for link in &mut self.links {
