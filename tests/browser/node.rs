@@ -105,6 +105,8 @@ fn ready_line(log: &mut impl BufRead) -> String {
 /// Writes a certificate for this host, its key, and the certificate of who has issued it, whose path it returns.
 fn write_certificates(folder: &Path) -> PathBuf {
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    // Two certificates of one name would be one that has issued itself.
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "authority of the tests");
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let authority_certificate = authority.self_signed(&authority_key).unwrap();
