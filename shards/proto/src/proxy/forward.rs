@@ -115,7 +115,8 @@ impl Core {
         }
         let is_natted = self.is_natted(request);
         let mut treatment = self.treat(request, is_natted);
-        treatment.fix_contact &= is_natted;
+        // Nobody listens where a WebSocket was seen to come from (RFC 7118 §5).
+        treatment.fix_contact &= is_natted && !request.source.transport.is_websocket();
         treatment
     }
 

@@ -1,8 +1,8 @@
 //! RFC 7118: browsers, which are reached over the WebSocket that they came by and over nothing else.
 
 use super::node::{Node, Sent, and, invite, register, respond, with};
-use sipfed_proto::settings::LostFlow;
-use sipfed_proto::{Destination, FlowToken, Listener, ShardIndex, Transport};
+use sipfed_proto::settings::{LostFlow, Rule, Sign, Then};
+use sipfed_proto::{Destination, FlowToken, Listener, Settings, ShardIndex, Transport};
 
 const PHONE: &str = "198.51.100.9:5060";
 const BROWSER: &str = "203.0.113.7:40000";
@@ -11,11 +11,16 @@ const NAMELESS: &str = "df7jal23ls0d.invalid";
 const CONTACT: &str = "sip:bob@df7jal23ls0d.invalid;transport=ws";
 
 fn node() -> Node {
+    node_with(|_| {})
+}
+
+fn node_with(change: impl FnOnce(&mut Settings)) -> Node {
     Node::with(|settings| {
         let listens = |transport, addr: &str| Listener { transport, addr: addr.parse().unwrap() };
         settings.listeners.push(listens(Transport::Ws, "192.0.2.1:80"));
         settings.listeners.push(listens(Transport::Wss, "192.0.2.1:443"));
         settings.registrar.lost_flow = LostFlow::Connect;
+        change(settings);
     })
 }
 
@@ -142,6 +147,19 @@ fn a_browser_goes_by_a_route_that_names_the_node_by_the_address_that_it_connecte
         assert_eq!(sent[1].udp(), Some(PHONE.parse().unwrap()), "{route}: {sent:?}");
         assert_eq!(sent[1].field("Route"), None);
     }
+}
+
+#[test]
+fn a_contact_that_leads_nowhere_is_not_written_as_an_address_that_leads_nowhere_either() {
+    let mut node = node_with(|settings| {
+        // Every browser shows this sign, since its Via says no port.
+        settings.nat.signs = settings.nat.signs.with(Sign::DiffPortSrcVia);
+        settings.policy = vec![Rule { then: Then { fix_contact: Some(true), ..Then::default() }, ..Rule::default() }];
+    });
+    node.register("bob", "sip:bob@198.51.100.9:5060", PHONE);
+    let call = from_browser(&and(&invite("bob"), &format!("Contact: <{CONTACT}>")), flow(Transport::Wss));
+    let copy = node.websocket(flow(Transport::Wss), BROWSER, &call).remove(1);
+    assert_eq!(copy.field("Contact"), Some(&*format!("<{CONTACT}>")));
 }
 
 #[test]
