@@ -8,7 +8,7 @@ use crate::directory_tool::{self, DirectoryCommand};
 use crate::log_tool::{self, LogCommand};
 use crate::peer_tls::PeerVerifier;
 use crate::pem::Unusable;
-use crate::phone_tls::PhoneCertificate;
+use crate::phone_tls::{PhoneCertificate, Standing, Validity};
 use crate::show;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use sipfed_proto::{Listener, limits};
@@ -223,15 +223,21 @@ pub(crate) fn check(path: &Path) -> Exit {
     match read_config(path) {
         Err(exit) => exit,
         Ok(config) => {
-            if let Err(error) = check_tls(&config.node.phone_tls) {
-                show::error(&error.what, error.right);
-                return Exit::BadConfiguration;
-            }
+            let certificates = match check_tls(&config.node.phone_tls) {
+                Ok(certificates) => certificates,
+                Err(error) => {
+                    show::error(&error.what, error.right);
+                    return Exit::BadConfiguration;
+                }
+            };
             let shards = config.node.shards.map_or_else(|| "one on every core".to_owned(), |n| n.to_string());
             println!("{} is valid", path.display());
             println!("  listens at  {}", listeners(&config.node.listen));
             println!("  shards      {shards}");
             println!("  domains     {}", domains(&config));
+            for line in certificates {
+                println!("  certificate {line}");
+            }
             if let Some(cluster) = Provisioning::of(&config) {
                 println!("  cluster     {cluster}");
                 println!("  links       {}", links(&config));
@@ -245,12 +251,21 @@ pub(crate) fn check(path: &Path) -> Exit {
     }
 }
 
-/// Whether the files of TLS can be used.
-fn check_tls(files: &PhoneTls) -> Result<(), Unusable> {
-    if PhoneCertificate::of(files)?.is_some() {
-        PeerVerifier::new(files.authorities.as_deref())?;
-    }
-    Ok(())
+/// Whether the files of TLS can be used, and until when each certificate is valid.
+fn check_tls(files: &PhoneTls) -> Result<Vec<String>, Unusable> {
+    let Some(certificate) = PhoneCertificate::of(files)? else { return Ok(Vec::new()) };
+    PeerVerifier::new(files.authorities.as_deref())?;
+    let line = |validity: &Validity| {
+        let file = validity.file.display();
+        let dates = format!("{} to {}", validity.begins_at(), validity.ends_at());
+        match validity.standing(files.expiry_warning_days) {
+            Standing::Valid => format!("{file}: {dates}"),
+            Standing::EndsSoon(days) => format!("{file}: {dates}: it ends in {days} days, renew it"),
+            Standing::Expired => format!("{file}: {dates}: IT HAS EXPIRED, phones and peers refuse it"),
+            Standing::NotYet => format!("{file}: {dates}: IT DOES NOT COUNT YET, phones and peers refuse it"),
+        }
+    };
+    Ok(certificate.validities().iter().map(line).collect())
 }
 
 /// The listeners of a node on one line.

@@ -19,6 +19,7 @@ mod problem;
 mod reader;
 mod reference;
 mod tls;
+mod tls_domain;
 mod ws;
 
 pub(crate) use cluster::ClusterConfig;
@@ -30,7 +31,7 @@ pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_wo
 pub(crate) use ops::OpsConfig;
 pub(crate) use problem::{File, Problem};
 pub(crate) use reference::default_file;
-pub(crate) use tls::PhoneTls;
+pub(crate) use tls::{ClientCertificates, PhoneTls};
 
 use crate::cluster::{Fault, Topology};
 use sipfed_proto::Settings;

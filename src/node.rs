@@ -75,7 +75,7 @@ fn run(arguments: &ServeArguments) -> Result<(), Exit> {
     let virtual_ip = member.as_ref().and_then(Member::virtual_ip);
     let cores = cores(config.node.shards);
     config.node.sockets.connections_per_shard_max = host::prepare(&config, virtual_ip, cores.len())?;
-    let tls = NodeTls::prepare(&mut config)?;
+    let tls = NodeTls::prepare(&mut config)?.map(Arc::new);
     let signals = Signals::take().map_err(|error| failed(&config, "signals cannot be handled", &error))?;
     let started = Instant::now();
     let mut running = Running { tls, ..start(&config, arguments.salvage, cores, member)? };
@@ -103,6 +103,7 @@ fn manage(config: &Config, running: &mut Running, signals: &Signals) -> Result<O
         stop: Arc::new(signals.stopper("drain")),
         drain_s: config.node.drain_s,
         reconcile: keeper.map(|keeper| Arc::new(keeper.reconciler()) as Arc<dyn Fn() + Send + Sync>),
+        reload_tls: running.tls.clone().map(|tls| Arc::new(move || tls.reload()) as Arc<dyn Fn() -> _ + Send + Sync>),
     };
     let remote = running.nodes.as_ref().zip(running.questions.take()).map(|(nodes, questions)| Remote {
         questions,
@@ -147,7 +148,7 @@ struct Running {
     replication: Option<Replication>,
     reloader: Option<Reloader>,
     /// What is shown and verified over TLS, where a certificate is configured.
-    tls: Option<NodeTls>,
+    tls: Option<Arc<NodeTls>>,
     /// Those of the cluster, where there is one.
     nodes: Option<tokio::sync::watch::Receiver<Topology>>,
 }
@@ -391,7 +392,8 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
             }
             Some(Signal::Reload) => {
                 if let Some(tls) = tls {
-                    tls.reload();
+                    // The log says what cannot be used.
+                    let _ = tls.reload();
                 }
                 if let Some(names) = names {
                     names.reload();
@@ -415,6 +417,9 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
                 {
                     let lag_ms = lag.oldest.as_millis() as u64;
                     warn!(pending = lag.pending, lag_ms, "the directory is behind: other nodes do not find everybody");
+                }
+                if let Some(tls) = tls {
+                    tls.look();
                 }
                 look_at = Instant::now() + WATCH_INTERVAL;
             }

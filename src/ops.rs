@@ -101,6 +101,8 @@ pub(crate) struct Wishes {
     pub(crate) drain_s: u32,
     /// To compare the directory with what is so; where there is one.
     pub(crate) reconcile: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// To read certificates again; where there are any. What cannot be used is told.
+    pub(crate) reload_tls: Option<Arc<dyn Fn() -> Result<(), String> + Send + Sync>>,
 }
 
 /// Why the interface did not start.

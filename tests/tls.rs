@@ -2,9 +2,13 @@
 
 #[path = "names/dns.rs"]
 mod dns;
+#[path = "tls/hostile.rs"]
+mod hostile;
 #[path = "tls/node.rs"]
 mod node;
 #[path = "tls/peers.rs"]
 mod peers;
 #[path = "tls/phones.rs"]
 mod phones;
+#[path = "tls/shown.rs"]
+mod shown;

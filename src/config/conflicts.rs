@@ -1,7 +1,7 @@
 //! Values of a file that are valid one by one and contradict each other.
 
 use super::reader::Places;
-use super::{Config, NodeConfig, Problem};
+use super::{ClientCertificates, Config, NodeConfig, Problem};
 use crate::cluster::{Fault, Provisioning, Topology};
 use sipfed_proto::Transport;
 use sipfed_proto::settings::{Foreign, PingSettings, RegistrarSettings};
@@ -30,8 +30,27 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
             "write listen = [\"udp:0.0.0.0:5060\", \"tcp:0.0.0.0:5060\"], which is the default, or leave the key out",
         );
     }
+    tls_conflicts(node, &mut found);
+    foreign_conflicts(node, &mut found);
+    if let Some(listen) = node.ops.listen.filter(|listen| !node.ops.allow_remote && !listen.ip().is_loopback()) {
+        found.add(
+            &format!("ops.listen is {}, which other hosts may reach", listen.ip()),
+            &[("ops.listen", "commands need no password")],
+            "listen at 127.0.0.1 or [::1], or set ops.allow_remote = true behind a firewall",
+        );
+    }
+    ping_conflicts(&config.cluster.nat.settings().ping, &mut found);
+    directory_conflicts(config, &mut found);
+    links_conflicts(config, &mut found);
+    cluster_conflicts(config, &mut found);
+    found.problems
+}
+
+/// What is shown over TLS, and asked for.
+fn tls_conflicts(node: &NodeConfig, found: &mut Conflicts<'_>) {
     let is_secured = |listener: &sipfed_proto::Listener| listener.transport.is_secured();
-    match (&node.phone_tls.certificate, &node.phone_tls.key) {
+    let tls = &node.phone_tls;
+    match (&tls.certificate, &tls.key) {
         (None, None) if node.listen.iter().any(is_secured) => found.add(
             "node.listen has an address for TLS, and there is no certificate to show there",
             &[("node.listen", "a listener tls: or wss:"), ("tls.certificate", "none")],
@@ -49,19 +68,29 @@ pub(super) fn conflicts(config: &mut Config, places: &Places) -> Vec<Problem> {
         ),
         _ => {}
     }
-    foreign_conflicts(node, &mut found);
-    if let Some(listen) = node.ops.listen.filter(|listen| !node.ops.allow_remote && !listen.ip().is_loopback()) {
+    if tls.certificate.is_none() && !tls.domains.is_empty() {
         found.add(
-            &format!("ops.listen is {}, which other hosts may reach", listen.ip()),
-            &[("ops.listen", "commands need no password")],
-            "listen at 127.0.0.1 or [::1], or set ops.allow_remote = true behind a firewall",
+            "there is no certificate for who names no server, or another one",
+            &[("tls.domain", "for those that are named"), ("tls.certificate", "none")],
+            "add certificate = \"/PATH.pem\" and key = \"/PATH.pem\" below [tls]",
         );
     }
-    ping_conflicts(&config.cluster.nat.settings().ping, &mut found);
-    directory_conflicts(config, &mut found);
-    links_conflicts(config, &mut found);
-    cluster_conflicts(config, &mut found);
-    found.problems
+    if (tls.client == ClientCertificates::None) != tls.client_authorities.is_none() {
+        found.add(
+            "tls.client and tls.client_authorities are given together: certificates of phones are judged by authorities",
+            &[("tls.client", "here"), ("tls.client_authorities", "here")],
+            "add client_authorities = \"/PATH.pem\" and client = \"asked\" or \"required\", or remove the one that is there",
+        );
+    }
+    let mut names: Vec<&String> = tls.domains.iter().flat_map(|domain| &domain.names).collect();
+    names.sort_unstable();
+    if let Some([twice, ..]) = names.windows(2).find(|two| two[0] == two[1]) {
+        found.add(
+            &format!("{twice} has two certificates"),
+            &[("tls.domain", "in two of these")],
+            "leave the name in one [[tls.domain]]",
+        );
+    }
 }
 
 /// What requests for other domains are relayed over.
@@ -357,6 +386,28 @@ description = \"the last one\"
         only(&format!("{listen}[tls]\n{certificate}"), "tls.key is missing");
         only(&format!("{listen}[tls]\n{key}"), "tls.certificate is missing");
         assert!(Config::parse(&format!("{listen}[tls]\n{certificate}{key}")).is_ok());
+    }
+
+    #[test]
+    fn certificates_of_several_domains_need_a_default_and_names_of_their_own() {
+        let domain =
+            |name: &str| format!("[[tls.domain]]\nnames = [\"{name}\"]\ncertificate = \"/a.pem\"\nkey = \"/a.key\"\n");
+        let default = "[tls]\ncertificate = \"/c.pem\"\nkey = \"/k.pem\"\n";
+        let (one, wild) = (domain("sip.example"), domain("*.Example.COM"));
+        let config = Config::parse(&format!("{default}{one}{wild}")).unwrap();
+        assert_eq!(config.node.phone_tls.domains[1].names, ["*.example.com"]);
+        only(&one, "there is no certificate for who names no server");
+        only(&format!("{default}{one}{one}"), "sip.example has two certificates");
+        only(&format!("{default}[[tls.domain]]\nnames = []\nkey = \"/k\"\n"), "a [[tls.domain]] has no certificate");
+        only(&format!("{default}{}", domain("192.0.2.1")), "tls.domain.names cannot be");
+    }
+
+    #[test]
+    fn who_is_asked_for_a_certificate_is_judged_by_authorities() {
+        for tls in ["client = \"required\"\n", "client_authorities = \"/a.pem\"\n"] {
+            only(&format!("[tls]\n{tls}"), "are given together");
+        }
+        assert!(Config::parse("[tls]\nclient = \"asked\"\nclient_authorities = \"/a.pem\"\n").is_ok());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::key::{Key, Kind, Unit, Wrong};
 use super::problem::{Problem, without_passwords};
-use super::{CLUSTER_KEYS, Config, NODE_KEYS, member, policy};
+use super::{CLUSTER_KEYS, Config, NODE_KEYS, member, policy, tls_domain};
 use sipfed_directory::nearest;
 use sipfed_proto::limits;
 use std::collections::{HashMap, HashSet};
@@ -80,6 +80,10 @@ impl Reader<'_> {
                 self.members(value, config);
                 continue;
             }
+            if name.get_ref() == "tls" && key.get_ref() == "domain" {
+                self.tls_domains(value, config);
+                continue;
+            }
             let (section, name) = (name.get_ref(), key.get_ref());
             let mut of_cluster = CLUSTER_KEYS.into_iter();
             let mut of_node = NODE_KEYS.into_iter();
@@ -103,14 +107,36 @@ impl Reader<'_> {
                 }
             }
             self.places.insert(format!("cluster.node.{index}"), item.span());
-            for (name, example) in member::NEEDED.into_iter().filter(|(name, _)| !table.contains_key(*name)) {
-                let what = format!("a [[cluster.node]] has no {name}");
-                self.problems.push(Problem::new(what, item.span(), "this one", format!("add {name} = {example}")));
-            }
+            self.needed(member::SECTION, &member::NEEDED, item, table);
             match draft.node() {
                 Some(node) if self.problems.len() == told => config.cluster.provisioning.nodes.push(node),
                 _ => {}
             }
+        }
+    }
+
+    /// Reads every `[[tls.domain]]`.
+    fn tls_domains(&mut self, value: &Spanned<DeValue<'_>>, config: &mut Config) {
+        for (_, item, table) in self.tables(tls_domain::SECTION, value) {
+            let (mut draft, told) = (tls_domain::Draft::default(), self.problems.len());
+            for (key, value) in table {
+                if !self.key(tls_domain::KEYS, tls_domain::SECTION, key.get_ref(), value, &mut draft) {
+                    self.problems.push(unknown_key(tls_domain::SECTION, key));
+                }
+            }
+            self.needed(tls_domain::SECTION, &tls_domain::NEEDED, item, table);
+            match draft.domain() {
+                Some(domain) if self.problems.len() == told => config.node.phone_tls.domains.push(domain),
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells what a table of a list lacks.
+    fn needed(&mut self, section: &str, needed: &[(&str, &str)], item: &Spanned<DeValue<'_>>, table: &DeTable<'_>) {
+        for (name, example) in needed.iter().filter(|(name, _)| !table.contains_key(*name)) {
+            let what = format!("a [[{section}]] has no {name}");
+            self.problems.push(Problem::new(what, item.span(), "this one", format!("add {name} = {example}")));
         }
     }
 
@@ -297,7 +323,8 @@ fn names() -> impl Iterator<Item = (&'static str, &'static str)> {
     let of_node = NODE_KEYS.into_iter().flatten().map(|key| (key.section, key.name));
     let of_lists = member::KEYS.iter().map(|key| (key.section, key.name));
     let of_rules = policy::KEYS.iter().map(|key| (key.section, key.name));
-    of_cluster.chain(of_node).chain(of_lists).chain(of_rules)
+    let of_domains = tls_domain::KEYS.iter().map(|key| (key.section, key.name));
+    of_cluster.chain(of_node).chain(of_lists).chain(of_rules).chain(of_domains)
 }
 
 /// The sections that stand in a file once.
@@ -307,7 +334,7 @@ fn sections() -> impl Iterator<Item = &'static str> {
 
 /// Whether a section may stand in a file several times.
 pub(super) fn is_list(section: &str) -> bool {
-    [member::SECTION, policy::SECTION].contains(&section)
+    [member::SECTION, policy::SECTION, tls_domain::SECTION].contains(&section)
 }
 
 /// The line that a section begins with.

@@ -3,11 +3,11 @@
 
 use super::key::Key;
 use super::reader::is_list;
-use super::{CLUSTER_KEYS, NODE_KEYS, member, names, nat, ops, policy, tls, ws};
+use super::{CLUSTER_KEYS, NODE_KEYS, member, names, nat, ops, policy, tls, tls_domain, ws};
 use std::fmt::Write;
 
 /// Sections in the order of the reference, each with its sentence.
-const SECTIONS: [(&str, &str); 19] = [
+const SECTIONS: [(&str, &str); 20] = [
     ("node", "This process: its size and its addresses."),
     ("domains", "What the node is responsible for."),
     ("registrar", "RFC 3261 §10: who may be reached where, and for how long."),
@@ -28,6 +28,10 @@ const SECTIONS: [(&str, &str); 19] = [
     ("udp", "Sockets for datagrams."),
     ("tcp", "Connections, within TLS or not, WebSockets among them."),
     (tls::SECTION, "TLS of phones, at listeners `tls:` and `wss:`, and to peers; see [transports.md](transports.md)."),
+    (
+        tls_domain::SECTION,
+        "A certificate for who names the server that it connects to (SNI): this section once for each certificate beside the default one.",
+    ),
     (ws::SECTION, "SIP over WebSocket, at listeners `ws:` and `wss:`; see [transports.md](transports.md)."),
     ("persistence", "How bindings outlive the node: a log of its own for every shard, in one directory."),
     ("directory", "Where nodes publish whose home they are, and find the homes of others."),
@@ -62,6 +66,7 @@ pub(crate) fn default_file() -> String {
             let mut example = String::new();
             lines(section, member::KEYS, &mut example);
             lines(section, policy::KEYS, &mut example);
+            lines(section, tls_domain::KEYS, &mut example);
             let _ = writeln!(file, "# [[{section}]]");
             file.extend(example.lines().map(|line| format!("# {}\n", line.trim_start_matches("# "))));
             continue;
@@ -154,7 +159,9 @@ This page is made from the tables in `src/config/cluster.rs`, `src/config/links.
 - `registrar.min_expires_s` ≤ `registrar.default_expires_s` ≤ `registrar.max_expires_s`
 - `timers.t1_ms` ≤ `timers.t2_ms`
 - `node.listen` names at least one address, and none of them twice.
-- A listener `tls:` or `wss:` needs `tls.certificate`, and that and `tls.key` are given together.
+- A listener `tls:` or `wss:` needs `tls.certificate`, and that and `tls.key` are given together; so does a `[[tls.domain]]`, and
+  no name stands in two of these.
+- `tls.client_authorities` is given where `tls.client` is `asked` or `required`, and only there.
 - `domains.names` names a domain, or `domains.own_addresses_are_domains` is true.
 - A next hop `udp:…` or `tls:…` in `proxy.foreign` needs a listener of its transport and address family in `node.listen`.
 - `directory.url` needs `directory.home`, or a cluster that has it.
@@ -238,6 +245,7 @@ server offers it, and nobody looks at the certificate.
             }
             rows(section, member::KEYS, "cluster", &mut page);
             rows(section, policy::KEYS, "cluster", &mut page);
+            rows(section, tls_domain::KEYS, "node", &mut page);
             page.push('\n');
         }
         page.push_str(STORES);
@@ -290,7 +298,7 @@ server offers it, and nobody looks at the certificate.
         let of_cluster = CLUSTER_KEYS.into_iter().flatten().map(|key| key.section);
         let of_node = NODE_KEYS.into_iter().flatten().map(|key| key.section);
         let sections = of_cluster.chain(of_node);
-        for section in sections.chain([member::SECTION, policy::SECTION]) {
+        for section in sections.chain([member::SECTION, policy::SECTION, tls_domain::SECTION]) {
             assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{section}");
         }
     }

@@ -3,10 +3,23 @@
 use super::forms;
 use super::key::{Key, Kind, Unit};
 use super::node::NodeConfig;
+use super::tls_domain::TlsDomain;
 use std::path::PathBuf;
 
-/// The files of the section `tls`.
-#[derive(Clone, Debug, Default)]
+/// Whether phones are asked for certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ClientCertificates {
+    /// They are not.
+    #[default]
+    None,
+    /// They are, and may have none; one that is shown has to be good.
+    Asked,
+    /// Who has none is let go.
+    Required,
+}
+
+/// What the section `tls` says beside bounds.
+#[derive(Clone, Debug)]
 pub(crate) struct PhoneTls {
     /// The certificate, and behind it those in between.
     pub(crate) certificate: Option<PathBuf>,
@@ -14,12 +27,34 @@ pub(crate) struct PhoneTls {
     pub(crate) key: Option<PathBuf>,
     /// The authorities of peers; `None` for those of the system.
     pub(crate) authorities: Option<PathBuf>,
+    /// Certificates for servers that phones name.
+    pub(crate) domains: Vec<TlsDomain>,
+    /// Whether phones are asked for certificates.
+    pub(crate) client: ClientCertificates,
+    /// The authorities of phones.
+    pub(crate) client_authorities: Option<PathBuf>,
+    /// Days before its end from which on a certificate is warned of.
+    pub(crate) expiry_warning_days: u32,
+}
+
+impl Default for PhoneTls {
+    fn default() -> Self {
+        Self {
+            certificate: None,
+            key: None,
+            authorities: None,
+            domains: Vec::new(),
+            client: ClientCertificates::None,
+            client_authorities: None,
+            expiry_warning_days: 30,
+        }
+    }
 }
 
 /// Its name in the file.
 pub(super) const SECTION: &str = "tls";
 
-const PEM_FILE: &str = "absolute path of a PEM file";
+pub(super) const PEM_FILE: &str = "absolute path of a PEM file";
 
 /// Every key of the section.
 pub(super) const KEYS: &[Key<NodeConfig>] = &[
@@ -62,6 +97,53 @@ pub(super) const KEYS: &[Key<NodeConfig>] = &[
                 config.phone_tls.authorities = Some(forms::absolute_path(text)?);
                 Ok(())
             },
+        },
+    },
+    Key {
+        section: SECTION,
+        name: "client",
+        what: "Whether phones are asked for certificates at listeners `tls:` and `wss:`. With `asked` they may have none, and one that is \
+               shown has to be good; with `required` who has none is let go.",
+        kind: Kind::Choice {
+            words: &["none", "asked", "required"],
+            get: |config| match config.phone_tls.client {
+                ClientCertificates::None => "none",
+                ClientCertificates::Asked => "asked",
+                ClientCertificates::Required => "required",
+            },
+            set: |config, word| {
+                config.phone_tls.client = match word {
+                    "asked" => ClientCertificates::Asked,
+                    "required" => ClientCertificates::Required,
+                    _ => ClientCertificates::None,
+                };
+            },
+        },
+    },
+    Key {
+        section: SECTION,
+        name: "client_authorities",
+        what: "The authorities by which the certificates of phones have to be issued. Read at the start and on SIGHUP.",
+        kind: Kind::Text {
+            form: PEM_FILE,
+            get: |config| config.phone_tls.client_authorities.as_ref().map(|path| path.display().to_string()),
+            set: |config, text| {
+                config.phone_tls.client_authorities = Some(forms::absolute_path(text)?);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        section: SECTION,
+        name: "expiry_warning_days",
+        what: "From how many days before its end on the log warns of a certificate: at the start, when it is read again, and \
+               daily; 0 for not before it has ended.",
+        kind: Kind::Number {
+            min: 0,
+            max: 3650,
+            unit: Unit::Things,
+            get: |config| Some(config.phone_tls.expiry_warning_days.into()),
+            set: |config, value| config.phone_tls.expiry_warning_days = value as u32,
         },
     },
     Key {

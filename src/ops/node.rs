@@ -11,7 +11,7 @@ use sipfed_directory as directory;
 use sipfed_shards::ShardReport;
 use std::sync::Arc;
 
-pub(super) const COMMANDS: &[&Signature] = &[&DRAIN, &REPORT, &RECONCILE];
+pub(super) const COMMANDS: &[&Signature] = &[&DRAIN, &REPORT, &RECONCILE, &TLS_RELOAD];
 
 static DRAIN: Signature = Signature {
     name: "sipfed:drain",
@@ -34,6 +34,14 @@ static RECONCILE: Signature = Signature {
     forms: &[&[]],
     list: "",
     what: "Begins to compare what the directory says of this node with what is so, and to mend it.",
+};
+
+static TLS_RELOAD: Signature = Signature {
+    name: "sipfed:tls_reload",
+    old_name: "tls_reload",
+    forms: &[&[]],
+    list: "",
+    what: "Reads the certificates, keys and authorities of TLS again; connections that exist are kept.",
 };
 
 /// Adds the commands of this file.
@@ -81,6 +89,17 @@ pub(super) fn add(
                 report["Cluster"] = cluster.report();
             }
             Ok(Answer::Value(report))
+        }
+    });
+    let reload = wishes.reload_tls.clone();
+    registry.add(&TLS_RELOAD, move |_| {
+        let reload = reload.clone();
+        async move {
+            let Some(reload) = reload else {
+                return Err(Fault::new(400, "No TLS").with("tls.certificate is not given"));
+            };
+            reload().map_err(|why| Fault::new(500, "Files cannot be used").with(why))?;
+            Ok(Answer::ok())
         }
     });
     let reconcile = wishes.reconcile.clone();

@@ -1,7 +1,10 @@
 //! A real node with a listener for TLS, and phones that speak with it.
 
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,6 +23,8 @@ pub(super) struct Node {
     pub(super) folder: PathBuf,
     pub(super) udp: SocketAddr,
     pub(super) tls: SocketAddr,
+    /// What it has logged and nobody waited for.
+    before: Vec<String>,
 }
 
 impl Node {
@@ -49,7 +54,7 @@ impl Node {
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut node = Self { child, log, folder, udp: nowhere, tls: nowhere };
+        let mut node = Self { child, log, folder, udp: nowhere, tls: nowhere, before: Vec::new() };
         let ready = node.line("\"ready\"");
         let addr = |scheme: &str| {
             let found = ready.split(['"', ' ']).find_map(|part| part.strip_prefix(scheme)?.parse().ok());
@@ -69,11 +74,33 @@ impl Node {
                 return line;
             }
             seen.push_str(&line);
+            self.before.push(line);
         }
     }
 
+    /// The log line that has this text, of those that nobody waited for.
+    pub(super) fn seen(&self, text: &str) -> String {
+        let found = self.before.iter().find(|line| line.contains(text));
+        found.unwrap_or_else(|| panic!("{text} is not in {:#?}", self.before)).clone()
+    }
+
+    /// What a counter has come to in all shards, as the node reports it when asked to.
+    pub(super) fn counter(&mut self, name: &str) -> u64 {
+        self.signal("USR1");
+        let count = |line: &str| -> u64 {
+            let Some((_, rest)) = line.split_once(name) else { return 0 };
+            let digits = rest.trim_start_matches(['\\', '"', ':']);
+            digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+        };
+        (0..2).map(|_| count(&self.line("\"report\""))).sum()
+    }
+
     pub(super) fn hang_up(&self) {
-        let status = Command::new("sh").arg("-c").arg(format!("kill -HUP {}", self.child.id())).status();
+        self.signal("HUP");
+    }
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(status.unwrap().success());
     }
 }
@@ -108,12 +135,73 @@ pub(super) type Phone = StreamOwned<ClientConnection, TcpStream>;
 pub(super) fn connect(to: SocketAddr, trusted: &CertificateDer<'static>) -> std::io::Result<Phone> {
     let mut roots = RootCertStore::empty();
     roots.add(trusted.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from("sip.example").unwrap();
+    handshake(to, "sip.example", config)
+}
+
+/// Takes whatever certificate it is shown: what the other side shows is what is looked at here.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &default_provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &default_provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// A phone that names the server `name` and trusts anybody, with `shown` as its own certificate and its handshake done.
+pub(super) fn connect_as(
+    to: SocketAddr,
+    name: &str,
+    shown: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> std::io::Result<Phone> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody));
+    let config = match shown {
+        Some((certificate, key)) => builder.with_client_auth_cert(vec![certificate], key).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    handshake(to, name, config)
+}
+
+fn handshake(to: SocketAddr, name: &str, config: ClientConfig) -> std::io::Result<Phone> {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut phone = StreamOwned::new(ClientConnection::new(Arc::new(config), name).unwrap(), TcpStream::connect(to)?);
     phone.sock.set_read_timeout(Some(PATIENCE))?;
     while phone.conn.is_handshaking() {

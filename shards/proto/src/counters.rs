@@ -196,6 +196,8 @@ counters! {
     Work tls_handshakes;
     /// Connections closed since what came was no TLS, or TLS that was not agreed on.
     Dropped tls_failed;
+    /// Connections closed since the phone showed no certificate, or not a good one, where `tls.client` asks for it.
+    Dropped tls_client_unverified;
     /// Connections closed since their handshake of TLS took too long.
     Dropped tls_timed_out;
     /// Connections refused since too many handshakes of TLS were under way.

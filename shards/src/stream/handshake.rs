@@ -84,6 +84,7 @@ impl Handshakes {
     /// Counts a connection that could not be secured, which is then closed.
     pub(super) fn failed(&mut self, connection: &Connection, error: &io::Error, step: &mut Step<'_>) {
         match connection.opener() {
+            Opener::Peer if is_unverified(error) => step.counters.tls_client_unverified += 1,
             // Who has said nothing was a probe.
             Opener::Peer => {
                 let has_spoken = connection.has_spoken || error.kind() == io::ErrorKind::InvalidData;
