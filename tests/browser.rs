@@ -103,6 +103,7 @@ fn browsers_call_each_other_and_send_messages_whatever_they_connect_by() {
     callee.say("close");
     callee.expect("disconnected");
     callee.end();
+    node.wait_for("bindings_flow_lost", 1);
     caller.say("message sip:bob@sip.example again");
     caller.expect("answer 480");
     caller.say("unregister");

@@ -43,7 +43,7 @@ fn told(stream: &mut TcpStream) -> String {
 #[test]
 fn a_browser_registers_and_is_called_over_its_websocket() {
     let node = Node::start("calls", "");
-    for mut client in [Client::ws(node.ws), Client::wss(node.wss, &node.trusted)] {
+    for (gone, mut client) in [(1, Client::ws(node.ws)), (2, Client::wss(node.wss, &node.trusted))] {
         let token = client.via_token();
         let registered = register(&mut client);
         assert!(registered.starts_with("SIP/2.0 200 ") && registered.contains(CONTACT), "{registered}");
@@ -79,7 +79,8 @@ fn a_browser_registers_and_is_called_over_its_websocket() {
         client.send(&masked(0x88, b"\x03\xe8"));
         assert_eq!(client.frame(), Frame { first: 0x88, payload: b"\x03\xe8".to_vec() });
         client.assert_ended();
-        // Once it is gone nothing leads to it.
+        // Once it is gone, and the shard that has its binding knows, nothing leads to it.
+        node.wait_for("bindings_flow_lost", gone);
         caller
             .send_to(
                 request("OPTIONS", "sip:bob@sip.example", &via.replace("rport", "rport;x"), "")

@@ -1,4 +1,4 @@
-//! The connections of one shard, TCP with TLS or without (RFC 3261 §18, RFC 5626, RFC 5923).
+//! The connections of one shard, TCP with TLS or without, and WebSockets (RFC 3261 §18, RFC 5626, RFC 5923, RFC 7118).
 //!
 //! In: readiness of listeners and connections, and messages to send by flow or by address. Out: whole
 //! messages with their [`Source`], and [`News`] of connections that have ended and of requests that were
@@ -17,6 +17,7 @@
 //! one that we open is closed where its peer is not who it should be. That has a time limit of its own, and a limit of how
 //! many are at it at once, for those that peers have opened and for our own apart. One that we have opened is used again
 //! for the same ends and the same name of its peer (RFC 5923 §5.1); one that a peer has opened, for its flow alone.
+//! One at a listener for WebSockets is *upgraded* then, which has such limits as well.
 //!
 //! A connection whose peer ends its sending, or sends what cannot be framed, *lingers*: it is reported as
 //! ended at once, what still comes is thrown away, and answers to what was read may be written for

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long anything may take before its test fails; nothing is waited for that long.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -73,6 +73,14 @@ impl Node {
             .iter()
             .map(|shard| shard["counters"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {shard}")))
             .sum()
+    }
+
+    /// Waits until a counter has come to that.
+    pub(crate) fn wait_for(&self, name: &str, count: u64) {
+        let end = Instant::now() + PATIENCE;
+        while self.count(name) < count {
+            assert!(Instant::now() < end, "waited in vain until {name} is {count}");
+        }
     }
 }
 

@@ -87,6 +87,7 @@ await agent.start();
 tell('connected');
 for await (const line of createInterface({ input: process.stdin })) {
   const [command, ...rest] = line.split(' ');
-  await commands[command](...rest);
+  // Nothing is waited for here, so that the end of the input always ends the phone.
+  Promise.resolve(commands[command](...rest)).catch((error) => tell('failed:', error.message));
 }
 process.exit();
