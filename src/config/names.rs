@@ -135,7 +135,7 @@ pub(super) const OWN_KEYS: &[Key<NodeConfig>] = &[
         name: "cache_entries_max",
         what: "Names of which a shard remembers what they lead to; what was learnt longest ago makes room.",
         kind: Kind::Number {
-            min: 1,
+            min: 100,
             max: 1_000_000,
             unit: Unit::Things,
             get: |config| Some(config.names.settings.cache_entries_max.into()),

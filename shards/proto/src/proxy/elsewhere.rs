@@ -10,7 +10,7 @@
 
 use super::context::{Homes, Waiting};
 use super::target::{Target, Targets};
-use super::ways::Passage;
+use super::ways::{Passage, Ways};
 use crate::directory::{self, Answer, mark};
 use crate::hop::{Destination, Ends, Transport};
 use crate::keys::AorHash;
@@ -131,11 +131,11 @@ impl Core {
                 let mut targets = Vec::with_capacity(homes.len());
                 let (mut are_down, mut are_silent) = (0, 0);
                 for home in homes {
-                    match core.way_to_home(home, request) {
-                        Some(to) if core.is_down(&to) => are_down += 1,
-                        Some(to) if core.is_silent(&to, now) => are_silent += 1,
-                        Some(to) if !targets.iter().any(|target: &Target| target.ways.to == to) => {
-                            targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, to) });
+                    match core.ways_to_home(home, request) {
+                        Some(ways) if core.is_down(&ways.to) => are_down += 1,
+                        Some(ways) if core.is_silent(&ways.to, now) => are_silent += 1,
+                        Some(ways) if !targets.iter().any(|target: &Target| target.ways.to == ways.to) => {
+                            targets.push(Target { is_home: true, ..Target::at(routed.uri_bytes, ways) });
                         }
                         Some(_) => {}
                         None => core.counters.homes_unusable += 1,
@@ -203,7 +203,7 @@ impl Core {
     }
 
     /// The way to another home: from the address that it knows us by, where that is ours at present.
-    fn way_to_home(&self, home: &str, request: &Request<'_>) -> Option<Destination> {
+    fn ways_to_home(&self, home: &str, request: &Request<'_>) -> Option<Ways> {
         let uri = directory::uri_of(home);
         let Ok(Uri::Sip(uri)) = Uri::parse(uri.as_bytes()) else { return None };
         if let Host::Ip(ip) = uri.host
@@ -211,9 +211,9 @@ impl Core {
         {
             return None;
         }
-        let to = self.resolve(&uri, Passage::of(request).without_asking()).ok()?.to;
+        let mut ways = self.resolve(&uri, Passage::of(request).without_asking()).ok()?;
         let own = self.directory.as_ref().and_then(directory::Directory::home_address);
-        Some(match (to, own) {
+        ways.to = match (ways.to, own) {
             (Destination::Udp { remote, local }, Some(own)) => {
                 Destination::Udp { remote, local: self.listener_at(Transport::Udp, own, remote).unwrap_or(local) }
             }
@@ -221,8 +221,9 @@ impl Core {
                 let local = self.listener_at(Transport::Tcp, own, ends.remote).map(|local| local.ip());
                 Destination::Connect(Ends { local: local.or(ends.local), ..ends })
             }
-            _ => to,
-        })
+            (to, _) => to,
+        };
+        Some(ways)
     }
 
     /// Whether a request to `addr` would come back to this node. Another port of an own address is another node's.

@@ -1,8 +1,9 @@
 //! The federation: what is published, what is asked, and what a request makes of the answer.
 
-use super::node::{Node, Sent, invite, register, request, respond, with};
+use super::node::{Node, Sent, and, invite, register, request, respond, with};
 use sipfed_proto::directory::{Answer, Change, Pass, Walk};
 use sipfed_proto::settings::DirectorySettings;
+use sipfed_proto::{Destination, Transport};
 use std::num::NonZeroU8;
 
 const CALLER: &str = "198.51.100.9:5060";
@@ -458,7 +459,7 @@ fn a_telephone_number_is_asked_for_in_our_first_domain() {
 fn homes_have_the_breadth_that_phones_here_leave() {
     let mut node = node();
     node.register("bob", "sip:bob@203.0.113.1", PHONE);
-    let sent = node.udp(CALLER, &super::node::and(&invite("bob"), "Max-Breadth: 2"));
+    let sent = node.udp(CALLER, &and(&invite("bob"), "Max-Breadth: 2"));
     assert_eq!(sent[1].field("Max-Breadth"), Some("1"));
     let (id, _) = question(&mut node).unwrap();
     let sent = node.answer(id, Answer::Homes(&[PEER.into(), "192.0.2.3:5080".into()]));
@@ -473,4 +474,28 @@ fn a_node_that_stands_alone_asks_and_publishes_nothing() {
     assert_eq!(node.udp(CALLER, &invite("nobody"))[0].status(), 404);
     assert_eq!(question(&mut node), None);
     assert_eq!(changes(&mut node), []);
+}
+
+#[test]
+fn rfc3261_18_1_1_a_long_request_goes_to_another_home_over_tcp_and_by_datagram_where_that_fails() {
+    let mut node = node();
+    let call = |n: u32| {
+        let call = and(&invite("bob"), &format!("X-Filler: {}", "x".repeat(1300)));
+        with(&with(&call, "z9hG4bKcaller1", &format!("z9hG4bKcaller{n}")), "Call-ID: ", &format!("Call-ID: {n}"))
+    };
+    let homes = [PEER.into()];
+    node.udp(CALLER, &call(1));
+    let (id, _) = question(&mut node).unwrap();
+    let first = node.answer(id, Answer::Homes(&homes)).remove(0);
+    let Destination::Connect(ends) = first.to else { panic!("{first:?}") };
+    assert_eq!((ends.transport, ends.remote.to_string()), (Transport::Tcp, "192.0.2.2:5060".to_owned()));
+    assert_eq!(ends.local, Some("192.0.2.1".parse().unwrap()), "the address that the other one knows");
+    let second = node.fail(&first).remove(0);
+    assert_eq!(second.udp().map(|addr| addr.to_string()).as_deref(), Some("192.0.2.2:5060"));
+    assert_eq!(node.udp("192.0.2.2:5060", &respond(&second, 486, "x"))[1].status(), 486);
+    // It is not taken for silent since it takes no connection.
+    node.udp(CALLER, &call(2));
+    let (id, _) = question(&mut node).unwrap();
+    assert!(node.answer(id, Answer::Homes(&homes))[0].udp().is_some());
+    assert_eq!(node.shard.counters().homes_skipped, 0);
 }

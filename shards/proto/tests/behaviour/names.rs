@@ -2,8 +2,8 @@
 
 use super::node::{Node, Sent, and, invite, request, respond, with};
 use sipfed_proto::names::{Question, Resolved, Server, Wanted};
-use sipfed_proto::settings::NameSettings;
-use sipfed_proto::{Destination, Listener, Settings, Transport};
+use sipfed_proto::settings::{Foreign, NameSettings, NextHop};
+use sipfed_proto::{Destination, FlowToken, Listener, Settings, ShardIndex, Transport};
 use std::net::SocketAddr;
 
 const CALLER: &str = "198.51.100.9:5060";
@@ -301,7 +301,7 @@ fn a_draining_node_lets_what_waited_go_on() {
     let mut node_of = |message: &str| node.udp(CALLER, message);
     assert_eq!(node_of(&options)[0].status(), 403, "outside of a dialog nobody else is served");
     let mut node = node_with(|s| {
-        s.proxy.foreign = sipfed_proto::settings::Foreign::Relay(Transport::Udp, "192.0.2.200:5070".parse().unwrap());
+        s.proxy.foreign = Foreign::Relay(Transport::Udp, "192.0.2.200:5070".parse().unwrap());
     });
     let message = and(&invite("bob"), "Route: <sip:proxy.example.net;lr>");
     assert!(node.udp(CALLER, &message).is_empty());
@@ -347,7 +347,7 @@ fn explain_says_what_a_name_leads_to_and_asks_nobody() {
         transport: Transport::Udp,
         remote: CALLER.parse().unwrap(),
         local: super::node::NODE.parse().unwrap(),
-        flow: sipfed_proto::FlowToken::NONE,
+        flow: FlowToken::NONE,
     };
     let explain = |node: &mut Node, message: &str| {
         let explanation = node.shard.explain(message.as_bytes(), &source, node.now).unwrap();
@@ -386,4 +386,56 @@ fn rfc5922_7_3_a_peer_within_tls_is_asked_for_the_name_that_led_there_and_not_fo
     let sent = node.udp(CALLER, &bye("sip:bob@203.0.113.1;transport=tls", 2));
     let Destination::Connect(ends) = sent[0].to else { panic!("{sent:?}") };
     assert_eq!(ends.name, None, "an address has to stand in the certificate itself");
+}
+
+#[test]
+fn rfc3263_4_1_a_sips_uri_by_name_is_reached_over_tls_alone_by_the_name_that_it_has() {
+    let mut node = node_with(|s| {
+        let addr = "192.0.2.1:5061".parse().unwrap();
+        s.listeners.push(Listener { transport: Transport::Tls, addr });
+    });
+    let message = with(&with(&bye("sips:bob@host.example.net", 2), "SIP/2.0/UDP", "SIP/2.0/TLS"), "<sip:", "<sips:");
+    let flow = FlowToken::new(ShardIndex(0), 1, 1).over(Transport::Tls);
+    assert!(node.tls(flow, CALLER, &message).is_empty());
+    let question = node.question();
+    assert_eq!(question.wanted, Wanted::Any { is_secured: true });
+    let server = Server { transport: Some(Transport::Tls), port: Some(5071), ..server(0, FIRST) };
+    let sent = node.resolve(&question, Resolved::Servers(vec![server], 60));
+    let Destination::Connect(ends) = sent[0].to else { panic!("{sent:?}") };
+    assert_eq!((ends.transport, ends.remote.to_string()), (Transport::Tls, "203.0.113.1:5071".to_owned()));
+    assert!(ends.name.is_some(), "RFC 5922 §7.3: the certificate has to name the domain");
+}
+
+#[test]
+fn requests_for_other_domains_are_relayed_to_a_name() {
+    for (transport, port, wanted) in [
+        (None, None, Wanted::Any { is_secured: false }),
+        (Some(Transport::Udp), None, Wanted::Service(Transport::Udp)),
+        (Some(Transport::Udp), Some(5070), Wanted::Addresses),
+    ] {
+        let mut node = node_with(|s| {
+            s.proxy.foreign = Foreign::RelayByName(NextHop { transport, name: "proxy.example.net".into(), port });
+        });
+        let call = with(&invite("bob"), "sip:bob@fed.example", "sip:bob@elsewhere.example");
+        assert!(node.udp(CALLER, &call).is_empty());
+        let question = node.question();
+        assert_eq!((&*question.name, question.wanted), ("proxy.example.net", wanted));
+        let sent = node.resolve(&question, servers(&[FIRST]));
+        assert_eq!((udp(&sent[1]), sent[1].start()), (FIRST.to_owned(), "INVITE sip:bob@elsewhere.example SIP/2.0"));
+        // In a dialog the Request-URI counts.
+        assert!(node.udp(CALLER, &bye("sip:bob@elsewhere.example", 2)).is_empty());
+        assert_eq!(&*node.question().name, "elsewhere.example");
+    }
+}
+
+#[test]
+fn a_ping_waits_for_no_name() {
+    let mut node = node_with(|s| {
+        s.nat.ping.interval_s = 30;
+        s.nat.ping.only_natted = false;
+    });
+    node.register("bob", "sip:bob@phone.example.net", "203.0.113.9:5060");
+    let pings: Vec<String> = node.pass(70_000).iter().map(|(_, ping)| udp(ping)).collect();
+    assert!(!pings.is_empty() && pings.iter().all(|to| to == "203.0.113.9:5060"), "{pings:?}");
+    assert_eq!((node.shard.names_count(), node.shard.counters().pings_without_way), (0, 0));
 }
