@@ -91,6 +91,8 @@ pub(crate) struct Node {
     pub(crate) life: Option<Life>,
     /// How many lives it has had.
     pub(crate) lives_count: u64,
+    /// Another one whenever what it holds may be otherwise.
+    pub(crate) version: u64,
     /// How many disks it has had.
     pub(crate) disks_count: u64,
     pub(crate) paused_until: u64,
@@ -110,6 +112,7 @@ impl Node {
             kept: Kept::default(),
             life: None,
             lives_count: 0,
+            version: 0,
             disks_count: 0,
             paused_until: 0,
             turn_at: None,
@@ -136,6 +139,7 @@ impl Node {
         let machines = self.logs.start(&self.settings, shards_count, identity.secret, identity.twin.is_some(), now);
         let machines = machines.map_err(|bad| format!("its log cannot be read: byte {} {}", bad.at, bad.what))?;
         self.lives_count += 1;
+        self.version += 1;
         let settings = ReplicaSettings {
             node: identity.number,
             history: mix(u64::from(identity.number) << 32 | self.lives_count),
@@ -222,7 +226,7 @@ impl Node {
     /// A turn of every shard. Where it dies within, the shards from `torn_at` on do not get as far as their logs.
     pub(crate) fn turn(&mut self, at: u64, torn_at: Option<usize>) -> Vec<Sent> {
         let (now, expires_s_max) = (self.now(at), self.settings.registrar.max_expires_s);
-        let Self { life, logs, identity, defect, .. } = self;
+        let Self { life, logs, identity, defect, version, .. } = self;
         let Some(life) = life else { return Vec::new() };
         let count = life.seats.len();
         let mut received: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
@@ -245,6 +249,7 @@ impl Node {
                 forgets_to_log: *defect == Defect::LogsForget,
             };
             let (leaving, letters) = life.seats[index].turn(received, &turn, &mut logs.0[index]);
+            *version += u64::from(life.seats[index].has_written);
             sent.extend(leaving.into_iter().map(Sent::Datagram));
             for letter in letters {
                 life.seats[letter.owner].letters.push_back(letter);

@@ -70,6 +70,8 @@ pub(crate) struct Seat {
     directory: Arc<ShardsQueues>,
     /// A task of the keeper that is done while what came of it has not all been told.
     done: Option<News>,
+    /// Whether the last turn has changed any binding.
+    pub(crate) has_written: bool,
     /// How many changes the machine had forgotten when that was last told.
     forgotten: u64,
 }
@@ -90,6 +92,7 @@ impl Seat {
             index,
             directory,
             done: None,
+            has_written: false,
             forgotten: 0,
         }
     }
@@ -134,6 +137,7 @@ impl Seat {
         }
         self.obey_directory(now, &mut out);
         self.machine.handle_timeout(now, &mut out);
+        self.has_written = !self.machine.journal().is_empty();
         self.tell_parts(turn.reports_count_max);
         if turn.is_torn {
             return (Vec::new(), Vec::new());

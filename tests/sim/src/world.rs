@@ -211,6 +211,8 @@ pub(crate) struct World {
     ledger: Ledger,
     stints: Stints,
     blocked: BTreeSet<(Place, Place)>,
+    /// By home: whether its nodes held the same when they were at these versions.
+    same: Vec<([u64; 2], bool)>,
     reach: Reach,
     /// By node: the homes that it leaves out, and since when.
     down: Vec<(Vec<Box<str>>, u64)>,
@@ -316,6 +318,7 @@ impl World {
             ledger,
             stints,
             blocked: BTreeSet::new(),
+            same: vec![([0; 2], false); homes_count],
             reach,
             down: vec![(Vec::new(), 0); nodes_count],
             branches: BTreeSet::new(),
