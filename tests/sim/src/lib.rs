@@ -115,7 +115,7 @@ fn outcome_of(world: &World, seed: u64, profile: Profile) -> Outcome {
         violations: world.violations.clone(),
         last_events: world.history.last(),
         acknowledged_count: world.acknowledged_count(),
-        facts: world.facts,
+        facts: world.facts(),
     }
 }
 

@@ -117,6 +117,8 @@ pub(crate) struct Plan {
     pub(crate) goes_to_the_end: bool,
     /// What decides which node of a home is the active one.
     pub(crate) mode: Mode,
+    /// Seconds after which a row of the store ends; `None` for never.
+    pub(crate) lease_s: Option<u32>,
     /// Milliseconds after which NATs close a port.
     pub(crate) nat_idle_ms: u64,
     /// Of a thousand acts of phones, before how many their NAT forgets all.
@@ -176,6 +178,7 @@ impl Plan {
                 retries: draw.between(1, 3) as u32,
             },
             mode,
+            lease_s: *draw.one(&[None, Some(30), Some(80)]),
             nat_idle_ms: *draw.one(&[20_000, 40_000]),
             nat_lost_per_mille: *draw.one(&[0, 0, 30]),
             // Where nodes go by commands a node that has no address may ping, and no answer comes to it.

@@ -3,7 +3,7 @@
 //!
 //! In: requests of keepers, each with the time stamp that its writer gave. Out: answers, unless the store is in trouble: it
 //! may fail, do what it is told and yet fail, say nothing, or answer questions with what was. Of two writes with one stamp
-//! a removal wins, as in the stores that it stands for. There are no leases.
+//! a removal wins, as in the stores that it stands for. Where rows have a lease they end with it, unless they are written anew.
 //!
 //! [`Client`] is what a keeper has of it: it puts requests into the [`Mailbox`], from which the simulation takes them.
 
@@ -39,6 +39,10 @@ pub(crate) enum Asked {
         home: Option<String>,
         behind: Option<Key>,
     },
+    /// To forget rows of a home whose lease has ended.
+    Sweep {
+        home: String,
+    },
     /// To remove rows that have not been written since: with the stamp that each had.
     Delete {
         rows: Vec<(Key, i64)>,
@@ -57,6 +61,7 @@ pub(crate) enum Said {
     Done,
     Rows(Vec<(Key, i64)>),
     Page(Vec<(Key, i64)>, bool),
+    Swept(u64),
     Epochs(Vec<Epoch>),
     Failed,
 }
@@ -78,10 +83,18 @@ pub(crate) enum Mood {
 /// AoR and home.
 type Key = (String, String);
 
+#[derive(Clone, Copy, Debug)]
+struct Cell {
+    stamp_us: i64,
+    /// A removal that is remembered, otherwise.
+    is_home: bool,
+    /// When its lease ends, in milliseconds since the simulation began.
+    until: u64,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Tables {
-    /// When each was written, and whether it is there.
-    rows: BTreeMap<Key, (i64, bool)>,
+    rows: BTreeMap<Key, Cell>,
     /// By home: since when its rows count, and when that was said.
     epochs: BTreeMap<String, (i64, i64)>,
 }
@@ -94,11 +107,16 @@ pub(crate) struct Store {
     past: Tables,
     mood: Mood,
     draw: Draw,
+    /// Milliseconds after which a row ends; `None` for never.
+    lease_ms: Option<u64>,
+    /// How many rows were written anew while they were there.
+    pub(crate) renewed: u64,
 }
 
 impl Store {
-    pub(crate) fn new(draw: Draw) -> Self {
-        Self { tables: Tables::default(), past: Tables::default(), mood: Mood::Good, draw }
+    pub(crate) fn new(draw: Draw, lease_ms: Option<u64>) -> Self {
+        let tables = Tables::default;
+        Self { tables: tables(), past: tables(), mood: Mood::Good, draw, lease_ms, renewed: 0 }
     }
 
     pub(crate) fn set_mood(&mut self, mood: Mood) {
@@ -113,8 +131,8 @@ impl Store {
         if self.mood == Mood::Slow { self.draw.between(100, 3000) } else { self.draw.between(1, 10) }
     }
 
-    /// Carries out a request; `None` where it says nothing.
-    pub(crate) fn carry_out(&mut self, asked: &Asked) -> Option<Said> {
+    /// Carries out a request at `now`; `None` where it says nothing.
+    pub(crate) fn carry_out(&mut self, asked: &Asked, now: u64) -> Option<Said> {
         if self.mood == Mood::Away {
             return None;
         }
@@ -122,37 +140,47 @@ impl Store {
         if fails && self.draw.happens(500) {
             return Some(Said::Failed);
         }
-        let said = self.answer(asked);
+        let said = self.answer(asked, now);
         Some(if fails { Said::Failed } else { said })
     }
 
-    fn answer(&mut self, asked: &Asked) -> Said {
+    fn answer(&mut self, asked: &Asked, now: u64) -> Said {
+        let until = self.lease_ms.map_or(u64::MAX, |lease_ms| now + lease_ms);
         let read = if self.mood == Mood::Stale { &self.past } else { &self.tables };
         match asked {
             Asked::Write { home, changes, stamp_us } => {
                 for Change { aor, is_home } in changes {
                     let key = (aor.to_string(), home.clone());
-                    let row = self.tables.rows.entry(key).or_insert((i64::MIN, false));
-                    if (*stamp_us, !is_home) > (row.0, !row.1) {
-                        *row = (*stamp_us, *is_home);
+                    let none = Cell { stamp_us: i64::MIN, is_home: false, until };
+                    let row = self.tables.rows.entry(key).or_insert(none);
+                    if (*stamp_us, !is_home) > (row.stamp_us, !row.is_home) {
+                        self.renewed += u64::from(*is_home && row.is_home && row.until > now);
+                        *row = Cell { stamp_us: *stamp_us, is_home: *is_home, until };
                     }
                 }
                 Said::Done
             }
-            Asked::Homes { aor } => Said::Rows(read.there().filter(|(key, _)| key.0 == *aor).collect()),
+            Asked::Homes { aor } => Said::Rows(read.there(now).filter(|(key, _)| key.0 == *aor).collect()),
             Asked::Scan { home, behind } => {
                 let of_home = |key: &Key| home.as_ref().is_none_or(|home| key.1 == *home);
-                let mut rows = read.there().filter(|(key, _)| of_home(key) && Some(key) > behind.as_ref());
+                let mut rows = read.there(now).filter(|(key, _)| of_home(key) && Some(key) > behind.as_ref());
                 let page: Vec<_> = rows.by_ref().take(PAGE_ROWS_COUNT).collect();
                 let has_more = rows.next().is_some();
                 Said::Page(page, has_more)
             }
+            Asked::Sweep { home } => {
+                let mut count = 0;
+                for (_, row) in self.tables.rows.iter_mut().filter(|(key, row)| key.1 == *home && row.until <= now) {
+                    count += u64::from(std::mem::replace(&mut row.is_home, false));
+                }
+                Said::Swept(count)
+            }
             Asked::Delete { rows } => {
                 for (key, stamp_us) in rows {
                     if let Some(row) = self.tables.rows.get_mut(key)
-                        && row.0 == *stamp_us
+                        && row.stamp_us == *stamp_us
                     {
-                        row.1 = false;
+                        row.is_home = false;
                     }
                 }
                 Said::Done
@@ -175,16 +203,17 @@ impl Store {
     }
 
     /// The AoRs whose rows name that home, and count.
-    pub(crate) fn aors(&self, home: &str) -> Vec<String> {
+    pub(crate) fn aors(&self, home: &str, now: u64) -> Vec<String> {
         let since_us = self.tables.epochs.get(home).map_or(i64::MIN, |epoch| epoch.0);
         let counts = |(key, stamp_us): &(Key, i64)| key.1 == home && *stamp_us >= since_us;
-        self.tables.there().filter(counts).map(|(key, _)| key.0).collect()
+        self.tables.there(now).filter(counts).map(|(key, _)| key.0).collect()
     }
 }
 
 impl Tables {
-    fn there(&self) -> impl Iterator<Item = (Key, i64)> {
-        self.rows.iter().filter(|(_, row)| row.1).map(|(key, row)| (key.clone(), row.0))
+    fn there(&self, now: u64) -> impl Iterator<Item = (Key, i64)> {
+        let is_there = move |row: &Cell| row.is_home && row.until > now;
+        self.rows.iter().filter(move |(_, row)| is_there(row)).map(|(key, row)| (key.clone(), row.stamp_us))
     }
 }
 
@@ -212,6 +241,7 @@ pub(crate) struct Client {
     pub(crate) node: usize,
     pub(crate) mailbox: Mailbox,
     pub(crate) stir: Stir,
+    pub(crate) has_leases: bool,
 }
 
 impl Client {
@@ -293,6 +323,20 @@ impl GivenStore for Client {
                 _ => Err(odd()),
             }
         })
+    }
+
+    fn sweep<'a>(&'a self, home: &'a str, _now_us: i64) -> Answering<'a, u64> {
+        let asked = Asked::Sweep { home: home.to_owned() };
+        Box::pin(async {
+            match self.ask(asked).await? {
+                Said::Swept(count) => Ok(count),
+                _ => Err(odd()),
+            }
+        })
+    }
+
+    fn has_leases(&self) -> bool {
+        self.has_leases
     }
 
     fn set_epoch<'a>(&'a self, home: &'a str, epoch_us: i64, stamp_us: i64) -> Answering<'a, ()> {

@@ -70,6 +70,8 @@ pub enum Defect {
     PassivePublish,
     /// Requests between homes arrive as if phones had sent them, and without their mark.
     PeersUnknown,
+    /// Keepers do not know that rows have a lease.
+    LeasesUnknown,
     /// Passive nodes ping.
     PassivePing,
     /// A binding stays whose phone answers no ping.
@@ -250,6 +252,8 @@ pub struct Facts {
     pub lost: u64,
     /// Times that a home that was lost was found to be left out.
     pub left_out: u64,
+    /// Rows that were written anew while they were there.
+    pub renewed: u64,
     /// Pings that a phone has answered.
     pub pings: u64,
     /// Contacts behind a NAT that pings alone have kept open to the end.
@@ -297,7 +301,7 @@ impl World {
             .collect();
         let ledger = ledger(&homes, &plan);
         let (held_until, stints) = (vec![0; nodes.len()], Stints::new(nodes.len()));
-        let store = Store::new(draw.fork());
+        let store = Store::new(draw.fork(), plan.lease_s.map(|lease_s| u64::from(lease_s) * 1000));
         let reach = Reach::new(links.len(), plan.linked_after_ms(), plan.lost_after_ms());
         let nodes_count = nodes.len();
         Self {
@@ -522,7 +526,7 @@ impl World {
 
     fn ask_store(&mut self, request: Request) {
         let Request { node, asked, answer } = request;
-        let Some(said) = self.store.carry_out(&asked) else {
+        let Some(said) = self.store.carry_out(&asked, self.now) else {
             // It is told that the connection has ended, or nothing at all until it gives up.
             if self.draw.happens(500) {
                 self.agenda.put(self.now + SILENCE_MS, Event::StoreAnswers { answer, said: Said::Failed });
@@ -538,9 +542,10 @@ impl World {
     fn start_keeper(&mut self, node: usize, activity: Activity, is_empty: bool) {
         let Some(life) = &self.nodes[node].life else { return };
         let identity = &self.nodes[node].identity;
+        let lease_s = self.plan.lease_s.filter(|_| self.defect != Defect::LeasesUnknown);
         let options = KeeperOptions {
             url: StoreUrl::Memory,
-            store: StoreOptions::default(),
+            store: StoreOptions { lease_s: lease_s.unwrap_or(0), ..StoreOptions::default() },
             home: home_name(self.homes[identity.home].addr),
             is_empty: is_empty && identity.twin.is_none(),
             has_twin: false,
@@ -550,7 +555,8 @@ impl World {
             reconcile_rows_per_s: 100_000,
             ambient: self.keepers.ambient(identity.skew_ms, self.draw.number()),
         };
-        let client = Client { node, mailbox: self.mailbox.clone(), stir: self.keepers.stir.clone() };
+        let has_leases = lease_s.is_some();
+        let client = Client { node, mailbox: self.mailbox.clone(), stir: self.keepers.stir.clone(), has_leases };
         let (link, store) = (Arc::clone(&life.directory), sipfed_directory::Store::Given(Arc::new(client)));
         self.keepers.start(node, Start { options, link, activity, store });
     }

@@ -61,6 +61,11 @@ fn bindings_of_phones_that_fell_silent_are_found() {
 }
 
 #[test]
+fn rows_that_end_with_their_lease_are_missed() {
+    assert_found(Defect::LeasesUnknown, Profile::Calm, "store:");
+}
+
+#[test]
 fn calls_that_go_round_are_found() {
     assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
 }

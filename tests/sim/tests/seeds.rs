@@ -26,6 +26,7 @@ fn seeds_of(profile: Profile) -> Facts {
         sum.yields += outcome.facts.yields;
         sum.lost += outcome.facts.lost;
         sum.left_out += outcome.facts.left_out;
+        sum.renewed += outcome.facts.renewed;
         sum.pings += outcome.facts.pings;
         sum.kept_open += outcome.facts.kept_open;
         sum.silent += outcome.facts.silent;
@@ -33,6 +34,7 @@ fn seeds_of(profile: Profile) -> Facts {
     println!("{}: {sum:?}", profile.name());
     // Seeds in which there is nothing to check show nothing.
     assert!(sum.found > 100 && sum.absent > 100 && sum.calls > 20 && sum.crossings > 10 && sum.whole > 5, "{sum:?}");
+    assert!(sum.renewed > 100, "{sum:?}");
     assert!(sum.pings > 100 && sum.kept_open > 10 && sum.silent > 10, "{sum:?}");
     assert!(sum.stints > 2 * SEEDS_COUNT, "{sum:?}");
     assert_eq!(sum.troubles > 0, !matches!(profile, Profile::Calm | Profile::Lossy), "{sum:?}");

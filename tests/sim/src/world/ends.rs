@@ -1,6 +1,6 @@
 //! What has to hold once all is well again, and nothing is under way.
 
-use super::{World, home_name};
+use super::{Facts, World, home_name};
 use crate::call::Expected;
 use crate::ledger::Contact;
 use crate::node::Node;
@@ -43,7 +43,7 @@ impl World {
                 self.nodes[node].live(self.now).map(|b| String::from_utf8_lossy(b.aor).into_owned()).collect();
             here.sort_unstable();
             here.dedup();
-            let rows = self.store.aors(&home_name(self.homes[home].addr));
+            let rows = self.store.aors(&home_name(self.homes[home].addr), self.now);
             if here != rows {
                 self.violated(format!("store: home {home} has {here:?}, and the store says {rows:?}"));
             }
@@ -194,7 +194,7 @@ impl World {
             }
         }
         for home in 0..self.homes.len() {
-            let rows = self.store.aors(&home_name(self.homes[home].addr));
+            let rows = self.store.aors(&home_name(self.homes[home].addr), self.now);
             if !rows.is_empty() {
                 wrong.push(format!("store: nobody is at home {home}, and the store says {rows:?}"));
             }
@@ -207,6 +207,11 @@ impl World {
     /// No more of what goes by itself but nodes and links.
     pub(crate) fn end_watching(&mut self) {
         self.is_over = true;
+    }
+
+    /// What there was to check.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts { renewed: self.store.renewed, ..self.facts }
     }
 
     /// How many requests of phones were acknowledged.
