@@ -12,3 +12,5 @@ mod peers;
 mod phones;
 #[path = "tls/shown.rs"]
 mod shown;
+#[path = "tls/sips.rs"]
+mod sips;

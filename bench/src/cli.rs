@@ -46,6 +46,8 @@ enum Scenario {
     Pings(#[command(flatten)] PingsArgs),
     /// What the global directory costs: publishing, lookups, and a store that does not answer.
     Directory(#[command(flatten)] DirectoryArgs),
+    /// What phones cost that are connected over TLS: memory at rest, and handshakes.
+    Tls(#[command(flatten)] TlsArgs),
     /// Every scenario that takes seconds, beside its targets; with --smoke every scenario.
     All(#[command(flatten)] AllArgs),
     /// A yardstick: answers each datagram with its own beginning. Started by the other scenarios.
@@ -396,6 +398,18 @@ pub(crate) struct PingsArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub(crate) struct TlsArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Connections that are open at a time.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) connections: u32,
+    /// Rounds, each with a daemon of its own.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, Args)]
 struct AllArgs {
     #[command(flatten)]
     server: ServerArgs,
@@ -437,6 +451,7 @@ impl Cli {
             Scenario::Directory(args) => (vec![scenario::directory::run(&args)?], args.server.json),
             Scenario::Replication(args) => (vec![scenario::replication::run(&args)?], args.server.json),
             Scenario::Pings(args) => (vec![scenario::pings::run(&args)?], args.server.json),
+            Scenario::Tls(args) => (vec![scenario::tls::run(&args)?], args.server.json),
             Scenario::All(args) => (args.run()?, args.server.json),
             Scenario::Echo(args) => return echo::serve(args.mode, args.listen, args.threads, args.reply_bytes),
         };
@@ -495,6 +510,7 @@ impl AllArgs {
             let (bindings, refreshes, end) = (self.bindings, 1, End::Kill);
             let boot = BootArgs { server: server.clone(), phone, bindings, refreshes, end, rounds };
             reports.push(scenario::boot::run(&boot)?);
+            reports.push(scenario::tls::run(&TlsArgs { server: server.clone(), connections: 10_000, rounds })?);
             let (parts, modest_rate) = (Vec::new(), 5000);
             let pings = PingsArgs { server: server.clone(), phone, bindings, interval_s: 30, rounds };
             reports.push(scenario::pings::run(&pings)?);

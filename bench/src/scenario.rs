@@ -12,6 +12,7 @@ pub(crate) mod memory;
 pub(crate) mod pings;
 pub(crate) mod register;
 pub(crate) mod replication;
+pub(crate) mod tls;
 
 /// Number of the first subscriber of each scenario, far enough apart that one attached server can be measured
 /// by all of them in turn.

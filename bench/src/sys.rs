@@ -65,6 +65,19 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Lets this process have `count` descriptors, as far as its hard limit goes.
+pub(crate) fn raise_descriptors(count: u64) -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes one rlimit, which lives during the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_cur.max(count.min(limit.rlim_max));
+    // SAFETY: the kernel reads one rlimit, which lives during the call.
+    let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sends `signal` to process `pid`.
 pub(crate) fn signal(pid: u32, signal: libc::c_int) -> io::Result<()> {
     // SAFETY: the call takes two numbers and no pointer.

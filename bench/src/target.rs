@@ -61,3 +61,5 @@ pub(crate) const FROZEN_P99_RATIO: Option<Target> = Some(Target::AtMost(1.1));
 pub(crate) const PINGS_CORE_PERCENT: Option<Target> = Some(Target::AtMost(60.0));
 /// Most pings in ten milliseconds, as a multiple of what an even share is.
 pub(crate) const PINGS_BUSIEST_RATIO: Option<Target> = Some(Target::AtMost(2.0));
+/// What the daemon keeps for a phone that is connected over TLS and says nothing.
+pub(crate) const TLS_CONNECTION_BYTES: Option<Target> = Some(Target::AtMost(25_000.0));
