@@ -24,7 +24,6 @@ mod ws;
 
 pub(crate) use cluster::ClusterConfig;
 pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
-pub(crate) use key::Wrong;
 pub(crate) use links::TlsFiles;
 pub(crate) use names::{NameServer, NamesConfig};
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};

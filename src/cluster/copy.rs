@@ -1,11 +1,10 @@
 //! The copy of what the table of a cluster said last: the file `cluster.json` in the data directory.
 //!
-//! It is replaced as a whole: written beside, synced, renamed, folder synced. One that is of another version, broken or of
-//! another cluster is told, and is as good as none.
+//! It is replaced as a whole: written beside, synced, renamed, folder synced. What stands in it is
+//! [`sipfed_nodes::copy`]'s; one that is of no use is told, and is as good as none.
 
 use super::{Id, Node, Topology};
-use crate::config;
-use serde::{Deserialize, Serialize};
+use sipfed_nodes::copy::{self, Copied};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,7 +14,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const FILE: &str = "cluster.json";
 /// While it is being written; the data directory takes what ends so for a leftover.
 const STAGED: &str = "cluster.json.new";
-const VERSION: u32 = 1;
 
 /// What was kept.
 #[derive(Debug)]
@@ -37,69 +35,6 @@ pub(crate) enum CopyError {
     Io { path: String, source: io::Error },
 }
 
-/// What every version has.
-#[derive(Deserialize)]
-struct Version {
-    version: u32,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Document {
-    version: u32,
-    read_at_s: u64,
-    source: String,
-    cluster_id: Id,
-    nodes: Vec<CopiedNode>,
-}
-
-/// A node in the forms of the table.
-#[derive(Serialize, Deserialize)]
-struct CopiedNode {
-    node_id: Id,
-    url: String,
-    state: u8,
-    no_ping_retries: u32,
-    priority: u32,
-    sip_addr: String,
-    seed: bool,
-    description: Option<String>,
-    /// Earlier releases did not keep it.
-    #[serde(default)]
-    id: Option<u64>,
-}
-
-impl From<&Node> for CopiedNode {
-    fn from(node: &Node) -> Self {
-        Self {
-            node_id: node.id,
-            url: node.url.to_string(),
-            state: node.is_enabled.into(),
-            no_ping_retries: node.no_ping_retries,
-            priority: node.priority,
-            sip_addr: node.sip_addr.to_string(),
-            seed: node.is_seed,
-            description: node.description.clone(),
-            id: node.db_id,
-        }
-    }
-}
-
-impl CopiedNode {
-    fn node(self) -> Result<Node, config::Wrong> {
-        Ok(Node {
-            id: self.node_id,
-            url: config::bin_address(&self.url)?,
-            is_enabled: self.state == 1,
-            no_ping_retries: self.no_ping_retries,
-            priority: self.priority,
-            sip_addr: config::sip_address(&self.sip_addr)?,
-            is_seed: self.seed,
-            description: self.description,
-            db_id: self.id,
-        })
-    }
-}
-
 /// Where it is.
 pub(super) fn path(directory: &Path) -> PathBuf {
     directory.join(FILE)
@@ -107,17 +42,10 @@ pub(super) fn path(directory: &Path) -> PathBuf {
 
 /// Keeps the nodes that `source` has told.
 pub(super) fn keep(directory: &Path, source: &str, topology: &Topology, now: SystemTime) -> Result<(), CopyError> {
-    let document = Document {
-        version: VERSION,
-        read_at_s: now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
-        source: source.to_owned(),
-        cluster_id: topology.cluster_id(),
-        nodes: topology.nodes().iter().map(CopiedNode::from).collect(),
-    };
+    let read_at_s = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let write = || -> io::Result<()> {
         let staged = directory.join(STAGED);
-        let mut text = serde_json::to_vec_pretty(&document)?;
-        text.push(b'\n');
+        let text = copy::write(source, topology, read_at_s)?;
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
         file.write_all(&text)?;
         file.sync_all()?;
@@ -135,18 +63,7 @@ pub(super) fn find(directory: &Path, cluster_id: Id) -> Result<Kept, CopyError> 
         _ => CopyError::Useless(format!("{} cannot be read: {error}", path.display())),
     })?;
     let useless = |why: String| CopyError::Useless(format!("{} {why}", path.display()));
-    let damaged = |error: serde_json::Error| useless(format!("is damaged: {error}"));
-    let Version { version } = serde_json::from_slice(&text).map_err(damaged)?;
-    if version != VERSION {
-        return Err(useless(format!("is of version {version}, and this release knows version {VERSION}")));
-    }
-    let document: Document = serde_json::from_slice(&text).map_err(damaged)?;
-    let Document { read_at_s, source, cluster_id: copied, nodes, .. } = document;
-    if copied != cluster_id {
-        return Err(useless(format!("is of cluster {copied}, and this node is in cluster {cluster_id}")));
-    }
-    let nodes = nodes.into_iter().map(CopiedNode::node).collect::<Result<_, _>>();
-    let nodes = nodes.map_err(|wrong| useless(format!("is damaged: {}", wrong.what)))?;
+    let Copied { read_at_s, source, nodes } = copy::read(&text, cluster_id).map_err(useless)?;
     Ok(Kept { read_at: UNIX_EPOCH + Duration::from_secs(read_at_s), source, nodes })
 }
 

@@ -8,13 +8,14 @@
 //!
 //! # Rooms
 //! - [`topology`]: the nodes of a cluster, valid as a whole; [`rows`]: what OpenSIPS's table says of them; [`alterations`]:
-//!   what operators have changed of them; [`address`]: how their addresses are written.
+//!   what operators have changed of them; [`copy`]: what is kept of them; [`address`]: how their addresses are written.
 //! - [`ownership`]: which of the nodes with one home answers for it.
 //! - [`pulse`]: whether the node at the other end of a link lives; [`health`]: which homes are down for that.
 #![forbid(unsafe_code)]
 
 pub mod address;
 pub mod alterations;
+pub mod copy;
 pub mod health;
 pub mod ownership;
 pub mod pulse;
