@@ -120,6 +120,14 @@ impl Keepers {
         }
     }
 
+    /// From now on a node knows these to be the homes of others.
+    pub(crate) fn send_peers(&self, node: usize, homes: Arc<[Box<str>]>) {
+        let _context = self.runtime.enter();
+        if let Some(seated) = &self.by_node[node] {
+            seated.keeper.peers_sender().send(homes);
+        }
+    }
+
     /// How many AoRs wait to be written.
     pub(crate) fn waiting_count(&self, node: usize) -> u64 {
         let _context = self.runtime.enter();

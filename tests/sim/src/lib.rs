@@ -10,7 +10,8 @@
 //! of `sipfed-proto`, called in the order in which the daemon calls it. And the keeper of the directory, all of
 //! `sipfed-directory` but the drivers of its stores, on a clock that stands still until the agenda moves it (`keepers`). And
 //! what decides which node of a home is active, the machine of `sipfed-nodes` (`owner`), and what decides which nodes live and which
-//! homes are down (`link`).
+//! homes are down (`link`); and what
+//! a table of nodes means, and the copy of it (`members`).
 //!
 //! # What is modelled
 //! - `seat`, `node`: a shard's turn, the mesh, and the steps of the control plane.
@@ -36,6 +37,7 @@ mod journal_log;
 mod keepers;
 mod ledger;
 mod link;
+mod members;
 mod nat;
 mod node;
 mod owner;
@@ -129,8 +131,9 @@ fn come_to_rest(world: &mut World) {
     world.pass(31_000);
     world.settle_addresses();
     world.pass(REST_MS);
-    let steps: [Step; 8] = [
+    let steps: [Step; 9] = [
         (World::wait_for_stillness, 0),
+        (World::check_nodes, 0),
         (World::check_roles, 0),
         (World::check_links, 0),
         (World::check_silent, 0),

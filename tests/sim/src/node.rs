@@ -126,15 +126,18 @@ impl Node {
         Now::from_unix_ms(BEGINNING_MS + at + self.identity.skew_ms)
     }
 
-    /// Starts with what its logs have, if they can be read; gives what its keeper follows, and whether there is no binding.
+    /// Starts with these homes of others and with what its logs have, if they can be read; gives what its keeper follows, and whether there is no binding.
     pub(crate) fn start(
         &mut self,
         shards_count: u8,
-        has_address: bool,
+        (has_address, peers): (bool, Vec<String>),
         at: u64,
         stir: &Stir,
     ) -> Result<(Activity, bool), String> {
         let now = self.now(at);
+        if let Some(directory) = &mut Arc::make_mut(&mut self.settings).directory {
+            directory.peers = peers;
+        }
         let identity = &self.identity;
         let machines = self.logs.start(&self.settings, shards_count, identity.secret, identity.twin.is_some(), now);
         let machines = machines.map_err(|bad| format!("its log cannot be read: byte {} {}", bad.at, bad.what))?;

@@ -80,6 +80,8 @@ pub(crate) enum Trouble {
     Split,
     /// A node is started again with another number of shards.
     Reshard,
+    /// The table of nodes does not answer, and a node is started again.
+    Table,
     /// A node does nothing for some seconds.
     Pause,
     /// The store is in trouble.
@@ -117,6 +119,8 @@ pub(crate) struct Plan {
     pub(crate) goes_to_the_end: bool,
     /// What decides which node of a home is the active one.
     pub(crate) mode: Mode,
+    /// When a home comes to be that is not there at first, in milliseconds.
+    pub(crate) joins_at: Option<u64>,
     /// Seconds after which a row of the store ends; `None` for never.
     pub(crate) lease_s: Option<u32>,
     /// Milliseconds after which NATs close a port.
@@ -146,7 +150,7 @@ impl Plan {
             (Profile::Partitions, &[Trouble::Block, Trouble::Cut][..]),
             (Profile::Crashes, &[Trouble::Crash, Trouble::Crash, Trouble::Move]),
             (Profile::SplitBrain, &[Trouble::Split, Trouble::Move, Trouble::Cut]),
-            (Profile::Rolling, &[Trouble::Reshard]),
+            (Profile::Rolling, &[Trouble::Reshard, Trouble::Reshard, Trouble::Table]),
             (Profile::Store, &[Trouble::Store, Trouble::Store, Trouble::Move]),
             (Profile::Everything, &[Trouble::Pause]),
         ] {
@@ -178,6 +182,7 @@ impl Plan {
                 retries: draw.between(1, 3) as u32,
             },
             mode,
+            joins_at: draw.happens(400).then(|| draw.between(15_000, 60_000)),
             lease_s: *draw.one(&[None, Some(30), Some(80)]),
             nat_idle_ms: *draw.one(&[20_000, 40_000]),
             nat_lost_per_mille: *draw.one(&[0, 0, 30]),

@@ -4,6 +4,7 @@
 //! - `making`: what a world is made of.
 //! - `nats`: what has to hold of phones behind NATs.
 //! - `phones`: what phones and callers do, and what comes back to them.
+//! - `provisioning`: who learns of whom from the table of nodes.
 //! - `roles`: which node of a home answers for it.
 //! - `scenario`: failures that are played on purpose.
 //! - `trouble`: what goes wrong, and how it is put right again.
@@ -15,6 +16,7 @@ mod making;
 mod nats;
 mod network;
 mod phones;
+mod provisioning;
 mod roles;
 mod scenario;
 mod trouble;
@@ -30,6 +32,7 @@ use crate::history::History;
 use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
 use crate::link::{Carried, Link};
+use crate::members::Members;
 use crate::node::{Identity, Node, Sent};
 use crate::owner::Owner;
 use crate::phone::Phone;
@@ -72,6 +75,8 @@ pub enum Defect {
     PeersUnknown,
     /// Keepers do not know that rows have a lease.
     LeasesUnknown,
+    /// Nodes keep the first copy of the table for ever.
+    CopiesStay,
     /// Passive nodes ping.
     PassivePing,
     /// A binding stays whose phone answers no ping.
@@ -135,6 +140,11 @@ enum Event {
         side: usize,
         connection: u64,
     },
+    /// A home comes to be in the table.
+    Join(usize),
+    /// A node reads the table again.
+    Reload(usize),
+    TableWell,
     /// What is on the way to a node may be otherwise.
     Reach(usize),
     /// A node goes on after a pause.
@@ -212,6 +222,9 @@ pub(crate) struct World {
     probes: Vec<Probe>,
     ledger: Ledger,
     stints: Stints,
+    members: Members,
+    /// The home that is not in the table yet.
+    latecomer: Option<usize>,
     blocked: BTreeSet<(Place, Place)>,
     /// By home: whether its nodes held the same when they were at these versions.
     same: Vec<([u64; 2], bool)>,
@@ -252,6 +265,10 @@ pub struct Facts {
     pub lost: u64,
     /// Times that a home that was lost was found to be left out.
     pub left_out: u64,
+    /// Homes that came later than the others.
+    pub joins: u64,
+    /// Times that a node started by its copy of the table.
+    pub copies: u64,
     /// Rows that were written anew while they were there.
     pub renewed: u64,
     /// Pings that a phone has answered.
@@ -290,8 +307,7 @@ impl World {
                     mode: plan.mode,
                     began: keepers.began(),
                 };
-                let peers = (0..homes_count).filter(|other| *other != home).map(|other| home_name(home_addr(other)));
-                nodes.push(Node::new(identity, settings(home_addr(home), peers.collect(), &plan, defect), defect));
+                nodes.push(Node::new(identity, settings(home_addr(home), &plan, defect), defect));
             }
             homes.push(Home { addr: home_addr(home), nodes: (first..first + count).collect(), holders: vec![first] });
         }
@@ -321,6 +337,8 @@ impl World {
             probes: Vec::new(),
             ledger,
             stints,
+            members: Members::new(nodes_count, defect == Defect::CopiesStay),
+            latecomer: None,
             blocked: BTreeSet::new(),
             same: vec![([0; 2], false); homes_count],
             reach,
@@ -338,13 +356,16 @@ impl World {
 
     /// Starts all nodes and everything that goes by itself.
     pub(crate) fn begin(&mut self) {
+        self.provision_first();
         for home in 0..self.homes.len() {
             let holders = self.homes[home].holders.clone();
             self.ledger.held_by(home, holders, 0);
             self.run_hooks(home);
             for node in self.homes[home].nodes.clone() {
                 let shards = self.draw.between(1, 4) as u8;
-                self.start(node, shards);
+                if !self.is_to_come(home) {
+                    self.start(node, shards);
+                }
                 self.agenda.put(0, Event::Tick(node));
             }
         }
@@ -422,6 +443,9 @@ impl World {
             Event::Dial { link, attempt } => self.dial(link, attempt),
             Event::Beat { link, side } => self.beat(link, side),
             Event::LinkGone { link, side, connection } => self.side_is_gone(link, side, connection),
+            Event::Join(home) => self.join(home),
+            Event::Reload(node) => self.reload(node),
+            Event::TableWell => self.members.is_away = false,
             Event::Reach(node) => self.look_at_reach(node, false),
             Event::Resume(node) => self.resume(node),
             Event::StoreArrives(request) => self.ask_store(request),

@@ -66,6 +66,11 @@ fn rows_that_end_with_their_lease_are_missed() {
 }
 
 #[test]
+fn copies_that_are_not_kept_up_are_found() {
+    assert_found(Defect::CopiesStay, Profile::Rolling, "nodes:");
+}
+
+#[test]
 fn calls_that_go_round_are_found() {
     assert_found(Defect::PeersUnknown, Profile::Calm, "loops:");
 }

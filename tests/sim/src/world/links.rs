@@ -70,11 +70,26 @@ impl World {
     pub(super) fn look_at_reach(&mut self, node: usize, is_disturbed: bool) {
         for index in self.links_of(node) {
             let link = &self.links[index];
-            let is_together = self.reach(link.nodes)
-                && self.now >= link.down_until
-                && link.nodes.iter().all(|node| self.is_running(*node));
+            let is_together = self.reach(link.nodes) && self.now >= link.down_until && self.know_each_other(link.nodes);
             self.reach.is(index, is_together, self.now, is_disturbed);
         }
+    }
+
+    /// Whether two nodes run and know each other.
+    fn know_each_other(&self, nodes: [usize; 2]) -> bool {
+        let knows = |node: usize, other: usize| self.members.knows(node, self.nodes[other].identity.number);
+        knows(nodes[0], nodes[1]) && knows(nodes[1], nodes[0])
+    }
+
+    /// A node dials those with lower numbers that it knows and has no link to.
+    pub(super) fn dial_known(&mut self, node: usize) {
+        for index in self.links_of(node) {
+            if self.links[index].nodes[1] == node && self.links[index].sides[1].has.is_none() {
+                self.dial_after(index, 0);
+            }
+        }
+        self.tell_health(node);
+        self.look_at_reach(node, false);
     }
 
     fn is_blocked(&self, link: usize, from: usize) -> bool {
@@ -103,7 +118,8 @@ impl World {
     pub(super) fn dial(&mut self, index: usize, attempt: u64) {
         let link = &self.links[index];
         let [other, node] = link.nodes;
-        if link.attempt != attempt || !self.is_running(node) || link.sides[1].has.is_some() {
+        let is_wanted = self.members.knows(node, self.nodes[other].identity.number);
+        if link.attempt != attempt || !is_wanted || link.sides[1].has.is_some() {
             return;
         }
         let paused_until = self.nodes[node].paused_until;
@@ -113,7 +129,8 @@ impl World {
         if !self.reach(link.nodes) || self.nodes[other].paused_until > self.now {
             return self.dial_after(index, SYN_AGAIN_MS);
         }
-        if !self.is_running(other) || link.down_until > self.now {
+        // Who is not known is refused.
+        if !self.know_each_other(link.nodes) || link.down_until > self.now {
             return self.dial_later(index);
         }
         self.connect(index);
@@ -407,7 +424,11 @@ impl World {
             let home = self.home_address(self.nodes[other].identity.home);
             Seen { home, is_up: this.pulse.state() != State::Down, was_up: this.was_up }
         };
-        let all: Vec<Seen> = self.links_of(node).map(seen).collect();
+        let is_known = |index: &usize| {
+            let link = &self.links[*index];
+            self.members.knows(node, self.nodes[link.nodes[1 - link.side_of(node)]].identity.number)
+        };
+        let all: Vec<Seen> = self.links_of(node).filter(is_known).map(seen).collect();
         let down = homes_down(self.home_address(self.nodes[node].identity.home), &all);
         if self.is_running(node) && self.down[node].0 != down {
             self.note(format_args!("n{node} leaves out {down:?}"));

@@ -37,7 +37,7 @@ pub(super) fn home_name(addr: SocketAddr) -> String {
     addr.ip().to_string()
 }
 
-pub(super) fn settings(home: SocketAddr, peers: Vec<String>, plan: &Plan, defect: Defect) -> Settings {
+pub(super) fn settings(home: SocketAddr, plan: &Plan, defect: Defect) -> Settings {
     let is_known = defect != Defect::PeersUnknown;
     Settings {
         domains: vec![DOMAIN.to_owned()],
@@ -50,7 +50,6 @@ pub(super) fn settings(home: SocketAddr, peers: Vec<String>, plan: &Plan, defect
         },
         directory: Some(DirectorySettings {
             home: home_name(home),
-            peers: if is_known { peers } else { Vec::new() },
             secret: (plan.is_marked && is_known).then(|| "a secret of all nodes".to_owned()),
             ..DirectorySettings::default()
         }),

@@ -34,6 +34,13 @@ impl World {
                 let until = self.now + self.draw.between(1000, 25_000);
                 self.agenda.put(until, Event::Hold { home, nodes: back });
             }
+            Trouble::Table => {
+                self.note(format_args!("the table of nodes is away"));
+                self.members.is_away = true;
+                let until = self.now + self.draw.between(3000, 25_000);
+                self.agenda.put(until, Event::TableWell);
+                self.restart_somebody();
+            }
             Trouble::Reshard => self.restart_somebody(),
             Trouble::Pause => {
                 let (node, ms) = (self.draw.below(self.nodes.len()), self.draw.between(300, 6000));
@@ -167,6 +174,7 @@ impl World {
             self.nodes[node].lose_disk();
             self.ledger.disk_lost(node, self.now);
             self.stints.disk_lost(node);
+            self.members.lose_disk(node);
         }
     }
 
@@ -174,6 +182,7 @@ impl World {
     fn stop(&mut self, node: usize, is_told: bool) {
         self.nodes[node].life = None;
         self.stop_links(node, is_told);
+        self.members.stop(node);
         self.keepers.stop(node);
         self.nodes[node].paused_until = 0;
         self.ledger.node_died(node, self.now);
@@ -203,8 +212,12 @@ impl World {
         if self.is_running(node) {
             return;
         }
+        if !self.learn_nodes(node, shards) {
+            return;
+        }
         let has_address = self.homes[self.nodes[node].identity.home].holders.contains(&node);
-        match self.nodes[node].start(shards, has_address, self.now, &self.keepers.stir) {
+        let peers = self.peers_of(node);
+        match self.nodes[node].start(shards, (has_address, peers), self.now, &self.keepers.stir) {
             Ok((activity, is_empty)) => self.start_keeper(node, activity, is_empty),
             Err(why) => return self.violated(format!("log: n{node} does not start: {why}")),
         }
@@ -219,6 +232,7 @@ impl World {
         self.note(format_args!("all is well from now on"));
         self.is_quiet = true;
         self.some_fall_silent();
+        self.join_all();
         self.blocked.clear();
         self.store.set_mood(Mood::Good);
         for link in &mut self.links {
