@@ -365,10 +365,15 @@ fn a_table_in_sqlite_one_in_mariadb_and_the_file_say_the_same() {
 
 #[test]
 fn a_node_without_a_table_goes_on_when_it_is_told_to_read_it_again() {
-    let mut alone = Daemon::start(&Start::default());
-    alone.signal("HUP");
-    alone.line("there is nothing to read again: neither a table of nodes nor certificates");
-    alone.stop();
+    for (file, said) in [
+        ("", "names are asked for anew"),
+        ("[names]\nresolve = false\n", "there is nothing to read again: neither a table of nodes nor certificates"),
+    ] {
+        let mut alone = Daemon::start(&Start { file, ..Start::default() });
+        alone.signal("HUP");
+        alone.line(said);
+        alone.stop();
+    }
 }
 
 #[test]

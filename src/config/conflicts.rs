@@ -355,7 +355,7 @@ description = \"the last one\"
         only("[nat]\nping_interval_s = 30\nping_interval_min_s = 31", "nat.ping_interval_min_s is more than");
         only("[nat]\nping_interval_s = 30\nping_interval_max_s = 29", "nat.ping_interval_s is more than");
         let right = "[nat]\nping_interval_s = 30\nping_interval_min_s = 10\nping_interval_max_s = 120";
-        assert_eq!(problems(right), []);
+        assert!(Config::parse(right).is_ok());
     }
 
     #[test]
