@@ -35,7 +35,7 @@ fn answer(asked: &str, status: &str, contact: &str) -> String {
     for name in ["Via", "Record-Route", "From", "To", "Call-ID", "CSeq"] {
         for value in fields(asked, name) {
             let tag = if name == "To" && !value.contains("tag=") { ";tag=t" } else { "" };
-            text += &format!("{name}: {value}{tag}\r\n");
+            text.extend([name, ": ", &value, tag, "\r\n"]);
         }
     }
     text + contact + "Content-Length: 0\r\n\r\n"
