@@ -23,7 +23,7 @@ mod tls_domain;
 mod ws;
 
 pub(crate) use cluster::ClusterConfig;
-pub(crate) use forms::{BinAddress, SipAddress, bin_address, listener, listener_text, sip_address};
+pub(crate) use forms::{BinAddress, SipAddress, listener, listener_text, sip_address};
 pub(crate) use links::TlsFiles;
 pub(crate) use names::{NameServer, NamesConfig};
 pub(crate) use node::{LogFormat, LogLevel, NodeConfig, durability, durability_word};

@@ -1,11 +1,12 @@
 //! Nodes of a test: each has the thread of its links, and a user there that does what the test says.
 
 use crate::cluster::{Id, Node, Topology};
-use crate::config::{bin_address, sip_address};
+use crate::config::sip_address;
 use crate::link::links::NotSent;
 use crate::link::snapshot::LinkReport;
 use crate::link::{LinkEvent, LinkThread, LinksOptions, QUESTIONS_COUNT_MAX, Question, Security, VERSIONS, Versions};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use sipfed_nodes::address::bin_address;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
