@@ -61,6 +61,8 @@ pub(super) struct Open {
     pub(super) target: Option<Box<Target>>,
     /// The binding whose phone answers it, where nobody stands in between.
     pub(super) binding: Option<(RecordId, u64)>,
+    /// Whether nothing but a connection leads to that phone.
+    pub(super) is_flow: bool,
 }
 
 /// What has become of other homes of an AoR.

@@ -5,7 +5,7 @@ use super::context::{Context, Open};
 use super::next_hop::{self, Branch};
 use super::route::{self, Routed};
 use super::target::Target;
-use crate::hop::Source;
+use crate::hop::{Destination, Source};
 use crate::limits;
 use crate::outbox::{Outbox, Ticket};
 use crate::policy::Treatment;
@@ -226,8 +226,9 @@ impl Core {
         let next_ms = has_next.then_some(self.settings.proxy.failover_ms);
         if let Some(context) = self.servers.context_mut(id) {
             let binding = target.binding.filter(|_| target.path.is_empty());
+            let is_flow = binding.is_some() && matches!(target.ways.to, Destination::Flow { fallback: None, .. });
             let target = has_next.then(|| Box::new(target));
-            context.open.push(Open { client, breadth, target, binding });
+            context.open.push(Open { client, breadth, target, binding, is_flow });
         }
         self.start_client(client, &bytes, now, out);
         if let Some(ms) = [home_ms, next_ms].into_iter().flatten().min() {

@@ -42,6 +42,8 @@ impl Core {
             Outcome::TimedOut => (408, None),
             // RFC 5626 §5.3: whoever has named the flow is to try another.
             Outcome::NotSent if context.goes_by_flow => (430, None),
+            // The phone is gone until it registers anew, which says the same as if its connection had been missed before.
+            Outcome::NotSent if context.open.iter().any(|open| open.client == client && open.is_flow) => (480, None),
             Outcome::NotSent => (503, None),
         };
         if status < 200 {
@@ -180,6 +182,7 @@ impl Core {
             let (status, reason) = match best.status {
                 408 => (408, "Request Timeout"),
                 430 => (430, "Flow Failed"),
+                480 => (480, "Temporarily Unavailable"),
                 _ => (500, "Server Internal Error (no branch could be reached)"),
             };
             self.respond_own(id, status, reason, now, out);

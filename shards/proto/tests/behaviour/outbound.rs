@@ -151,3 +151,19 @@ fn rfc5626_5_3_when_a_flow_fails_the_next_one_of_the_same_phone_is_tried() {
         }
     }
 }
+
+#[test]
+fn a_phone_whose_connection_is_gone_is_unavailable_whether_or_not_that_was_known() {
+    for is_known in [false, true] {
+        let mut node = Node::new();
+        node.tcp(flow(1), PHONE, &outbound(1, 1));
+        if is_known {
+            node.close(flow(1));
+        }
+        let mut sent = node.udp("203.0.113.9:5060", &invite("a"));
+        if let Some(ring) = sent.iter().find(|sent| sent.start().starts_with("INVITE ")).cloned() {
+            sent = node.fail(&ring);
+        }
+        assert_eq!(sent.last().unwrap().status(), 480, "{sent:?}");
+    }
+}
