@@ -279,7 +279,7 @@ impl Core {
         max_breadth: u32,
         out: &mut Vec<u8>,
     ) {
-        let local = self.local_of(&target.ways.to, &request.source);
+        let local = self.local_towards(target, &request.source);
         let mut via = std::mem::take(&mut self.scratch.via);
         let mut record_route = std::mem::take(&mut self.scratch.record_route);
         let mut routes = std::mem::take(&mut self.scratch.routes);

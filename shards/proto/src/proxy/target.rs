@@ -4,7 +4,7 @@ use super::elsewhere::Elsewhere;
 use super::next_hop::{Flow, NoWay, reaches};
 use super::route::Routed;
 use super::ways::{Passage, Ways};
-use crate::hop::{Destination, Ends, Transport};
+use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record, RecordId};
 use crate::names::Unresolved;
@@ -17,6 +17,7 @@ use crate::shard::Core;
 use crate::time::Now;
 use sipfed_sip::{SipUri, Uri};
 use std::borrow::Cow;
+use std::net::SocketAddr;
 
 /// One place a request goes to: what becomes a branch.
 #[derive(Clone, Debug)]
@@ -476,6 +477,20 @@ impl Core {
         let to = ends(to).map(Destination::Connect).ok_or(NoWay::Address)?;
         let rest = rest.into_iter().filter_map(ends).map(Destination::Connect).collect();
         Ok(Ways { to, rest, name, may_be_stream: false })
+    }
+
+    /// Our own address towards a target: over a phone's connection the one that it registered at, whoever calls it.
+    pub(super) fn local_towards(&self, target: &Target, arrived: &Source) -> SocketAddr {
+        let to = &target.ways.to;
+        let over_its_connection = target.binding.filter(|_| matches!(to, Destination::Flow { .. }));
+        let registered_at = over_its_connection.and_then(|(id, contact_id)| {
+            let binding = self.location.get(id)?.bindings().find(|b| b.contact_id() == contact_id)?;
+            Some(self.location.locals.address(binding.local()))
+        });
+        let listens_at = |local: &SocketAddr| {
+            self.settings.listeners.iter().any(|l| l.transport == to.transport() && l.addr.port() == local.port())
+        };
+        registered_at.filter(listens_at).unwrap_or_else(|| self.local_of(to, arrived))
     }
 
     /// What is said to a request that no way leads on from.

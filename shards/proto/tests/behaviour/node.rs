@@ -103,7 +103,12 @@ impl Node {
 
     /// Hands a message that came over a connection within TLS in.
     pub(super) fn tls(&mut self, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
-        let (remote, local) = (from.parse().unwrap(), "192.0.2.1:5061".parse().unwrap());
+        self.tls_at("192.0.2.1:5061", flow, from, text)
+    }
+
+    /// The same at another of our addresses.
+    pub(super) fn tls_at(&mut self, at: &str, flow: FlowToken, from: &str, text: &str) -> Vec<Sent> {
+        let (remote, local) = (from.parse().unwrap(), at.parse().unwrap());
         self.receive(&Source { transport: Transport::Tls, remote, local, flow }, text)
     }
 

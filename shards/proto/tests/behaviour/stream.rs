@@ -245,3 +245,22 @@ fn rfc3261_26_2_a_phone_within_tls_is_called_over_its_connection_alone() {
         assert!(answers.last().unwrap().text.starts_with("SIP/2.0 480"), "{answers:?}");
     }
 }
+
+#[test]
+fn a_phone_on_a_connection_is_told_the_address_of_ours_that_it_knows_whoever_calls() {
+    const OURS: &str = "[2001:db8::1]:5061";
+    let mut node = Node::with(|settings| {
+        for addr in ["192.0.2.1:5061", OURS] {
+            settings.listeners.push(Listener { transport: Transport::Tls, addr: addr.parse().unwrap() });
+        }
+    });
+    let text = with(&register("bob", "<sip:bob@[2001:db8::7]:5061;transport=tls>", 1), "SIP/2.0/UDP", "SIP/2.0/TLS");
+    let answer = node.tls_at(OURS, flow(1).over(Transport::Tls), "[2001:db8::7]:40000", &text).remove(0);
+    assert_eq!(answer.status(), 200, "{}", answer.text);
+    let copy = node.udp(CALLER, &invite("bob")).remove(1);
+    let via = copy.fields("Via").next().unwrap();
+    assert!(via.starts_with(&format!("SIP/2.0/TLS {OURS};")), "{via}");
+    let routes: Vec<&str> = copy.fields("Record-Route").collect();
+    assert!(routes[0].contains(&format!("@{OURS};")), "{routes:?}");
+    assert_eq!(routes[1], "<sip:192.0.2.1:5060;lr>");
+}
