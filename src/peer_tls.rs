@@ -133,19 +133,10 @@ fn domain_of_uri(uri: &str) -> Option<&str> {
 
 /// The authorities in `file`, or else those that the system trusts.
 fn authorities(file: Option<&Path>) -> Result<RootCertStore, Unusable> {
-    let mut roots = RootCertStore::empty();
     if let Some(file) = file {
-        for certificate in pem::certificates(file, "tls.authorities")? {
-            roots.add(certificate).map_err(|error| Unusable {
-                what: format!(
-                    "tls.authorities, {}, has what is no certificate of an authority: {error}",
-                    file.display()
-                ),
-                right: "write certificates of authorities in PEM form",
-            })?;
-        }
-        return Ok(roots);
+        return pem::authorities(file, "tls.authorities");
     }
+    let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {

@@ -1,6 +1,7 @@
 //! Certificates and keys out of files in PEM form. In: where a file is, and the key of the configuration that names it. Out: what
 //! is in it, or what is wrong with it and what would be right.
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
@@ -23,6 +24,18 @@ pub(crate) fn certificates(path: &Path, key: &str) -> Result<Vec<CertificateDer<
         Ok(_) => Err(Unusable { what: format!("{key}, {}, has no certificate", path.display()), right }),
         Err(error) => Err(Unusable { what: format!("{key}, {}, is not PEM: {error}", path.display()), right }),
     }
+}
+
+/// The authorities in a file; one at least.
+pub(crate) fn authorities(path: &Path, key: &str) -> Result<RootCertStore, Unusable> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, key)? {
+        roots.add(certificate).map_err(|error| Unusable {
+            what: format!("{key}, {}, has a certificate of no authority: {error}", path.display()),
+            right: "write the certificates of the authorities in PEM form",
+        })?;
+    }
+    Ok(roots)
 }
 
 /// The private key in a file.

@@ -20,7 +20,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ServerConfig};
 use sipfed_directory::choose_cryptography;
 use std::fmt;
 use std::net::IpAddr;
@@ -109,7 +109,7 @@ impl Security {
         own: IpAddr,
     ) -> Result<Self, SecurityError> {
         choose_cryptography();
-        let roots = Arc::new(authorities(ca)?);
+        let roots = Arc::new(pem::authorities(ca, "cluster.tls_ca")?);
         let chain = pem::certificates(certificate, "cluster.tls_certificate")?;
         let unusable = |error: &dyn fmt::Display| {
             let what = format!("cluster.tls_certificate, {}, cannot be used: {error}", certificate.display());
@@ -199,15 +199,4 @@ impl Security {
 /// Whether a certificate is for this IP address.
 fn check_address(certificate: &CertificateDer<'_>, ip: IpAddr) -> Result<(), rustls::Error> {
     verify_server_name(&ParsedCertificate::try_from(certificate)?, &ServerName::IpAddress(ip.into()))
-}
-
-fn authorities(path: &Path) -> Result<RootCertStore, SecurityError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(path, "cluster.tls_ca")? {
-        roots.add(certificate).map_err(|error| {
-            let what = format!("cluster.tls_ca, {}, has a certificate of no authority: {error}", path.display());
-            SecurityError::new(what, "write the certificates of the authorities in PEM form")
-        })?;
-    }
-    Ok(roots)
 }

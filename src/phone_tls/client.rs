@@ -7,7 +7,7 @@ use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -80,14 +80,10 @@ impl ClientCertVerifier for ClientVerifier {
 }
 
 fn read(authorities: &Path) -> Result<Arc<dyn ClientCertVerifier>, Unusable> {
-    let unusable = |error: &dyn std::fmt::Display| Unusable {
+    let roots = pem::authorities(authorities, "tls.client_authorities")?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
+    builder.build().map_err(|error| Unusable {
         what: format!("tls.client_authorities, {}, cannot be used: {error}", authorities.display()),
         right: "write certificates of authorities in PEM form",
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in pem::certificates(authorities, "tls.client_authorities")? {
-        roots.add(certificate).map_err(|error| unusable(&error))?;
-    }
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
-    builder.build().map_err(|error| unusable(&error))
+    })
 }
