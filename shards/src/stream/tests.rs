@@ -95,7 +95,7 @@ fn anywhere(remote: SocketAddr) -> Ends {
 
 /// Reads exactly what is expected to come.
 #[track_caller]
-fn assert_receives(peer: &mut TcpStream, expected: &[u8]) {
+fn assert_receives(peer: &mut impl Read, expected: &[u8]) {
     let mut bytes = vec![0; expected.len()];
     peer.read_exact(&mut bytes).unwrap();
     assert_eq!(String::from_utf8_lossy(&bytes), String::from_utf8_lossy(expected));
