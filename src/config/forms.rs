@@ -111,23 +111,13 @@ fn transport_and_address(text: &str) -> Result<(Transport, SocketAddr), Wrong> {
     rest.parse().map(|addr| (transport, addr)).map_err(|_| {
         let token = transport.uri_token();
         let right = match rest.parse::<IpAddr>() {
-            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, usual_port(transport))),
+            Ok(ip) => format!("write \"{token}:{}\"", SocketAddr::new(ip, transport.usual_port())),
             Err(_) => format!(
                 "write \"{token}:\" and an IP address with a port: \"{token}:192.0.2.1:5060\" or \"{token}:[2001:db8::1]:5060\"; names are not looked up"
             ),
         };
         Wrong::new("not an IP address with a port", right)
     })
-}
-
-/// The port of a URI that names none (RFC 3261 §19.1.2, RFC 6455 §3).
-const fn usual_port(transport: Transport) -> u16 {
-    match transport {
-        Transport::Udp | Transport::Tcp => 5060,
-        Transport::Tls => 5061,
-        Transport::Ws => 80,
-        Transport::Wss => 443,
-    }
 }
 
 /// A domain in lower case, or an IP address without brackets.

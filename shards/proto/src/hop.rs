@@ -58,6 +58,16 @@ impl Transport {
         }
     }
 
+    /// The port where none is written (RFC 3261 §19.1.2, RFC 6455 §3).
+    pub const fn usual_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+
     /// Its name before an address (`udp`, `tcp`, `tls`, `ws`, `wss`).
     pub const fn uri_token(self) -> &'static str {
         match self {

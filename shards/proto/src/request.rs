@@ -7,9 +7,9 @@ use sipfed_sip::{Address, CSeq, Fault, HeaderName, Message, Method, Scheme, SipU
 use std::net::SocketAddr;
 
 /// The port of SIP over UDP and TCP (RFC 3261 §18.1.1).
-pub(crate) const SIP_PORT: u16 = 5060;
+pub(crate) const SIP_PORT: u16 = Transport::Udp.usual_port();
 /// The port of SIP over TLS, and of a sips URI (RFC 3261 §19.1.2).
-pub(crate) const SIPS_PORT: u16 = 5061;
+pub(crate) const SIPS_PORT: u16 = Transport::Tls.usual_port();
 
 /// The port that a URI means: its own, else that of its scheme and transport (RFC 3261 §19.1.2).
 pub(crate) fn port_of(uri: &SipUri<'_>) -> u16 {

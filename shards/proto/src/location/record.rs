@@ -230,8 +230,7 @@ impl Record {
     }
 
     /// The binding of that id.
-    #[cfg(test)]
-    fn binding(&self, contact_id: u64) -> Option<Binding<'_>> {
+    pub(crate) fn binding(&self, contact_id: u64) -> Option<Binding<'_>> {
         self.bindings().find(|b| b.contact_id() == contact_id)
     }
 

@@ -342,7 +342,7 @@ impl Location {
     }
 
     pub(super) fn binding(&self, id: RecordId, contact_id: u64) -> Option<Binding<'_>> {
-        self.record(id).bindings().find(|b| b.contact_id() == contact_id)
+        self.record(id).binding(contact_id)
     }
 
     /// Writes a binding down whole.

@@ -189,7 +189,7 @@ impl Core {
     /// Sends one ping.
     fn ping(&mut self, id: RecordId, contact_id: u64, sent_at: u32, out: &mut Outbox) {
         let Some(record) = self.location.get(id) else { return };
-        let Some(binding) = record.bindings().find(|b| b.contact_id() == contact_id) else { return };
+        let Some(binding) = record.binding(contact_id) else { return };
         let arrived = Source {
             transport: binding.transport(),
             remote: binding.remote(),
@@ -278,7 +278,7 @@ impl Core {
             return;
         }
         let Some((_, record)) = self.location.find(key) else { return };
-        let Some(binding) = record.bindings().find(|b| b.contact_id() == contact_id) else { return };
+        let Some(binding) = record.binding(contact_id) else { return };
         let health = binding.health().in_watch(self.pinger.watch);
         let has_moved = binding.transport() == Transport::Udp
             && binding.remote().ip() == source.remote.ip()
@@ -291,7 +291,7 @@ impl Core {
 
     /// The phone of a binding has answered a request of somebody: the next ping is spared, as after a REGISTER.
     pub(crate) fn note_heard(&mut self, id: RecordId, contact_id: u64, now: Now) {
-        let binding = self.location.get(id).and_then(|record| record.bindings().find(|b| b.contact_id() == contact_id));
+        let binding = self.location.get(id).and_then(|record| record.binding(contact_id));
         let Some(binding) = binding.filter(|b| b.flags().ping() != Ping::None) else { return };
         let health = binding.health().in_watch(self.pinger.watch);
         let heard = Health { heard_at_s: now.unix_s(), lost: 0, is_open: false, ..health };

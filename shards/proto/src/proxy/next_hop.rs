@@ -108,12 +108,16 @@ impl Core {
     /// What we call ourselves towards the sender of a request: the address that it arrived at. Over a connection that
     /// we have opened that has a port which nobody listens at, and the port of the listener stands for it.
     pub(super) fn local_at(&self, arrived: &Source) -> SocketAddr {
-        let listens = |l: &Listener| l.transport == arrived.transport && l.addr.port() == arrived.local.port();
-        if self.settings.listeners.iter().any(listens) {
+        if self.listens_at_port(arrived.transport, arrived.local.port()) {
             return arrived.local;
         }
         let transport = if arrived.transport.is_reliable() { arrived.transport } else { Transport::Tcp };
         self.stream_listener_at(transport, arrived.local.ip()).unwrap_or(arrived.local)
+    }
+
+    /// Whether a listener for `transport` has that port.
+    pub(super) fn listens_at_port(&self, transport: Transport, port: u16) -> bool {
+        self.settings.listeners.iter().any(|l| l.transport == transport && l.addr.port() == port)
     }
 
     /// The address of ours that a connection to `remote` starts from: the one that the request arrived at where a

@@ -484,12 +484,10 @@ impl Core {
         let to = &target.ways.to;
         let over_its_connection = target.binding.filter(|_| matches!(to, Destination::Flow { .. }));
         let registered_at = over_its_connection.and_then(|(id, contact_id)| {
-            let binding = self.location.get(id)?.bindings().find(|b| b.contact_id() == contact_id)?;
+            let binding = self.location.get(id)?.binding(contact_id)?;
             Some(self.location.locals.address(binding.local()))
         });
-        let listens_at = |local: &SocketAddr| {
-            self.settings.listeners.iter().any(|l| l.transport == to.transport() && l.addr.port() == local.port())
-        };
+        let listens_at = |local: &SocketAddr| self.listens_at_port(to.transport(), local.port());
         registered_at.filter(listens_at).unwrap_or_else(|| self.local_of(to, arrived))
     }
 
@@ -530,14 +528,18 @@ fn first_path(path: &[u8]) -> Option<Uri<'_>> {
     Uri::parse(&path[start..end]).ok()
 }
 
+/// What the flows of a phone are ordered by: the latest is the greatest.
+fn flow_age(binding: &Binding<'_>) -> (u32, u64) {
+    (binding.updated_at_s(), binding.contact_id())
+}
+
 /// Whether a later flow of the same phone stands: only one of them is used at a time (RFC 5626 §5.3, §7).
 fn has_newer_flow(record: &Record, binding: &Binding<'_>, now: Now) -> bool {
-    let age = |b: &Binding<'_>| (b.updated_at_s(), b.contact_id());
     binding.reg_id() != 0
         && record.bindings().any(|other| {
             other.reg_id() != 0
                 && other.instance() == binding.instance()
-                && age(&other) > age(binding)
+                && flow_age(&other) > flow_age(binding)
                 && other.is_live(now.unix_s())
                 && !other.flags().flow_lost()
         })
@@ -550,7 +552,7 @@ fn put_older_flows(
     (id, record): (RecordId, &Record),
     is_sips: bool,
 ) {
-    older.sort_by_key(|(binding, _)| std::cmp::Reverse((binding.updated_at_s(), binding.contact_id())));
+    older.sort_by_key(|(binding, _)| std::cmp::Reverse(flow_age(binding)));
     for (binding, ways) in older {
         let is_of_phone = |target: &Target| {
             let other = record.bindings().find(|b| target.binding == Some((id, b.contact_id())));

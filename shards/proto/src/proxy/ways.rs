@@ -9,7 +9,7 @@ use super::next_hop::NoWay;
 use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::names::{self, Unresolved, Wanted};
-use crate::request::{Request, SIP_PORT, SIPS_PORT};
+use crate::request::Request;
 use crate::settings::NextHop;
 use crate::shard::Core;
 use sipfed_sip::{Host, Scheme, SipUri};
@@ -92,8 +92,7 @@ impl Asked {
     /// What a server is reached at, with what is known of it.
     fn hop(self, ip: IpAddr, transport: Option<Transport>, port: Option<u16>) -> (Transport, SocketAddr) {
         let transport = transport.or(self.transport).unwrap_or(self.usual());
-        let usual_port = if transport == Transport::Tls { SIPS_PORT } else { SIP_PORT };
-        (transport, SocketAddr::new(ip, port.or(self.port).unwrap_or(usual_port)))
+        (transport, SocketAddr::new(ip, port.or(self.port).unwrap_or(transport.usual_port())))
     }
 }
 
