@@ -2,9 +2,10 @@
 //!
 //! # Contract
 //! In goes a request, of which [`signs`] says whether its sender is behind a NAT; the registrar stores that with a binding,
-//! with how its phone is to be pinged. Out come pings, at the turns of the [`rhythm`] and no more in a second than the
-//! [`budget`] allows, and what became of them: how a phone stands is kept beside its binding
-//! ([`crate::location::Health`]), and a binding whose phone has stopped to answer ends, where configuration says so.
+//! with how its phone is to be pinged. Out come pings, at the turns of the [`rhythm`], evenly also where a shard is late
+//! ([`smoothing`]), no more in a second than the [`budget`] allows, and what became of them: how a phone stands is kept
+//! beside its binding ([`crate::location::Health`]), and a binding whose phone has stopped to answer ends, where
+//! configuration says so.
 //!
 //! Owned by one shard, as its bindings are. Only the active node of a home pings, and ends what is not answered; a passive one
 //! keeps the rhythm without sending, so that it goes on at once when it becomes the active one, with a new *watch*: what
@@ -24,6 +25,7 @@ mod intervals;
 mod pinger;
 mod rhythm;
 mod signs;
+mod smoothing;
 
 pub(crate) use branch::shard_of_ping;
 pub(crate) use intervals::Intervals;

@@ -4,6 +4,7 @@ use super::branch::PingBranch;
 use super::budget::{Budget, Place};
 use super::intervals::Change;
 use super::rhythm::Rhythm;
+use super::smoothing::Smoothing;
 use crate::hop::{Destination, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Cause, Health, Op, Ping, Record, RecordId, Unbind};
@@ -13,6 +14,7 @@ use crate::response::Response;
 use crate::settings::{PingBytes, PingSettings};
 use crate::shard::Core;
 use crate::time::Now;
+use crate::wheel::TICK_MS;
 use arrayvec::ArrayVec;
 use sipfed_sip::compose::{self, hexadecimal};
 
@@ -24,6 +26,7 @@ pub(crate) struct Pinger {
     /// See [`Health::watch`]; never 0.
     watch: u8,
     budget: Budget,
+    smoothing: Smoothing,
 }
 
 /// What is done about one binding at a turn of its record.
@@ -57,16 +60,30 @@ impl Judgement {
 
 impl Pinger {
     pub(crate) fn new(settings: &PingSettings, shards_count: u8) -> Self {
-        Self { is_on: true, watch: 1, budget: Budget::new(settings.packets_per_s_max, shards_count) }
+        let budget = Budget::new(settings.packets_per_s_max, shards_count);
+        Self { is_on: true, watch: 1, budget, smoothing: Smoothing::default() }
     }
 
     /// Another node may have pinged meanwhile, or nobody: what is open is forgotten.
     pub(crate) fn begin_watch(&mut self) {
         self.watch = self.watch % u8::MAX + 1;
+        self.smoothing = Smoothing::default();
     }
 
     pub(crate) fn is_on(&self) -> bool {
         self.is_on
+    }
+
+    /// A place for `count` pings that leave together; `has_place` where the budget has given them one that has come.
+    fn place(&mut self, count: u32, has_place: bool, now: Now, next_turn: Now) -> Place {
+        if !has_place {
+            self.smoothing.note(count, now);
+            let place = self.budget.take(count, now, next_turn);
+            if place != Place::Now {
+                return place;
+            }
+        }
+        if self.smoothing.admits(count, now) { Place::Now } else { Place::At(now.plus_ms(TICK_MS)) }
     }
 
     /// Whether the operator wants pings.
@@ -96,22 +113,24 @@ impl Core {
             return self.location.ping_at(id, next_turn, false, &mut self.wheel);
         }
         let Judgement { mut acts, look_at, lost, spared } = self.judge(record, rhythm, now);
-        self.counters.pings_lost += lost;
-        self.counters.pings_spared += spared;
         let count = acts.iter().filter(|(_, act)| matches!(act, Act::Send(_))).count() as u32;
-        if count > 0 && !has_place {
-            match self.pinger.budget.take(count, now, next_turn) {
-                Place::Now => {}
-                Place::At(at) => {
-                    self.counters.pings_put_off += u64::from(count);
-                    return self.location.ping_at(id, at, true, &mut self.wheel);
-                }
-                Place::None => {
-                    self.counters.pings_left_out += u64::from(count);
-                    acts.retain(|(_, act)| !matches!(act, Act::Send(_)));
+        if count > 0 {
+            let place = self.pinger.place(count, has_place, now, next_turn);
+            if let Place::At(at) = place {
+                self.counters.pings_put_off += if has_place { 0 } else { count.into() };
+                return self.location.ping_at(id, at, true, &mut self.wheel);
+            }
+            if place == Place::None {
+                self.counters.pings_left_out += u64::from(count);
+                for (_, act) in &mut acts {
+                    if let Act::Send(health) = *act {
+                        *act = Act::Note(Health { is_open: false, ..health });
+                    }
                 }
             }
         }
+        self.counters.pings_lost += lost;
+        self.counters.pings_spared += spared;
         for (contact_id, act) in acts {
             match act {
                 Act::Send(health) => {

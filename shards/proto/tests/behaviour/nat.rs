@@ -238,6 +238,25 @@ fn no_more_pings_leave_in_a_second_than_there_may() {
     let sent_count = counters.pings_sent - before.pings_sent;
     assert!(sent_count >= 2900, "{sent_count} of 3,000 places were used");
     assert!(counters.pings_put_off > 0 && counters.pings_left_out > 0, "{counters:?}");
+    let open = counters.pings_sent - counters.pings_lost;
+    assert!((1..=360).contains(&open), "one that is put off makes the one before it lost once: {counters:?}");
+}
+
+#[test]
+fn what_is_due_while_a_shard_stands_still_leaves_evenly_afterwards() {
+    let mut node = node_with(|settings| settings.nat.ping.interval_s = 10);
+    for n in 0..20_000 {
+        register_natted(&mut node, &format!("u{n}"), 1);
+    }
+    node.pass(20_000);
+    node.now = node.now.plus_ms(60);
+    let mut by_ms = [0; 1010];
+    pings(&node.pass(1000)).iter().for_each(|(at, _)| by_ms[*at as usize] += 1);
+    let share = 20_000 / 1000;
+    let busiest: usize = by_ms.windows(10).map(|window| window.iter().sum()).max().unwrap();
+    assert!(busiest * 10 <= share * 19, "{share} in 10 ms: {by_ms:?}");
+    let caught_up: usize = by_ms[..500].iter().sum();
+    assert!((1050..=1200).contains(&caught_up), "{caught_up} in 500 ms, and those of 60 ms before");
 }
 
 #[test]
