@@ -53,6 +53,9 @@ pub(crate) fn shorten_slice() {
     attributes.sched_policy = libc::SCHED_OTHER as u32;
     // The shortest that there is.
     attributes.sched_runtime = 100_000;
+    // The call sets this as well: what the operator has given the process stays.
+    // SAFETY: the call takes numbers and touches no memory; it cannot fail for the calling thread.
+    attributes.sched_nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     // SAFETY: `attributes` is valid and has the size that it says; 0 is the calling thread. A failure, as where the
     // call is filtered, leaves the slice as it was.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
@@ -163,6 +166,22 @@ mod tests {
         let at_ns = monotonic_ns() + 200_000;
         sleep_until_ns(at_ns);
         assert!(monotonic_ns() >= at_ns);
+    }
+
+    #[test]
+    fn a_shorter_slice_leaves_the_nice_value_as_it_was() {
+        // The whole of it is of one thread, and ends with it.
+        std::thread::spawn(|| {
+            // SAFETY: both calls take numbers and touch no memory.
+            let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+            let wanted = nice() + 3;
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, wanted) }, 0);
+            shorten_slice();
+            assert_eq!(nice(), wanted);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
