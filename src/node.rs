@@ -255,7 +255,11 @@ fn stop(running: Running) {
 fn follow_address(config: &Config, member: Option<&Member>, plane: &DataPlane) -> Result<Option<Ownership>, Exit> {
     let Some(options) = member.and_then(|member| member.ownership(config)) else { return Ok(None) };
     let activity = plane.activity();
-    let ownership = Ownership::start(options, move |role| activity.set(role.is_active));
+    let ownership = Ownership::start(options, move |status| {
+        // Until the kernel has said so, it is not known to be away.
+        activity.set_virtual_ip(status.has_address != Some(false));
+        activity.set(status.role.is_active);
+    });
     ownership.map(Some).map_err(|error| failed(config, "what follows the virtual address did not start", &error))
 }
 

@@ -146,9 +146,9 @@ pub(crate) struct Ownership {
 }
 
 impl Ownership {
-    /// Starts the thread and waits until the first role is in force. `apply` is called on the thread with each role, before
-    /// anybody else is told; it must not block.
-    pub(crate) fn start(options: OwnershipOptions, apply: impl Fn(Role) + Send + 'static) -> io::Result<Self> {
+    /// Starts the thread and waits until the first role is in force. `apply` is called on the thread with each role, and when
+    /// the address comes or goes, before anybody else is told; it must not block.
+    pub(crate) fn start(options: OwnershipOptions, apply: impl Fn(Status) + Send + 'static) -> io::Result<Self> {
         let (requests, requested) = mpsc::channel(REQUESTS_COUNT_MAX);
         let (status, follow) = watch::channel(Status {
             role: Role::UNKNOWN,
@@ -249,7 +249,7 @@ struct Owner<F> {
     is_settled: bool,
 }
 
-impl<F: Fn(Role)> Owner<F> {
+impl<F: Fn(Status)> Owner<F> {
     fn new(options: OwnershipOptions, apply: F, status: watch::Sender<Status>) -> Self {
         let found = kept::find(&options.directory);
         if let Err(why) = &found {
@@ -328,8 +328,8 @@ impl<F: Fn(Role)> Owner<F> {
             is_kept: self.kept.is_some(),
         };
         let is_first = !std::mem::replace(&mut self.is_settled, true);
-        if is_first || status.role != before.role {
-            (self.apply)(status.role);
+        if is_first || (status.role, status.has_address) != (before.role, before.has_address) {
+            (self.apply)(status);
         }
         self.status.send_replace(status);
         if is_first || status.role.is_active != before.role.is_active {
@@ -404,7 +404,14 @@ mod tests {
         let told = Arc::clone(&applied);
         let options =
             OwnershipOptions { node: Id::ONE, ip: ip.parse().unwrap(), mode, directory: directory.to_path_buf() };
-        let ownership = Ownership::start(options, move |role| told.lock().unwrap().push(role)).unwrap();
+        let apply = move |status: Status| {
+            let mut told = told.lock().unwrap();
+            // The kernel may have its say about the address in between.
+            if told.last() != Some(&status.role) {
+                told.push(status.role);
+            }
+        };
+        let ownership = Ownership::start(options, apply).unwrap();
         (ownership, applied)
     }
 

@@ -15,6 +15,7 @@ use crossbeam::queue::ArrayQueue;
 use sipfed_proto::explain::{Explanation, Unexplained};
 use sipfed_proto::{ByHand, Ended, Now, Page, Refusal, Shard, Source};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Commands that may wait at one shard.
@@ -168,18 +169,22 @@ fn promised<T: Send + 'static>(reply: Reply<Result<T, Refusal>>, answer: Result<
 #[derive(Debug)]
 pub(crate) struct Control {
     commands: ArrayQueue<Command>,
+    virtual_ip: Option<IpAddr>,
     is_active: AtomicBool,
+    lacks_virtual_ip: AtomicBool,
     is_pinging: AtomicBool,
     is_draining: AtomicBool,
     is_stopping: AtomicBool,
 }
 
 impl Control {
-    /// Nothing is wanted yet; the node begins as the active one of its home, or not.
-    pub(crate) fn new(is_active: bool) -> Self {
+    /// Nothing is wanted yet; the node begins as the active one of its home where that has no virtual address.
+    pub(crate) fn new(virtual_ip: Option<IpAddr>) -> Self {
         Self {
             commands: ArrayQueue::new(COMMANDS_COUNT_MAX),
-            is_active: AtomicBool::new(is_active),
+            virtual_ip,
+            is_active: AtomicBool::new(virtual_ip.is_none()),
+            lacks_virtual_ip: AtomicBool::new(false),
             is_pinging: AtomicBool::new(true),
             is_draining: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
@@ -194,6 +199,11 @@ impl Control {
     /// Tells the shard whether the node is the active one of its home from now on.
     pub(crate) fn tell_active(&self, is_active: bool) {
         self.is_active.store(is_active, Ordering::Release);
+    }
+
+    /// Tells the shard whether the host has the virtual address.
+    pub(crate) fn tell_virtual_ip(&self, has_it: bool) {
+        self.lacks_virtual_ip.store(!has_it, Ordering::Release);
     }
 
     /// Tells the shard whether phones are pinged while the node is the active one.
@@ -228,12 +238,18 @@ impl Control {
             && !self.is_stopping()
             && self.is_draining() == is_draining
             && self.is_active() == machine.is_active()
+            && self.absent_address() == machine.absent_address()
             && self.is_pinging() == machine.is_pinging()
     }
 
     /// Whether the node is the active one of its home.
     pub(crate) fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Acquire)
+    }
+
+    /// The virtual address while the host does not have it.
+    pub(crate) fn absent_address(&self) -> Option<IpAddr> {
+        self.virtual_ip.filter(|_| self.lacks_virtual_ip.load(Ordering::Acquire))
     }
 
     /// Whether phones are pinged while it is.
@@ -258,7 +274,7 @@ mod tests {
 
     #[test]
     fn so_many_commands_wait_and_no_more() {
-        let control = Control::new(true);
+        let control = Control::new(None);
         let ask = || control.ask(Command::Flush { reply: Reply::new(|_| {}) });
         assert_eq!((0..1000).take_while(|_| ask()).count(), COMMANDS_COUNT_MAX);
         assert!(control.take().is_some() && ask());

@@ -45,7 +45,8 @@ pub struct DataPlane {
     _data: Option<DataDirectory>,
 }
 
-/// Tells the shards of a node whether it is the active one of its home and whether it pings phones, from any thread.
+/// Tells the shards of a node whether it is the active one of its home, whether the host has the address of that, and whether
+/// it pings phones, from any thread.
 #[derive(Clone, Debug)]
 pub struct Activity {
     controls: Arc<[Arc<Control>]>,
@@ -58,6 +59,14 @@ impl Activity {
     pub fn set(&self, is_active: bool) {
         for control in self.controls.iter() {
             control.tell_active(is_active);
+        }
+        ring(&self.mesh, self.controls.len());
+    }
+
+    /// The same of whether the host has [`Options::virtual_ip`], which is taken for so until this says otherwise.
+    pub fn set_virtual_ip(&self, has_it: bool) {
+        for control in self.controls.iter() {
+            control.tell_virtual_ip(has_it);
         }
         ring(&self.mesh, self.controls.len());
     }
@@ -120,7 +129,7 @@ impl DataPlane {
         let directory = directory.map(|wake| Arc::new(DirectoryLink::new(Arc::clone(&mesh), cores.len(), wake)));
         let names = names.map(|wake| Arc::new(NamesQueues::new(Arc::clone(&mesh), cores.len(), wake)));
         let mut logs = logs.into_iter();
-        let controls: Arc<[_]> = cores.iter().map(|_| Arc::new(Control::new(virtual_ip.is_none()))).collect();
+        let controls: Arc<[_]> = cores.iter().map(|_| Arc::new(Control::new(virtual_ip))).collect();
         let owners = Owners::new(secret, cores.len() as u8);
         let mut plane = Self {
             listening: bound.listeners.iter().map(|listener| listener.addr).collect(),

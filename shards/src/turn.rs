@@ -392,6 +392,7 @@ impl ShardRun {
             self.machine.drain();
         }
         self.machine.set_active(self.control.is_active());
+        self.machine.set_absent_address(self.control.absent_address());
         self.machine.set_pinging(self.control.is_pinging());
         for _ in 0..link::COMMANDS_PER_TURN_MAX {
             let Some(command) = self.control.take() else { break };

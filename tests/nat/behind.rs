@@ -36,7 +36,7 @@ fn phone_behind(nat: &Nat, transport: Transport, node: SocketAddr) -> NattedPhon
 }
 
 /// A command of the management interface of the node; what it answers.
-fn command(host: &Host, words: &[&str]) -> String {
+pub(crate) fn command(host: &Host, words: &[&str]) -> String {
     let mut ctl = host.command(env!("CARGO_BIN_EXE_sipfed"));
     let output = ctl.args(["ctl", "--url", "http://127.0.0.1:8888/mi", "--json"]).args(words).output().unwrap();
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));

@@ -78,7 +78,7 @@ counters! {
     Work pings_put_off;
     /// Pings that could not be sent before their next turn, since more would have left than `nat.ping_packets_per_s_max`.
     Dropped pings_left_out;
-    /// Pings to phones that no way leads to.
+    /// Pings to phones that no way leads to, or that registered at an address which the host does not have now.
     Dropped pings_without_way;
     /// Requests proxied.
     Work requests_proxied;

@@ -33,6 +33,7 @@ use crate::transaction::server::{self, ServerTransactions};
 use crate::view::BindingView;
 use crate::wheel::{Due, Wheel};
 use sipfed_sip::{Index, Message, Method, ScanError, scan};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Which shard this is.
@@ -390,6 +391,18 @@ impl Shard {
     /// Whether phones are pinged while this node is the active one, as they are at first.
     pub fn set_pinging(&mut self, is_on: bool) {
         self.core.pinger.turn(is_on);
+    }
+
+    /// The local address that this host does not have, as it is with that of the home where this node was made active by
+    /// a command (`cluster.ownership`) before the address came, or without it. Phones that registered at that address are not
+    /// pinged meanwhile, and their bindings do not end for it; `None`, as at first, for no such address.
+    pub fn set_absent_address(&mut self, ip: Option<IpAddr>) {
+        self.core.pinger.set_absent(ip);
+    }
+
+    /// What [`Shard::set_absent_address`] has said last.
+    pub fn absent_address(&self) -> Option<IpAddr> {
+        self.core.pinger.absent()
     }
 
     /// What [`Shard::set_pinging`] has said last.

@@ -229,7 +229,7 @@ impl Node {
     /// A turn of every shard. Where it dies within, the shards from `torn_at` on do not get as far as their logs.
     pub(crate) fn turn(&mut self, at: u64, torn_at: Option<usize>) -> Vec<Sent> {
         let (now, expires_s_max) = (self.now(at), self.settings.registrar.max_expires_s);
-        let Self { life, logs, identity, defect, version, .. } = self;
+        let Self { life, logs, identity, settings, defect, version, .. } = self;
         let Some(life) = life else { return Vec::new() };
         let count = life.seats.len();
         let mut received: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
@@ -237,6 +237,8 @@ impl Node {
             // The kernel chooses a socket by the sender.
             received[mix(u64::from(source.remote.port())) as usize % count].push((source, bytes));
         }
+        let pings_passively = *defect == Defect::PassivePing;
+        let lacks_address = life.owner.as_ref().is_some_and(Owner::lacks_address) && !pings_passively;
         let mut sent = Vec::new();
         for (index, received) in received.into_iter().enumerate() {
             if torn_at.is_some_and(|torn| index > torn) {
@@ -244,7 +246,8 @@ impl Node {
             }
             let turn = Turn {
                 now,
-                is_active: life.role.is_active || *defect == Defect::PassivePing,
+                is_active: life.role.is_active || pings_passively,
+                absent: settings.listeners.first().filter(|_| lacks_address).map(|listener| listener.addr.ip()),
                 is_sync: identity.is_sync,
                 expires_s_max,
                 reports_count_max: identity.reports_count_max,

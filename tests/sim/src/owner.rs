@@ -29,6 +29,11 @@ impl Owner {
         self.machine.handle_address(has_address);
     }
 
+    /// Whether the kernel has said that the host does not have the address.
+    pub(crate) fn lacks_address(&self) -> bool {
+        self.machine.has_address() == Some(false)
+    }
+
     /// A hook says what the node is to be.
     pub(crate) fn obey(&mut self, is_active: bool, now: Instant) {
         self.machine.handle_command(is_active, now);

@@ -10,7 +10,7 @@ use sipfed_proto::directory::{Answer, News, Order as DirectoryOrder};
 use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
 use sipfed_proto::{Destination, Glance, Now, Outbox, Shard, Source, Verdict};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Orders that a shard carries out in one turn.
@@ -43,6 +43,8 @@ pub(crate) struct Leaving {
 pub(crate) struct Turn {
     pub(crate) now: Now,
     pub(crate) is_active: bool,
+    /// The address of the home while the host does not have it.
+    pub(crate) absent: Option<IpAddr>,
     pub(crate) is_sync: bool,
     pub(crate) expires_s_max: u32,
     pub(crate) reports_count_max: usize,
@@ -123,6 +125,7 @@ impl Seat {
         log.look_after_generations(turn.expires_s_max, &mut self.machine, now);
         self.obey(turn);
         self.machine.set_active(turn.is_active);
+        self.machine.set_absent_address(turn.absent);
         for (source, bytes) in received {
             let glance = self.machine.glance(&bytes);
             match self.machine.receive_glanced(&bytes, glance, &source, now, &mut out) {

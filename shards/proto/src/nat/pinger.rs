@@ -17,6 +17,7 @@ use crate::time::Now;
 use crate::wheel::TICK_MS;
 use arrayvec::ArrayVec;
 use sipfed_sip::compose::{self, hexadecimal};
+use std::net::IpAddr;
 
 /// What a shard knows of its pings besides how each phone stands.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Pinger {
     is_on: bool,
     /// See [`Health::watch`]; never 0.
     watch: u8,
+    /// A local address that the host does not have now.
+    absent: Option<IpAddr>,
     budget: Budget,
     smoothing: Smoothing,
 }
@@ -50,6 +53,8 @@ struct Judgement {
     /// Pings that were lost, and those that are spared.
     lost: u64,
     spared: u64,
+    /// Phones that would be pinged from an address that is absent.
+    without_way: u64,
 }
 
 impl Judgement {
@@ -61,7 +66,7 @@ impl Judgement {
 impl Pinger {
     pub(crate) fn new(settings: &PingSettings, shards_count: u8) -> Self {
         let budget = Budget::new(settings.packets_per_s_max, shards_count);
-        Self { is_on: true, watch: 1, budget, smoothing: Smoothing::default() }
+        Self { is_on: true, watch: 1, absent: None, budget, smoothing: Smoothing::default() }
     }
 
     /// Another node may have pinged meanwhile, or nobody: what is open is forgotten.
@@ -93,6 +98,18 @@ impl Pinger {
             self.begin_watch();
         }
     }
+
+    pub(crate) fn absent(&self) -> Option<IpAddr> {
+        self.absent
+    }
+
+    /// What was sent from there may have been answered where the address is now: it is forgotten as well.
+    pub(crate) fn set_absent(&mut self, ip: Option<IpAddr>) {
+        if self.absent != ip {
+            self.absent = ip;
+            self.begin_watch();
+        }
+    }
 }
 
 impl Core {
@@ -112,7 +129,7 @@ impl Core {
         if !self.is_pinging() {
             return self.location.ping_at(id, next_turn, false, &mut self.wheel);
         }
-        let Judgement { mut acts, look_at, lost, spared } = self.judge(record, rhythm, now);
+        let Judgement { mut acts, look_at, lost, spared, without_way } = self.judge(record, rhythm, now);
         let count = acts.iter().filter(|(_, act)| matches!(act, Act::Send(_))).count() as u32;
         if count > 0 {
             let place = self.pinger.place(count, has_place, now, next_turn);
@@ -131,6 +148,7 @@ impl Core {
         }
         self.counters.pings_lost += lost;
         self.counters.pings_spared += spared;
+        self.counters.pings_without_way += without_way;
         for (contact_id, act) in acts {
             match act {
                 Act::Send(health) => {
@@ -190,7 +208,12 @@ impl Core {
             }
             health.pinged_at = now_low.max(1);
             let heard_at_ms = u64::from(binding.updated_at_s().max(health.heard_at_s)) * 1000;
-            let act = if now.unix_ms() < heard_at_ms + half_interval_ms {
+            let is_absent = |ip| self.location.locals.address(binding.local()).ip() == ip;
+            let act = if self.pinger.absent.is_some_and(is_absent) {
+                // The kernel refuses what would leave from there, or the answer goes to the host that has it.
+                all.without_way += 1;
+                Act::Note(health)
+            } else if now.unix_ms() < heard_at_ms + half_interval_ms {
                 all.spared += 1;
                 Act::Note(health)
             } else {

@@ -1,8 +1,9 @@
 //! Phones behind NATs: who is pinged, when, with what, and what comes of it.
 
-use super::node::{Node, Sent, and, invite, register, respond, with};
+use super::node::{NODE, Node, Sent, and, invite, register, respond, with};
 use sipfed_proto::settings::{Ping, PingBytes, Settings, Sign};
 use sipfed_proto::{Destination, FlowToken, ShardIndex};
+use std::net::SocketAddr;
 
 /// Where a NAT lets a phone at 10.0.0.7 be seen.
 const SEEN_AT: &str = "198.51.100.9:40000";
@@ -186,6 +187,28 @@ fn a_passive_node_pings_nobody_and_one_that_becomes_active_goes_on_in_the_same_r
     assert_eq!(node.shard.contacts(), 1);
     node.shard.set_pinging(true);
     assert_eq!(pings(&node.pass(INTERVAL_MS)).len(), 1);
+}
+
+/// A hook makes this node the active one while the address is still, or again, at the other one, which would get the answers.
+#[test]
+fn nobody_is_pinged_from_an_address_that_the_host_lacks_and_no_binding_ends_for_it() {
+    let mut node = node_with(|settings| settings.nat.ping.kind = ENDS_UNANSWERED);
+    register_natted(&mut node, "a", 1);
+    next_ping(&mut node);
+    next_ping(&mut node);
+    next_ping(&mut node);
+    node.shard.set_absent_address(NODE.parse::<SocketAddr>().ok().map(|addr| addr.ip()));
+    assert!(pings(&node.pass(10 * INTERVAL_MS)).is_empty());
+    let counters = node.shard.counters();
+    assert_eq!((node.shard.contacts(), counters.pings_lost), (1, 2));
+    assert!(counters.pings_without_way >= 10, "{counters:?}");
+    node.shard.set_absent_address("192.0.2.99".parse().ok());
+    assert_eq!(pings(&node.pass(2 * INTERVAL_MS)).len(), 2, "it registered at another one");
+    node.shard.set_absent_address(None);
+    assert_eq!(pings(&node.pass(2 * INTERVAL_MS)).len(), 2);
+    assert_eq!(node.shard.contacts(), 1, "what is lost is counted from the time on at which it has an address");
+    node.pass(2 * INTERVAL_MS);
+    assert_eq!(node.shard.contacts(), 0);
 }
 
 #[test]

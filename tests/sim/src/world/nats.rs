@@ -3,7 +3,6 @@
 use super::World;
 use crate::ledger::Contact;
 use crate::phone::contact_name;
-use sipfed_nodes::ownership::Mode;
 
 /// Milliseconds within which a node learns that it lost its address.
 const NOTICE_MS: u64 = 100;
@@ -15,7 +14,7 @@ impl World {
             return;
         }
         let has_address = self.homes[self.nodes[node].identity.home].holders.contains(&node);
-        let is_late = self.plan.mode == Mode::Address && !has_address && self.now > self.held_until[node] + NOTICE_MS;
+        let is_late = !has_address && self.now > self.held_until[node] + NOTICE_MS;
         if is_late || !self.stints.is_active_within(node, self.now, NOTICE_MS) {
             self.violated(format!("pings: n{node} pings and is not the active one of its home"));
         }
