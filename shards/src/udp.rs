@@ -157,12 +157,24 @@ impl UdpPort {
                     Failure::Refused if !has_been_refused => has_been_refused = true,
                     Failure::Refused => {
                         has_been_refused = false;
-                        refuse(self.parting(outbox, first).map_or(Ticket::NONE, |(_, t)| t), counters, failed);
+                        if let Some((parting, ticket)) = self.parting(outbox, first)
+                            && !self.send_from_elsewhere(parting, sending)
+                        {
+                            refuse(ticket, counters, failed);
+                        }
                         rest = &rest[1..];
                     }
                 },
             }
         }
+    }
+
+    /// Sends one that was refused from whichever address leads to its receiver, where another one was named. A binding
+    /// that came from a backup, or from the log of a host that had other addresses, names one that is not this host's:
+    /// better from another address than not at all. Whether it was sent.
+    fn send_from_elsewhere(&self, parting: Parting<'_>, sending: &mut Sending) -> bool {
+        let anywhere = Parting { source_ip: None, ..parting };
+        parting.source_ip.is_some() && sending.send(&self.socket, std::iter::once(anywhere)).is_ok()
     }
 
     /// Puts the messages at `indices` behind those that wait; returns the rest, which is none.
@@ -203,7 +215,10 @@ impl UdpPort {
                     Failure::Refused if !has_been_refused => has_been_refused = true,
                     Failure::Refused => {
                         has_been_refused = false;
-                        refuse(ticket, counters, failed);
+                        let parting = Parting { bytes: &first.bytes, remote: first.remote, source_ip: first.source_ip };
+                        if !self.send_from_elsewhere(parting, sending) {
+                            refuse(ticket, counters, failed);
+                        }
                         self.backlog.pop_front();
                     }
                 },
@@ -271,6 +286,25 @@ mod tests {
         assert_eq!(failed, [ticket(2)]);
         assert_eq!(counters.dropped_send_error, 2);
         assert!(!sender.has_backlog());
+    }
+
+    #[test]
+    fn a_datagram_from_an_address_of_another_host_leaves_from_one_of_this_host() {
+        let mut sender = port("0.0.0.0:0");
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let remote = receiver.local_addr().unwrap();
+        let elsewhere = SocketAddr::new("192.0.2.1".parse().unwrap(), sender.addr.port());
+        let (mut counters, mut failed) = (Counters::default(), Vec::new());
+        let mut sending = Sending::new();
+        sender.send(&outbox(&[("1", remote, ticket(1))], elsewhere), &[0], &mut sending, &mut counters, &mut failed);
+        sender.queue(&outbox(&[("2", remote, ticket(2))], elsewhere), &[0], &mut counters);
+        sender.flush(&mut sending, &mut counters, &mut failed);
+        let mut bytes = [0; 8];
+        for expected in [b"1", b"2"] {
+            let (len, from) = receiver.recv_from(&mut bytes).unwrap();
+            assert_eq!((&bytes[..len], from.port()), (&expected[..], sender.addr.port()));
+        }
+        assert!(failed.is_empty() && counters.dropped_send_error == 0);
     }
 
     #[test]
