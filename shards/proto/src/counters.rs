@@ -232,6 +232,9 @@ counters! {
     Dropped dropped_not_durable;
     /// Bindings of another node of the same home that were not taken over, since there is no room.
     Dropped replica_refused;
+    /// Removed bindings that are remembered no more, since of one AoR too many were removed after them: a late REGISTER, or
+    /// another node of the same home that has not heard of it, may bring one back.
+    Dropped removals_given_up;
     /// Messages to a connection that was gone or could not take more.
     Dropped dropped_flow_gone;
 }

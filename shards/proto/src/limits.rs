@@ -9,12 +9,18 @@ pub const SHARDS_COUNT_MAX: usize = 128;
 pub const MESSAGE_BYTES_MAX: usize = 65_535;
 /// Contacts in one REGISTER (RFC 3261 §10.3 sets no bound).
 pub const REGISTER_CONTACTS_COUNT_MAX: usize = 32;
+/// Changes of bindings that one REGISTER may make.
+pub const REGISTER_ACTS_COUNT_MAX: usize = AOR_BINDINGS_COUNT_MAX + 1;
 /// Bindings of one AoR: the ceiling of `registrar.max_contacts`.
 pub const AOR_BINDINGS_COUNT_MAX: usize = 64;
 /// Bytes of a canonical AoR.
 pub const AOR_BYTES_MAX: usize = 256;
-/// Bytes of one AoR with all its bindings as stored, so that a 200 with all of them fits into a datagram.
+/// Bytes of one AoR with all its bindings as stored, those that were removed apart, so that a 200 with all of them fits into a datagram.
 pub const AOR_RECORD_BYTES_MAX: usize = 32_768;
+/// Bindings of one AoR that were removed and are remembered, beside those that it has; the oldest are given up first.
+pub const AOR_REMOVALS_COUNT_MAX: usize = AOR_BINDINGS_COUNT_MAX;
+/// Bytes of these as stored.
+pub const AOR_REMOVALS_BYTES_MAX: usize = AOR_RECORD_BYTES_MAX;
 /// Bytes of a Contact URI that is stored.
 pub const CONTACT_BYTES_MAX: usize = 1024;
 /// Bytes of a Contact's parameters that are stored.
@@ -74,6 +80,11 @@ pub const RETRY_AFTER_S: u32 = 5;
 const _: () = {
     assert!(AOR_BINDINGS_COUNT_MAX <= BRANCHES_COUNT_MAX);
     assert!(REGISTER_CONTACTS_COUNT_MAX <= AOR_BINDINGS_COUNT_MAX);
+    // The removals of all bindings, and of those that are not known here.
+    assert!(AOR_BINDINGS_COUNT_MAX < REGISTER_ACTS_COUNT_MAX && AOR_BINDINGS_COUNT_MAX <= AOR_REMOVALS_COUNT_MAX);
+    let texts_bytes_max = CONTACT_BYTES_MAX + CONTACT_PARAMS_BYTES_MAX + CALL_ID_BYTES_MAX + USER_AGENT_BYTES_MAX;
+    // The length of a journal's entry has two bytes, and the numbers of a binding are far fewer than its texts.
+    assert!(2 * (AOR_BYTES_MAX + texts_bytes_max + PATH_BYTES_MAX) <= u16::MAX as usize);
     assert!(CONTACT_BYTES_MAX < MESSAGE_BYTES_MAX);
     assert!(SHARDS_COUNT_MAX <= 256);
     assert!(SHARDS_COUNT_MAX <= LEAVES_COUNT);

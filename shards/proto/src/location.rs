@@ -6,7 +6,8 @@
 //! registrar; `apply` does it. Reading is by [`Location::find`].
 //!
 //! Owned by one shard, never shared. Bounded by `registrar.bindings_per_shard_max` and
-//! [`crate::limits::AOR_RECORD_BYTES_MAX`] per AoR; both are the registrar's to keep.
+//! [`crate::limits::AOR_RECORD_BYTES_MAX`] per AoR; both are the registrar's to keep. What an AoR remembers of removals is
+//! bounded here, by [`crate::limits::AOR_REMOVALS_COUNT_MAX`] and [`crate::limits::AOR_REMOVALS_BYTES_MAX`].
 //!
 //! # How it is stored
 //! One allocation per AoR: a packed [`record::Record`] with the AoR and all its bindings. A refresh that
@@ -24,6 +25,7 @@ mod op;
 mod page;
 mod pings;
 mod record;
+mod removals;
 mod replica;
 mod stamp;
 mod table;

@@ -24,6 +24,7 @@ mod behaviour {
     mod register;
     mod replica;
     mod replica_frames;
+    mod replica_full;
     mod replica_pace;
     mod secured;
     mod sips;

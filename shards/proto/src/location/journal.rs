@@ -195,7 +195,7 @@ impl Journal {
         self.bytes.extend_from_slice(&[kind, 0, 0]);
         self.bytes.extend_from_slice(&aor.0.to_le_bytes());
         write(&mut self.bytes);
-        // A record with all of its bindings is shorter than that (`limits::AOR_RECORD_BYTES_MAX`).
+        // What is said of one binding is shorter than that (see the end of `limits`).
         let len = (self.bytes.len() - start - HEAD_BYTES) as u16;
         self.bytes[start + 1..start + 3].copy_from_slice(&len.to_le_bytes());
         let (count, bytes) = match kind {

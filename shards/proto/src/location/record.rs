@@ -11,6 +11,8 @@ use crate::hop::{FlowToken, Transport};
 use crate::keys::AorHash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+/// Where the head has the count of bindings.
+const COUNT: usize = 10;
 const HEAD_BYTES: usize = 12;
 /// Bytes of what a journal has as well.
 pub(super) const FIXED_BYTES: usize = 100;
@@ -217,8 +219,13 @@ impl Record {
         self.0.len()
     }
 
+    /// How many bindings it has, those that are only remembered included.
+    pub(crate) fn count(&self) -> usize {
+        usize::from(u16::from_le_bytes(take(&self.0, COUNT)))
+    }
+
     /// Its bindings in the order they were made, those that are only remembered included.
-    pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding<'_>> {
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = Binding<'_>> + Clone {
         let mut at = HEAD_BYTES + self.aor().len();
         std::iter::from_fn(move || {
             let fixed = self.0.get(at..at + NUMBERS_BYTES)?;
@@ -294,6 +301,11 @@ impl<'a> Binding<'a> {
     /// Its numbers and its texts, as a journal packs them.
     pub(super) fn packed(&self) -> (&'a [u8], &'a [u8]) {
         (&self.fixed[..FIXED_BYTES], self.rest)
+    }
+
+    /// Bytes of it within its record.
+    pub(crate) fn packed_len(&self) -> usize {
+        self.fixed.len() + self.rest.len()
     }
 
     /// How its phone stands, as far as it was pinged; nothing is known where it was read from a journal.
@@ -511,8 +523,8 @@ fn set_flag(fixed: &mut [u8], flag: u16) {
 }
 
 fn bump_count(out: &mut [u8]) {
-    let count = u16::from_le_bytes(take(out, 10)) + 1;
-    put(out, 10, count.to_le_bytes());
+    let count = u16::from_le_bytes(take(out, COUNT)) + 1;
+    put(out, COUNT, count.to_le_bytes());
 }
 
 #[cfg(test)]

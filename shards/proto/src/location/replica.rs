@@ -16,7 +16,8 @@
 //! Without [`Location::keep_backups`] there is none of it.
 //!
 //! Bounds: twice the bindings that a REGISTER may make, so that limits which are set a little apart do no harm; of an AoR
-//! the bindings with the latest stamps, [`limits::AOR_BINDINGS_COUNT_MAX`] of them.
+//! the bindings with the latest stamps, [`limits::AOR_BINDINGS_COUNT_MAX`] of them, and beside them the latest removals,
+//! [`limits::AOR_REMOVALS_COUNT_MAX`].
 
 use super::journal::{Change, Entry, Position};
 use super::op::Bind;
@@ -189,7 +190,14 @@ impl Location {
     }
 
     /// Remembers the removal of what is not held here, where another node may hold it.
-    pub(super) fn forestall(&mut self, key: AorKey<'_>, found: Option<RecordId>, bind: &Bind<'_>, wheel: &mut Wheel) {
+    pub(super) fn forestall(
+        &mut self,
+        key: AorKey<'_>,
+        found: Option<RecordId>,
+        bind: &Bind<'_>,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
         if self.backups.is_none() {
             return;
         }
@@ -197,27 +205,29 @@ impl Location {
         let bind = Bind { expires_at_s: until_s, stamp: self.stamps.next(), ..*bind };
         // What is over may still be held.
         if let Some(id) = found.filter(|id| self.binding(*id, bind.contact_id).is_some()) {
-            self.mark_removed(id, bind.contact_id, &removal_by(&bind), wheel);
+            self.mark_removed(id, bind.contact_id, &removal_by(&bind), wheel, counters);
         } else {
-            self.hold_removed(key, found, &bind, wheel);
+            self.hold_removed(key, found, &bind, wheel, counters);
         }
     }
 
-    /// Holds a binding as one that was removed, which is not held yet; whether its AoR has room for it.
-    fn hold_removed(&mut self, key: AorKey<'_>, found: Option<RecordId>, bind: &Bind<'_>, wheel: &mut Wheel) -> bool {
+    /// Holds a binding as one that was removed, which is not held yet.
+    fn hold_removed(
+        &mut self,
+        key: AorKey<'_>,
+        found: Option<RecordId>,
+        bind: &Bind<'_>,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
         let mut packed = Vec::new();
         Record::begin(&mut packed, key.hash, key.aor);
-        let mut count = 0;
         if let Some(id) = found {
             for binding in self.record(id).bindings() {
                 Record::push_packed(&mut packed, &binding);
-                count += 1;
             }
         }
         Record::push(&mut packed, bind);
-        if count >= limits::AOR_BINDINGS_COUNT_MAX || packed.len() > limits::AOR_RECORD_BYTES_MAX {
-            return false;
-        }
         let removal = removal_by(bind);
         let mut record = Record::finish(&packed);
         record.mark_removed(bind.contact_id, &removal);
@@ -233,8 +243,8 @@ impl Location {
         // For a log both: what comes back from it whole comes back as a binding.
         self.write_bound(id, bind.contact_id);
         self.journal.removed(key.hash, bind.contact_id, &removal);
+        self.give_up_removals(id, wheel, counters);
         self.rearm(id, wheel);
-        true
     }
 
     /// Takes in what another node has written whole.
@@ -283,11 +293,12 @@ impl Location {
         let removal = removal_by(bind);
         let found = self.find(key).map(|(id, _)| id);
         if let Some(id) = found.filter(|id| self.binding(*id, bind.contact_id).is_some()) {
-            self.mark_removed(id, bind.contact_id, &removal, wheel);
+            self.mark_removed(id, bind.contact_id, &removal, wheel, counters);
             counters.replica_removals += 1;
-        } else if self.backups.is_some() {
-            let is_held = self.bindings() < room && self.hold_removed(key, found, bind, wheel);
-            counters.replica_refused += u64::from(!is_held);
+        } else if self.backups.is_some() && self.bindings() < room {
+            self.hold_removed(key, found, bind, wheel, counters);
+        } else {
+            counters.replica_refused += u64::from(self.backups.is_some());
         }
         let Some((id, _)) = self.find(key) else { return };
         loop {
@@ -297,7 +308,7 @@ impl Location {
             else {
                 return;
             };
-            self.mark_removed(id, contact_id, &Removal { cseq, branch_hash, ..removal }, wheel);
+            self.mark_removed(id, contact_id, &Removal { cseq, branch_hash, ..removal }, wheel, counters);
             counters.replica_removals += 1;
         }
     }
@@ -341,7 +352,7 @@ impl Location {
             (Change::Removed { contact_id, removal }, Some(id)) => {
                 self.stamps.see(removal.stamp);
                 if held(self, contact_id).is_some_and(|held| is_overtaken(held, (removal.stamp, true))) {
-                    self.mark_removed(id, contact_id, &removal, wheel);
+                    self.mark_removed(id, contact_id, &removal, wheel, counters);
                     counters.replica_removals += 1;
                 }
             }
@@ -363,7 +374,8 @@ impl Location {
         // What happens at another node is counted there.
         let counters = &mut Counters::default();
         if let Some(id) = found {
-            let others = self.record(id).bindings().filter(|b| b.contact_id() != bind.contact_id);
+            let others =
+                self.record(id).bindings().filter(|b| !b.flags().removed() && b.contact_id() != bind.contact_id);
             let (count, first) = others.fold((0, None::<(Stamp, u64)>), |(count, first), b| {
                 let this = (b.stamp(), b.contact_id());
                 (count + 1, Some(first.map_or(this, |first| first.min(this))))

@@ -180,7 +180,7 @@ impl Location {
                 self.bind(key, found, &bind, wheel, counters);
             }
             (Op::Unbind(unbind), Some(id)) => self.unbind(id, unbind, wheel, counters),
-            (Op::Forestall(bind), found) => self.forestall(key, found, bind, wheel),
+            (Op::Forestall(bind), found) => self.forestall(key, found, bind, wheel, counters),
             (Op::LoseFlow { contact_id }, Some(id)) => {
                 if self.record_mut(id).mark_flow_lost(*contact_id) {
                     counters.bindings_flow_lost += 1;
@@ -305,13 +305,13 @@ impl Location {
         if let Some(removal) = remembered {
             let until_s = removal.until_s.max(self.remembered_until_s());
             let removal = Removal { until_s, stamp: self.stamps.next(), ..removal };
-            self.mark_removed(id, contact_id, &removal, wheel);
+            self.mark_removed(id, contact_id, &removal, wheel, counters);
             return;
         }
         // A backup may hold an older state of it that lives longer. The stamp stays: a refresh that is later wins.
         if was_live && self.backups_may_lack(stamp) {
             let removal = Removal { until_s: self.remembered_until_s(), ..stamp_removed() };
-            self.mark_removed(id, contact_id, &removal, wheel);
+            self.mark_removed(id, contact_id, &removal, wheel, counters);
             return;
         }
         if unbind.cause != Cause::Expired || was_live && self.backups.is_some() {
@@ -322,7 +322,14 @@ impl Location {
     }
 
     /// Leaves of a binding what it is remembered for.
-    pub(super) fn mark_removed(&mut self, id: RecordId, contact_id: u64, removal: &Removal, wheel: &mut Wheel) {
+    pub(super) fn mark_removed(
+        &mut self,
+        id: RecordId,
+        contact_id: u64,
+        removal: &Removal,
+        wheel: &mut Wheel,
+        counters: &mut Counters,
+    ) {
         let Some(binding) = self.binding(id, contact_id) else { return };
         let (was_live, stamp) = (!binding.flags().removed(), binding.stamp());
         let aor = self.record(id).hash();
@@ -338,6 +345,7 @@ impl Location {
         }
         self.journal.removed(aor, contact_id, removal);
         self.note_if_gone(id);
+        self.give_up_removals(id, wheel, counters);
         self.rearm(id, wheel);
     }
 
@@ -435,7 +443,7 @@ impl Location {
             (Change::Removed { contact_id, removal }, Some(id)) => {
                 self.stamps.see(removal.stamp);
                 let is_there = self.binding(id, contact_id).is_some();
-                self.mark_removed(id, contact_id, &removal, wheel);
+                self.mark_removed(id, contact_id, &removal, wheel, counters);
                 is_there
             }
             (Change::Gone { contact_id, .. }, Some(id)) => self.remove(id, contact_id, wheel),

@@ -173,7 +173,9 @@ impl Core {
         let half_interval_ms = u64::from(rhythm.interval_ms() / 2);
         let turn = rhythm.turn(hash, now);
         let mut all = Judgement::default();
-        for binding in record.bindings().filter(|b| b.is_live(now.unix_s())) {
+        // A log may hold more, which was written before removals had a room of their own.
+        let live = record.bindings().filter(|b| b.is_live(now.unix_s())).take(limits::AOR_BINDINGS_COUNT_MAX);
+        for binding in live {
             let contact_id = binding.contact_id();
             let (is_answered, ends_unanswered) = match binding.flags().ping() {
                 Ping::None => continue,

@@ -21,7 +21,7 @@ use std::ops::Range;
 /// A whole REGISTER, decided.
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
-    pub(super) acts: ArrayVec<Act<'a>, { limits::AOR_BINDINGS_COUNT_MAX }>,
+    pub(super) acts: ArrayVec<Act<'a>, { limits::REGISTER_ACTS_COUNT_MAX }>,
     /// Contact ids that make room.
     pub(super) evicted: ArrayVec<u64, { limits::AOR_BINDINGS_COUNT_MAX }>,
     common: Common<'a>,
@@ -305,13 +305,18 @@ impl Core {
         }
         let removed =
             |id: u64| plan.acts.iter().any(|act| matches!(act, Act::Remove(unbind) if unbind.contact_id == id));
-        // Those that are only remembered count for memory, not for the user; they make room first.
+        // Those that are over and still held count for memory, not for the user; they make room first. Those that are only
+        // remembered have a room of their own.
         let mut others: ArrayVec<(bool, u32, u64), { limits::AOR_BINDINGS_COUNT_MAX }> = ArrayVec::new();
         let mut used_bytes = stored_bytes + 512 * wanted;
         if let Some(record) = record {
             used_bytes += record.len();
-            for b in record.bindings().filter(|b| !bound(b.contact_id()) && !removed(b.contact_id())) {
-                let _ = others.try_push((b.is_live(now.unix_s()), b.updated_at_s(), b.contact_id()));
+            for b in record.bindings() {
+                if b.flags().removed() {
+                    used_bytes -= b.packed_len();
+                } else if !bound(b.contact_id()) && !removed(b.contact_id()) {
+                    let _ = others.try_push((b.is_live(now.unix_s()), b.updated_at_s(), b.contact_id()));
+                }
             }
         }
         others.sort_unstable();
@@ -354,7 +359,7 @@ impl Core {
             },
             None => Act::Forestall(Wanted::removed(self.contact_of_all(key.hash), b"")),
         };
-        // An AoR that is full of bindings has no room for it.
+        // A record never has more bindings than leave room for it.
         let _ = plan.acts.try_push(act);
         Ok(())
     }

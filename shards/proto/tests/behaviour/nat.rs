@@ -351,6 +351,30 @@ fn other_settings_are_noticed_by_the_next_refresh_after_a_restart() {
     }
 }
 
+/// As a release may have written it that let removals stand in the way of the limit.
+#[test]
+fn a_log_with_more_bindings_of_an_aor_than_it_may_have_is_pinged_as_far_as_the_limit() {
+    let logs = [0, 1].map(|half| {
+        let mut node = node_with(|settings| settings.registrar.max_contacts = 64);
+        node.shard.keep_journal(node.now);
+        for part in 0..2 {
+            let contact = |n: u32| format!("<sip:a@10.0.{}.{n}:5060>;expires=3600", 2 * half + part);
+            let contacts: Vec<String> = (1..33).map(contact).collect();
+            let message = register("a", &contacts.join(", "), part + 1);
+            let sent = node.udp(SEEN_AT, &with(&message, "198.51.100.9:5060", "10.0.0.7:5060"));
+            assert_eq!(sent[0].status(), 200, "{}", sent[0].text);
+        }
+        node.shard.journal().to_vec()
+    });
+    let mut node = node_with(|_| {});
+    for log in &logs {
+        node.shard.restore(log).unwrap();
+    }
+    assert_eq!(node.shard.contacts(), 128);
+    node.pass(INTERVAL_MS);
+    assert_eq!(pings(&node.pass(INTERVAL_MS)).len(), 64);
+}
+
 /// Both ends of a call are behind NATs: what either sends inside the dialog reaches the other one, whose Contact is an
 /// address that means nothing outside.
 #[test]

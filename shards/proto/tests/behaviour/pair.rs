@@ -1,6 +1,7 @@
 //! Two nodes with one home, as far as their bindings go, and a link between them that a test cuts.
 
 use super::node::{NODE, and, register};
+use sipfed_proto::limits::AOR_BINDINGS_COUNT_MAX;
 use sipfed_proto::replica::end::{ReplicaEnd, Report};
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
 use sipfed_proto::settings::{RegistrarSettings, Settings};
@@ -19,7 +20,11 @@ pub(super) fn empty_shard(index: u8, count: u8, now: Now) -> Shard {
     let settings = Settings {
         domains: vec!["fed.example".into()],
         listeners: vec![Listener { transport: Transport::Udp, addr }],
-        registrar: RegistrarSettings { max_expires_s: EXPIRES_S_MAX, ..RegistrarSettings::default() },
+        registrar: RegistrarSettings {
+            max_expires_s: EXPIRES_S_MAX,
+            max_contacts: AOR_BINDINGS_COUNT_MAX as u8,
+            ..RegistrarSettings::default()
+        },
         ..Settings::default()
     };
     Shard::new(Arc::new(settings), Place { index: ShardIndex(index), count }, [3; 32], now)
