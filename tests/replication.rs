@@ -14,6 +14,9 @@ mod network;
 mod pair;
 #[path = "federation/phone.rs"]
 mod phone;
+#[allow(dead_code, reason = "here nobody looks at single answers")]
+#[path = "management/phone.rs"]
+mod phones;
 #[path = "sipp/tool.rs"]
 mod tool;
 
@@ -21,6 +24,7 @@ use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Report, Start, folder, total};
 use network::{Host, Network};
 use pair::Pair;
 use phone::Phone;
+use phones::Phones;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -143,6 +147,46 @@ fn a_backup_that_starts_late_or_was_away_gets_what_it_lacks() {
     assert_eq!((total(&reports, "replica_bindings"), backup(&mut two).count("mended")), (20, 0));
     two.stop();
     one.stop();
+}
+
+/// A backup may be given bindings faster than its disk takes them: these are more than its log has room for in memory. It knows
+/// all only once the log has all, and keeps room in it, so that whoever registers as soon as the address has come is not refused.
+#[test]
+fn a_backup_that_has_just_been_given_all_bindings_refuses_nobody_when_the_address_comes() {
+    const USERS: usize = 32_000;
+    if !network::is_possible("a_backup_that_has_just_been_given_all_bindings_refuses_nobody_when_the_address_comes") {
+        return;
+    }
+    let network = Network::new();
+    let on_disk = "[persistence]\ndurability = \"disk\"\n";
+    let pair = Pair::new(&network, [1, 2], network::address(100), SECRET, on_disk);
+    pair.members[0].host.set_address(pair.home, true);
+    let mut one = pair.start(0);
+    one.line(WHOLE);
+    let host = network.host(50);
+    let phones = Phones::with(host.socket_to(pair.home), pair.at());
+    let users = |range: std::ops::Range<usize>| range.map(|user| format!("user{user}"));
+    // Another phone of each, and as much to be kept of both as there may be.
+    let long = "x".repeat(900);
+    let lines =
+        format!("Contact: <sip:desk@10.0.0.7;x={long}>;x={long};expires=3600\r\nPath: <sip:10.0.0.9;lr;x={long}>\r\n");
+    phones.register_all(users(0..USERS), 1, lines.as_bytes());
+    let mut two = pair.start_with(1, 1);
+    two.line(WHOLE);
+    give_address(&pair, 1, &host);
+    two.line(ACTIVE);
+    // Each of them is answered 200, or this panics.
+    phones.register_all(users(USERS - 500..USERS + 500), 2, lines.as_bytes());
+    let reports = two.reports();
+    assert!(total(&reports, "log_bytes") > 64 << 20, "{reports:?}");
+    assert_eq!(total(&reports, "contacts"), 2 * (USERS as u64 + 500));
+    for name in ["refused_not_durable", "registers_refused", "log_stalls"] {
+        assert_eq!(total(&reports, name), 0, "{name}");
+    }
+    let report = wait_for_backup(&mut two, "they are equal", is_equal);
+    assert_eq!((report.count("mended"), report.count("divergence")), (2 * USERS as u64, 0));
+    one.stop();
+    two.stop();
 }
 
 #[test]

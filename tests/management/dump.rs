@@ -27,7 +27,7 @@ fn aors(dump: &Value) -> Vec<&str> {
 fn a_dump_of_many_aors_has_each_of_them_and_hinders_nobody() {
     let node = node("");
     let phones = Phones::of(node.udp);
-    phones.register_all((0..AORS).map(|user| format!("u{user}")));
+    phones.register_all((0..AORS).map(|user| format!("u{user}")), 1, b"");
     let before_kb = rss_kb(&node);
     let mut stream = connect(&node);
     let text = br#"{"jsonrpc":"2.0","id":1,"method":"ul_dump"}"#;

@@ -16,7 +16,11 @@ pub(crate) struct Phones {
 
 impl Phones {
     pub(crate) fn of(node: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::with(UdpSocket::bind("127.0.0.1:0").unwrap(), node)
+    }
+
+    /// Those that have a socket already, as in another network.
+    pub(crate) fn with(socket: UdpSocket, node: SocketAddr) -> Self {
         socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let local = socket.local_addr().unwrap();
         Self { socket, local, node }
@@ -78,8 +82,8 @@ impl Phones {
         assert!(answer.starts_with("SIP/2.0 200 "), "{answer}");
     }
 
-    /// Registers all of these users; requests that are lost are repeated.
-    pub(crate) fn register_all(&self, users: impl Iterator<Item = String>) {
+    /// Registers all of these users, with that CSeq and more lines; requests that are lost are repeated.
+    pub(crate) fn register_all(&self, users: impl Iterator<Item = String>, cseq: u32, lines: &[u8]) {
         let mut users = users.peekable();
         let mut open = BTreeSet::new();
         let end = Instant::now() + 4 * PATIENCE;
@@ -87,7 +91,7 @@ impl Phones {
             while open.len() < WINDOW
                 && let Some(user) = users.next()
             {
-                self.send(&self.register_bytes(&user, 1, b""));
+                self.send(&self.register_bytes(&user, cseq, lines));
                 open.insert(user);
             }
             match self.receive() {
@@ -96,7 +100,7 @@ impl Phones {
                     let call = answer.lines().find_map(|line| line.strip_prefix("Call-ID: ")).unwrap();
                     open.remove(call);
                 }
-                None => open.iter().for_each(|user| self.send(&self.register_bytes(user, 1, b""))),
+                None => open.iter().for_each(|user| self.send(&self.register_bytes(user, cseq, lines))),
             }
             assert!(Instant::now() < end, "{} are not answered", open.len());
         }
