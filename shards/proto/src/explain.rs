@@ -8,7 +8,7 @@
 //! Bounded by what a message names and an AoR has.
 
 use crate::hop::{Destination, ShardIndex, Source};
-use crate::location::AorKey;
+use crate::location::{AorKey, Matching};
 use crate::names::Names;
 use crate::policy::Treatment;
 use crate::proxy::{Fate, Routed, Ways};
@@ -127,7 +127,11 @@ impl Core {
             plan.words(core.location.intervals.of(plan.source().remote.ip()))
         });
         explanation.outcome = match planned {
-            Ok(words) => words,
+            Ok(words) => match self.matching(treatment.0) {
+                Matching::Contact => words,
+                Matching::ContactAndCallId => words + "; matched by Contact and Call-ID",
+                Matching::Parameter(name) => format!("{words}; matched by {name} of the Contact"),
+            },
             Err(rejection) => {
                 let (status, reason) = self.words_of(&rejection);
                 format!("refused with {status} {reason}")

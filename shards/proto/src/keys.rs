@@ -169,12 +169,14 @@ impl Keys {
         hasher.finish()
     }
 
-    /// A contact's id within the node's AoRs: it depends on the AoR and the binding's identity alone.
-    pub(crate) fn contact(&self, aor: AorHash, identity: &[u8], reg_id: u32) -> u64 {
+    /// A contact's id within the node's AoRs: it depends on the AoR and the binding's identity, given in parts, alone.
+    pub(crate) fn contact(&self, aor: AorHash, identity: &[&[u8]], reg_id: u32) -> u64 {
         let mut hasher = self.contact;
         hasher.write_u64(aor.0);
         hasher.write_u32(reg_id);
-        hasher.write(identity);
+        for part in identity {
+            hasher.write(part);
+        }
         hasher.finish()
     }
 

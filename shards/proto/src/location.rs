@@ -31,6 +31,8 @@ mod stamp;
 mod table;
 
 pub(crate) use health::Health;
+pub use naming::Matching;
+pub(crate) use naming::{KnownBy, Named};
 pub use op::Ping;
 pub(crate) use op::{Bind, Cause, Op, Refresh, Unbind};
 pub use page::Page;

@@ -14,7 +14,7 @@ pub use pattern::Pattern;
 
 use crate::hop::Transport;
 use crate::limits;
-use crate::location::Ping;
+use crate::location::{Matching, Ping};
 use crate::reject::Rejection;
 use crate::request::Request;
 use crate::shard::Core;
@@ -62,6 +62,8 @@ pub struct Then {
     pub remove_on_timeout: Option<bool>,
     /// What becomes of its Path.
     pub path: Option<PathMode>,
+    /// What a Contact is matched by with the bindings that there are.
+    pub matching: Option<Matching>,
     /// Whether a binding too many takes the place of the oldest, instead of being refused.
     pub force_registration: Option<bool>,
     /// Whether its 200 names only the Contacts that it has named.
@@ -122,6 +124,8 @@ pub(crate) struct Treatment {
     ping: Option<PingWith>,
     remove_on_timeout: Option<bool>,
     pub(crate) path: PathMode,
+    /// The rule that says what a Contact is matched by.
+    matching_by: Option<usize>,
     pub(crate) force_registration: Option<bool>,
     pub(crate) only_request_contacts: bool,
     pub(crate) max_contacts: Option<u8>,
@@ -152,6 +156,7 @@ impl Treatment {
         self.max_latency_ms = then.max_latency_ms.or(self.max_latency_ms);
         self.contact_agent_by = then.contact_agent.as_ref().map(|_| index).or(self.contact_agent_by);
         self.path = then.path.unwrap_or(self.path);
+        self.matching_by = then.matching.as_ref().map(|_| index).or(self.matching_by);
         self.only_request_contacts = then.only_request_contacts.unwrap_or(self.only_request_contacts);
         self.no_branches = then.no_branches.unwrap_or(self.no_branches);
         self.sort_by_latency = then.sort_by_latency.unwrap_or(self.sort_by_latency);
@@ -247,6 +252,12 @@ impl Core {
     pub(crate) fn takes_agent(&self, treatment: &Treatment, user_agent: &[u8]) -> bool {
         let rule = treatment.contact_agent_by.and_then(|index| self.settings.policy.get(index));
         rule.and_then(|rule| rule.then.contact_agent.as_ref()).is_none_or(|pattern| pattern.is_like(user_agent))
+    }
+
+    /// What a Contact of a REGISTER that is treated so is matched by.
+    pub(crate) fn matching(&self, treatment: &Treatment) -> &Matching {
+        let rule = treatment.matching_by.and_then(|index| self.settings.policy.get(index));
+        rule.and_then(|rule| rule.then.matching.as_ref()).unwrap_or(&Matching::Contact)
     }
 
     /// How the phone of a new binding is to be pinged.

@@ -152,8 +152,9 @@ impl Shard {
         for (aor, local, binding) in other.core.location.held(now.unix_s()) {
             let hash = core.keys.aor(aor);
             if core.owner_of(hash) == core.place.index {
-                let identity = if binding.instance().is_empty() { binding.uri() } else { binding.instance() };
-                let contact_id = core.keys.contact(hash, identity, binding.reg_id());
+                let rules = core.settings.policy.iter();
+                let parameters = rules.filter_map(|rule| rule.then.matching.as_ref()?.parameter());
+                let contact_id = core.keys.contact(hash, &binding.identity(parameters), binding.reg_id());
                 core.location.adopt(AorKey { hash, aor }, &binding, local, contact_id, &mut core.wheel);
             }
         }

@@ -5,7 +5,7 @@
 
 use crate::hop::Listener;
 use crate::limits;
-pub use crate::location::Ping;
+pub use crate::location::{Matching, Ping};
 pub use crate::nat::{Sign, Signs};
 pub use crate::policy::{PathMode, Pattern, PingWith, Rule, Then, When};
 use std::net::{IpAddr, SocketAddr};

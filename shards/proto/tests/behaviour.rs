@@ -13,6 +13,7 @@ mod behaviour {
     mod inquiry;
     mod journal;
     mod limit;
+    mod matching;
     mod names;
     mod nat;
     mod node;

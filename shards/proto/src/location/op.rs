@@ -1,5 +1,6 @@
 //! What can be done to a binding.
 
+use super::naming::KnownBy;
 use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -51,12 +52,14 @@ pub(crate) struct Bind<'a> {
     /// Seconds that were granted.
     pub(crate) granted_s: u32,
     pub(crate) transport: Transport,
+    /// Where the phone was seen: by this node, or by the proxy on its Path where that says so.
     pub(crate) remote: SocketAddr,
     /// The number of the local address in the shard's table of them.
     pub(crate) local: u16,
     pub(crate) flow: FlowToken,
-    /// Whether the phone is behind a NAT, so that it is reached at `remote` and not at its Contact.
+    /// Whether the phone is behind a NAT, so that without a Path it is reached at `remote` and not at its Contact.
     pub(crate) natted: bool,
+    pub(crate) known_by: KnownBy,
     /// Whether the phone supports GRUUs (RFC 5627).
     pub(crate) supports_gruu: bool,
     /// Whether the phone supports Path (RFC 3327).
@@ -110,6 +113,7 @@ impl Bind<'_> {
             local,
             flow: FlowToken::NONE,
             natted: false,
+            known_by: KnownBy::Contact,
             ping: Ping::None,
             supports_gruu: false,
             supports_path: false,

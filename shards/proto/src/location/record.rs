@@ -5,6 +5,7 @@
 //! Its health is this process's own: no journal has it, and a binding that is made anew begins without one.
 
 use super::health::{HEALTH_BYTES, Health};
+use super::naming::KnownBy;
 use super::op::{Bind, Ping, Refresh, Removal};
 use super::stamp::Stamp;
 use crate::hop::{FlowToken, Transport};
@@ -67,6 +68,8 @@ impl BindingFlags {
     const FORESTALLS: u16 = 1 << 9;
     const TLS: u16 = 1 << 10;
     const WEBSOCKET: u16 = 1 << 11;
+    const BY_CALL_ID: u16 = 1 << 12;
+    const BY_PARAMETER: u16 = 1 << 13;
 
     /// How it is pinged.
     pub(crate) fn ping(self) -> Ping {
@@ -77,7 +80,16 @@ impl BindingFlags {
         }
     }
 
-    /// Whether it is reached where it registered from.
+    /// What it was matched by when it was made.
+    pub(crate) fn known_by(self) -> KnownBy {
+        match self.0 & (Self::BY_CALL_ID | Self::BY_PARAMETER) {
+            0 => KnownBy::Contact,
+            Self::BY_PARAMETER => KnownBy::Parameter,
+            _ => KnownBy::CallId,
+        }
+    }
+
+    /// Whether it is behind a NAT: without a Path it is reached where it registered from.
     pub(crate) fn natted(self) -> bool {
         self.0 & Self::NATTED != 0
     }
@@ -173,6 +185,8 @@ impl Record {
             (matches!(b.ping, Ping::Request { .. }), BindingFlags::PING_REQUEST),
             (b.ping == Ping::Request { ends_unanswered: true }, BindingFlags::ENDS_UNANSWERED),
             (b.ping == Ping::Bytes, BindingFlags::PING_BYTES),
+            (b.known_by == KnownBy::CallId, BindingFlags::BY_CALL_ID),
+            (b.known_by == KnownBy::Parameter, BindingFlags::BY_PARAMETER),
         ];
         let flags = flags.into_iter().fold(v4, |set, (is_set, flag)| if is_set { set | flag } else { set });
         put(&mut fixed, FLAGS, flags.to_le_bytes());
@@ -354,6 +368,7 @@ impl<'a> Binding<'a> {
             supports_gruu: flags.supports_gruu(),
             supports_path: flags.supports_path(),
             ping: flags.ping(),
+            known_by: flags.known_by(),
             expires_at_s: self.expires_at_s(),
             updated_at_s: self.updated_at_s(),
             first_at_s: self.first_at_s(),
@@ -556,6 +571,7 @@ mod tests {
             supports_gruu: true,
             supports_path: false,
             ping: Ping::Request { ends_unanswered: true },
+            known_by: KnownBy::Parameter,
             expires_at_s: 100,
             updated_at_s: 40,
             first_at_s: 30,
@@ -574,7 +590,7 @@ mod tests {
         assert_eq!((b.cseq(), b.branch_hash(), b.reg_id(), b.q_milli(), b.methods()), (9, 5, 3, 700, 3));
         assert_eq!((b.remote(), b.local(), b.flow().bits(), b.transport()), (bind.remote, 4, 99, Transport::Tcp));
         assert!(b.flags().supports_gruu() && !b.flags().supports_path());
-        assert_eq!(b.flags().ping(), bind.ping);
+        assert_eq!((b.flags().ping(), b.flags().known_by()), (bind.ping, bind.known_by));
         assert!(b.flags().natted() && !b.flags().flow_lost() && b.is_live(99) && !b.is_live(100));
         assert!(record.refresh(&Refresh {
             contact_id: 77,

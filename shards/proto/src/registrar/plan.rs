@@ -5,7 +5,7 @@ mod contact;
 use crate::hop::{FlowToken, Source};
 use crate::keys::AorHash;
 use crate::limits;
-use crate::location::{AorKey, Bind, Binding, Cause, Ping, Record, Refresh, Stamp, Unbind};
+use crate::location::{AorKey, Bind, Binding, Cause, KnownBy, Ping, Record, Refresh, Stamp, Unbind};
 use crate::policy::{PathMode, Treatment};
 use crate::registrar::stored::{stored_path, user_agent};
 use crate::registrar::{Supports, sameness};
@@ -49,6 +49,7 @@ pub(super) struct Wanted<'a> {
     params: Range<usize>,
     instance: (u16, u16),
     reg_id: u32,
+    known_by: KnownBy,
     q_milli: u16,
     methods: u16,
     /// Seconds granted, before they are shortened at random.
@@ -150,6 +151,7 @@ impl<'a> Plan<'a> {
             supports_gruu: common.supports.gruu,
             supports_path: common.supports.path,
             ping: common.ping,
+            known_by: wanted.known_by,
             expires_at_s: end_of(now, wanted.expires_s),
             updated_at_s: now.unix_s(),
             first_at_s: wanted.first_at_s.unwrap_or(now.unix_s()),
@@ -367,7 +369,7 @@ impl Core {
 
     /// The contact id that stands for all bindings of an AoR: no Contact has an empty identity.
     pub(crate) fn contact_of_all(&self, aor: AorHash) -> u64 {
-        self.keys.contact(aor, b"", 0)
+        self.keys.contact(aor, &[], 0)
     }
 }
 
@@ -380,6 +382,7 @@ impl<'a> Wanted<'a> {
             params: 0..0,
             instance: (0, 0),
             reg_id: 0,
+            known_by: KnownBy::Contact,
             q_milli: 0,
             methods: 0,
             granted_s: 0,

@@ -2,7 +2,7 @@
 
 use super::node::{NODE, Node, and, invite, register, request, with};
 use sipfed_proto::explain::{Explanation, Unexplained};
-use sipfed_proto::settings::{DirectorySettings, Pattern, Rule, Settings, Then, When};
+use sipfed_proto::settings::{DirectorySettings, Matching, Pattern, Rule, Settings, Then, When};
 use sipfed_proto::{FlowToken, Source, Transport};
 use sipfed_sip::Method;
 
@@ -60,6 +60,22 @@ fn a_registration_is_explained_with_rules_and_signs_of_a_nat() {
     assert_eq!(told.outcome, "refused with 403 No");
     let told = explain(&mut node, "198.51.100.9:5060", &register("a", "<sip:a@h>;expires=1", 1));
     assert!(told.outcome.starts_with("refused with 423 "), "{}", told.outcome);
+}
+
+#[test]
+fn it_is_told_what_a_contact_is_matched_by() {
+    for (matching, told) in [
+        (Matching::Contact, "not pinged"),
+        (Matching::ContactAndCallId, "not pinged; matched by Contact and Call-ID"),
+        (Matching::Parameter("rinstance".to_owned()), "not pinged; matched by rinstance of the Contact"),
+    ] {
+        let then = Then { matching: Some(matching), ..Then::default() };
+        let rule = Rule { name: "match".to_owned(), when: When::default(), then };
+        let mut node = Node::with(|settings| settings.policy = vec![rule]);
+        let message = register("a", "<sip:a@198.51.100.9;rinstance=1>", 1);
+        let outcome = explain(&mut node, "198.51.100.9:5060", &message).outcome;
+        assert!(outcome.ends_with(told), "{outcome}");
+    }
 }
 
 #[test]

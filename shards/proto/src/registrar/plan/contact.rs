@@ -2,7 +2,7 @@
 
 use super::{Act, Common, Order, Wanted, common_order, end_of, removal};
 use crate::limits;
-use crate::location::{AorKey, Binding, Record, Refresh, Stamp};
+use crate::location::{AorKey, Binding, KnownBy, Matching, Named, Record, Refresh, Stamp};
 use crate::policy::Treatment;
 use crate::registrar::sameness;
 use crate::registrar::stored::{StoredParams, check_reachable, first_hop_keeps_flows, methods, store_params};
@@ -21,6 +21,13 @@ pub(super) struct Planner<'c, 'a> {
     pub(super) request: &'c Request<'a>,
     pub(super) now: Now,
     pub(super) bytes: &'c mut Vec<u8>,
+}
+
+/// The binding that a Contact names, or what a new one is known by.
+struct Matched<'r> {
+    existing: Option<Binding<'r>>,
+    contact_id: u64,
+    known_by: KnownBy,
 }
 
 impl<'a> Planner<'_, 'a> {
@@ -43,14 +50,7 @@ impl<'a> Planner<'_, 'a> {
         }
         let granted_s = self.expires(stored.expires, settings, &common.treatment)?;
         let expires_s = self.core.shortened(granted_s, common.call_id, common.cseq);
-        let instance =
-            &self.bytes[stored.params.start + usize::from(stored.instance.0)..][..usize::from(stored.instance.1)];
-        let mut existing = self.find_same(address.uri, instance, stored.reg_id);
-        if existing.is_none() {
-            let uri = address.uri().map_err(refuse)?;
-            check_reachable(&uri)?;
-            existing = self.current().find(|b| b.is_named_by(&uri, instance, stored.reg_id));
-        }
+        let Matched { existing, contact_id, known_by } = self.matched(address, &stored, common)?;
         let order = existing.as_ref().map(|b| common_order(b, common)).transpose()?;
         if matches!(order, Some(Order::Retransmission)) {
             return Ok(Act::Nothing);
@@ -61,16 +61,10 @@ impl<'a> Planner<'_, 'a> {
             let known = existing.filter(|b| has_backups || !b.flags().removed());
             return Ok(known.map_or(Act::Nothing, |b| removal(&b, common, self.now)));
         }
-        let contact_id = existing.as_ref().map_or_else(
-            || {
-                let identity = if instance.is_empty() { address.uri } else { instance };
-                self.core.keys.contact(self.key.hash, identity, stored.reg_id)
-            },
-            Binding::contact_id,
-        );
         if expires_s == 0 {
             let StoredParams { params, instance, reg_id, .. } = stored;
-            return Ok(Act::Forestall(Wanted { params, instance, reg_id, ..Wanted::removed(contact_id, address.uri) }));
+            let removed = Wanted::removed(contact_id, address.uri);
+            return Ok(Act::Forestall(Wanted { params, instance, reg_id, known_by, ..removed }));
         }
         let wanted = Wanted {
             contact_id,
@@ -78,6 +72,7 @@ impl<'a> Planner<'_, 'a> {
             params: stored.params,
             instance: stored.instance,
             reg_id: stored.reg_id,
+            known_by,
             q_milli: stored.q_milli,
             methods: methods(self.request, stored.methods),
             granted_s,
@@ -100,6 +95,37 @@ impl<'a> Planner<'_, 'a> {
             })),
             _ => Ok(Act::Bind(wanted)),
         }
+    }
+
+    /// Which binding the Contact names.
+    #[inline]
+    fn matched(
+        &self,
+        address: &Address<'a>,
+        stored: &StoredParams<'_>,
+        common: &Common<'_>,
+    ) -> Result<Matched<'_>, Rejection<'a>> {
+        let (params, reg_id, call_id) = (&self.bytes[stored.params.clone()], stored.reg_id, common.call_id);
+        let instance = &params[usize::from(stored.instance.0)..][..usize::from(stored.instance.1)];
+        let matching = self.core.matching(&common.treatment);
+        let by_call_id = (*matching == Matching::ContactAndCallId && instance.is_empty()).then_some(call_id);
+        let existing = self.find_same(address.uri, instance, reg_id, by_call_id);
+        if let Some(existing) = existing.filter(|_| *matching == Matching::Contact) {
+            let (contact_id, known_by) = (existing.contact_id(), KnownBy::Contact);
+            return Ok(Matched { existing: Some(existing), contact_id, known_by });
+        }
+        let uri = address.uri().map_err(|what| Rejection::fault(Fault::Header(HeaderName::Contact, what)))?;
+        let named = Named { uri: &uri, uri_bytes: address.uri, instance, reg_id, call_id };
+        let known_by = named.known_by(matching);
+        if existing.is_none() {
+            check_reachable(&uri)?;
+        }
+        let existing = existing.or_else(|| self.current().find(|b| b.is_named_by(&named, matching)));
+        let contact_id = existing.as_ref().map_or_else(
+            || self.core.keys.contact(self.key.hash, &named.identity(matching), reg_id),
+            Binding::contact_id,
+        );
+        Ok(Matched { existing, contact_id, known_by })
     }
 
     /// Step 7: the Contact's expires, else the field Expires, else the default; cut to the bounds.
@@ -126,9 +152,11 @@ impl<'a> Planner<'_, 'a> {
         Ok(asked_s.min(treatment.max_expires_s.unwrap_or(settings.max_expires_s)))
     }
 
-    /// The binding that this Contact names, when it names it by the same bytes: the usual refresh.
-    fn find_same(&self, raw: &[u8], instance: &[u8], reg_id: u32) -> Option<Binding<'_>> {
-        self.current().find(|b| b.uri() == raw && b.instance() == instance && b.reg_id() == reg_id)
+    /// The binding that this Contact names, when it names it by the same bytes: the usual refresh. The Call-ID is given where
+    /// it has to be the same as well.
+    fn find_same(&self, raw: &[u8], instance: &[u8], reg_id: u32, call_id: Option<&[u8]>) -> Option<Binding<'_>> {
+        let mut same = self.current().filter(|b| b.uri() == raw && b.instance() == instance && b.reg_id() == reg_id);
+        same.find(|b| call_id.is_none_or(|call_id| b.call_id() == call_id))
     }
 
     /// The AoR's bindings that are not over, those included that are only remembered.
@@ -157,6 +185,7 @@ impl<'a> Planner<'_, 'a> {
             && b.flags().supports_gruu() == common.supports.gruu
             && b.flags().supports_path() == common.supports.path
             && b.flags().ping() == common.ping
+            && b.flags().known_by() == wanted.known_by
             && !b.flags().flow_lost()
     }
 }
