@@ -80,8 +80,8 @@ impl<'a> Contact<'a> {
     pub(super) fn new(binding: &BindingView<'a>, now_s: u32, is_durable: bool) -> Self {
         let transport = binding.transport.uri_token();
         let received = binding.is_natted.then(|| {
-            if binding.transport.is_reliable() {
-                format!("sip:{};transport={transport}", binding.received)
+            if binding.received_over.is_reliable() {
+                format!("sip:{};transport={}", binding.received, binding.received_over.uri_token())
             } else {
                 format!("sip:{}", binding.received)
             }

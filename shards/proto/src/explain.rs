@@ -124,7 +124,7 @@ impl Core {
         let (mut aor, mut bytes) = (Vec::new(), Vec::new());
         explanation.elsewhere = Err("a registration asks nobody");
         let planned = self.with_plan(request, treatment, (&mut aor, &mut bytes), now, |core, _, plan, _| {
-            plan.words(core.location.intervals.of(plan.source().remote.ip()))
+            plan.words(core.location.intervals.of(plan.phone().remote.ip()))
         });
         explanation.outcome = match planned {
             Ok(words) => match self.matching(treatment.0) {

@@ -43,6 +43,7 @@ mod location;
 pub mod names;
 mod nat;
 pub mod outbox;
+mod path;
 mod peer_names;
 mod policy;
 mod proxy;

@@ -62,6 +62,8 @@ pub struct Then {
     pub remove_on_timeout: Option<bool>,
     /// What becomes of its Path.
     pub path: Option<PathMode>,
+    /// Whether its phone is behind a NAT where its Path says at which address it was seen.
+    pub path_received: Option<bool>,
     /// What a Contact is matched by with the bindings that there are.
     pub matching: Option<Matching>,
     /// Whether a binding too many takes the place of the oldest, instead of being refused.
@@ -124,6 +126,7 @@ pub(crate) struct Treatment {
     ping: Option<PingWith>,
     remove_on_timeout: Option<bool>,
     pub(crate) path: PathMode,
+    pub(crate) path_received: bool,
     /// The rule that says what a Contact is matched by.
     matching_by: Option<usize>,
     pub(crate) force_registration: Option<bool>,
@@ -156,6 +159,7 @@ impl Treatment {
         self.max_latency_ms = then.max_latency_ms.or(self.max_latency_ms);
         self.contact_agent_by = then.contact_agent.as_ref().map(|_| index).or(self.contact_agent_by);
         self.path = then.path.unwrap_or(self.path);
+        self.path_received = then.path_received.unwrap_or(self.path_received);
         self.matching_by = then.matching.as_ref().map(|_| index).or(self.matching_by);
         self.only_request_contacts = then.only_request_contacts.unwrap_or(self.only_request_contacts);
         self.no_branches = then.no_branches.unwrap_or(self.no_branches);

@@ -168,7 +168,7 @@ impl Core {
                 Act::Refresh(refresh) => Op::Refresh(Refresh { request_print: plan.request_print(), ..*refresh }),
                 Act::Remove(unbind) => Op::Unbind(*unbind),
                 Act::Bind(wanted) => {
-                    self.note_registering(key, wanted.contact_id, plan.source(), now);
+                    self.note_registering(key, wanted.contact_id, &plan.phone(), now);
                     Op::Bind(plan.bind(wanted, bytes, now))
                 }
                 Act::Forestall(wanted) => Op::Forestall(plan.forestall(wanted, bytes, now)),

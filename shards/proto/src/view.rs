@@ -7,6 +7,7 @@
 use crate::hop::Transport;
 use crate::location::journal::{self, BadEntry, Change, Position};
 use crate::location::{Binding, BindingFlags, Health, Ping};
+use crate::path;
 use sipfed_sip::Method;
 use std::net::SocketAddr;
 
@@ -40,8 +41,10 @@ pub struct BindingView<'a> {
     pub methods: u16,
     /// What the REGISTER came over.
     pub transport: Transport,
-    /// Where the REGISTER came from.
+    /// Where the phone was seen: where the REGISTER came from, or where the proxy on its Path says, if that counts.
     pub received: SocketAddr,
+    /// What it came over there.
+    pub received_over: Transport,
     /// The address of the node that it came to.
     pub local: SocketAddr,
     /// When it ends, in seconds since the Unix epoch.
@@ -50,7 +53,7 @@ pub struct BindingView<'a> {
     pub updated_at_s: u32,
     /// When it was first made with this Call-ID.
     pub first_at_s: u32,
-    /// Whether it is reached where it registered from, and not at its Contact.
+    /// Whether it is behind a NAT: without a Path it is reached where it was seen, and not at its Contact.
     pub is_natted: bool,
     /// Whether its connection has ended.
     pub is_flow_lost: bool,
@@ -128,6 +131,8 @@ pub enum ChangeKind<'a> {
 impl<'a> BindingView<'a> {
     pub(crate) fn new(aor: &'a [u8], binding: &Binding<'a>, local: SocketAddr) -> Self {
         let flags: BindingFlags = binding.flags();
+        let seen = flags.natted().then(|| path::seen(binding.path())).flatten();
+        let seen = seen.filter(|seen| seen.at == binding.remote());
         Self {
             aor,
             contact_id: binding.contact_id(),
@@ -143,6 +148,7 @@ impl<'a> BindingView<'a> {
             methods: binding.methods(),
             transport: binding.transport(),
             received: binding.remote(),
+            received_over: seen.map_or(binding.transport(), |seen| seen.over),
             local,
             expires_at_s: binding.expires_at_s(),
             updated_at_s: binding.updated_at_s(),

@@ -4,6 +4,7 @@ mod behaviour {
     mod administer;
     mod call;
     mod dialog;
+    mod edge;
     mod explain;
     mod failover;
     mod failure;

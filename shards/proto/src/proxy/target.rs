@@ -8,6 +8,7 @@ use crate::hop::{Destination, Ends, Source, Transport};
 use crate::limits;
 use crate::location::{AorKey, Binding, Record, RecordId};
 use crate::names::Unresolved;
+use crate::path;
 use crate::policy::Treatment;
 use crate::registrar::TempGruu;
 use crate::reject::Rejection;
@@ -418,7 +419,7 @@ impl Core {
     /// NAT or names itself by a host name that leads nowhere, else at its Contact.
     pub(crate) fn ways_to_binding(&self, passage: Passage<'_>, binding: &Binding<'_>) -> Result<Ways, NoWay> {
         if !binding.path().is_empty() {
-            let first = first_path(binding.path()).ok_or(NoWay::Address)?;
+            let first = path::first(binding.path()).ok_or(NoWay::Address)?;
             return self.resolve(first.sip().ok_or(NoWay::Transport)?, passage);
         }
         let contact = Uri::parse(binding.uri()).ok();
@@ -520,12 +521,6 @@ fn uri_towards(uri: &[u8], is_sips: bool) -> Cow<'_, [u8]> {
         Some(rest) => Cow::Owned([b"sip:", rest].concat()),
         None => Cow::Borrowed(uri),
     }
-}
-
-fn first_path(path: &[u8]) -> Option<Uri<'_>> {
-    let start = path.iter().position(|&b| b == b'<')? + 1;
-    let end = start + path[start..].iter().position(|&b| b == b'>')?;
-    Uri::parse(&path[start..end]).ok()
 }
 
 /// What the flows of a phone are ordered by: the latest is the greatest.

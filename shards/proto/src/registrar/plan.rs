@@ -6,6 +6,7 @@ use crate::hop::{FlowToken, Source};
 use crate::keys::AorHash;
 use crate::limits;
 use crate::location::{AorKey, Bind, Binding, Cause, KnownBy, Ping, Record, Refresh, Stamp, Unbind};
+use crate::path::{self, Seen};
 use crate::policy::{PathMode, Treatment};
 use crate::registrar::stored::{stored_path, user_agent};
 use crate::registrar::{Supports, sameness};
@@ -61,7 +62,10 @@ pub(super) struct Wanted<'a> {
 /// What all Contacts of the REGISTER share.
 #[derive(Debug)]
 pub(super) struct Common<'a> {
+    /// Where it came from; where `seen` says where the phone was, from there.
     source: Source,
+    /// Where the proxy on its Path has seen the phone, where a rule says that this counts.
+    seen: Option<Seen>,
     local: u16,
     treatment: Treatment,
     natted: bool,
@@ -85,9 +89,10 @@ impl<'a> Plan<'a> {
         Self { acts: ArrayVec::new(), evicted: ArrayVec::new(), common }
     }
 
-    /// Where it came from.
-    pub(crate) fn source(&self) -> &Source {
-        &self.common.source
+    /// Where the phone was seen, by us or by the proxy on its Path, and over what.
+    pub(crate) fn phone(&self) -> Source {
+        let Common { source, seen, .. } = &self.common;
+        Source { transport: seen.map_or(source.transport, |seen| seen.over), ..*source }
     }
 
     /// What it does, in words; with how often phones are pinged where it comes from.
@@ -111,7 +116,14 @@ impl<'a> Plan<'a> {
                 format!("{often} with requests, and removed when it does not answer")
             }
         };
-        let reached = if self.common.natted { "where it was seen" } else { "at its Contact" };
+        let reached = match &self.common {
+            Common { seen: Some(Seen { at, over }), .. } => {
+                format!("by its Path, which says that it was seen at {}:{at}", over.uri_token())
+            }
+            common if !common.path.is_empty() => "by its Path".to_owned(),
+            Common { natted: true, .. } => "where it was seen".to_owned(),
+            _ => "at its Contact".to_owned(),
+        };
         format!("accepted: {bound} bound, {refreshed} refreshed, {removed} removed; reached {reached}, {ping}")
     }
 
@@ -200,12 +212,17 @@ impl Core {
                 path
             }
         };
+        let seen = treatment.path_received.then(|| path::seen(&bytes[path.clone()])).flatten();
         // What is told is not what such a one asks for.
         let has_print = !request.is_in_dialog() && !treatment.only_request_contacts;
+        let request_print =
+            if has_print { self.print_of(&request.message, &request.source, natted) } else { sameness::NONE };
+        let natted = natted || seen.is_some();
         Ok(Common {
             path,
             treatment: *treatment,
-            source: request.source,
+            source: Source { remote: seen.map_or(request.source.remote, |seen| seen.at), ..request.source },
+            seen,
             local: self.location.locals.number(request.source.local),
             natted,
             ping: self.ping_wanted(treatment, natted),
@@ -213,11 +230,7 @@ impl Core {
             cseq: request.cseq.number,
             branch_hash: self.number_of(request) as u32,
             user_agent: user_agent(request),
-            request_print: if has_print {
-                self.print_of(&request.message, &request.source, natted)
-            } else {
-                sameness::NONE
-            },
+            request_print,
             supports,
         })
     }

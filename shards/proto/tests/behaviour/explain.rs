@@ -11,7 +11,7 @@ fn source(from: &str) -> Source {
     Source { transport: Transport::Udp, remote, local, flow: FlowToken::NONE }
 }
 
-fn explain(node: &mut Node, from: &str, text: &str) -> Explanation {
+pub(super) fn explain(node: &mut Node, from: &str, text: &str) -> Explanation {
     let before = (node.shard.counters(), node.shard.bindings());
     let explanation = node.shard.explain(text.as_bytes(), &source(from), node.now).unwrap();
     assert_eq!((node.shard.counters(), node.shard.bindings()), before, "nothing is changed by it");
