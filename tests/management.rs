@@ -20,6 +20,8 @@ mod http;
 mod opensips_cli;
 #[path = "management/phone.rs"]
 mod phone;
+#[path = "management/rules.rs"]
+mod rules;
 
 use daemon::{Daemon, Start};
 

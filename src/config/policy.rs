@@ -2,7 +2,7 @@
 
 use super::forms;
 use super::key::{Key, Kind, Unit, Wrong};
-use sipfed_proto::settings::{PathMode, Pattern, PingWith, Rule};
+use sipfed_proto::settings::{Matching, PathMode, Pattern, PingWith, Rule};
 use sipfed_proto::{Transport, limits};
 use sipfed_sip::{HeaderName, Method};
 
@@ -10,6 +10,8 @@ use sipfed_sip::{HeaderName, Method};
 pub(super) const SECTION: &str = "policy";
 /// Items of a condition that is a list.
 const ITEMS_COUNT_MAX: usize = 64;
+/// The longest name of a parameter to match by.
+const PARAMETER_BYTES_MAX: usize = 64;
 
 /// What one table has said so far.
 #[derive(Clone, Debug, Default)]
@@ -225,6 +227,26 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         },
     },
     optional_flag!(
+        "path_received",
+        "Whether a phone is behind a NAT, and was seen there, where the first URI of its Path has a parameter `received` \
+         (OpenSIPS's `path-received`): for edge proxies that do not ping themselves.",
+        then.path_received
+    ),
+    Key {
+        section: SECTION,
+        name: "matching_mode",
+        what: "What a Contact without an instance is matched by with those that are bound: its URI, that and its Call-ID, or \
+               this parameter of its URI (OpenSIPS's `matching-mode`, there 0, 1 and `<name>`).",
+        kind: Kind::Text {
+            form: "\"contact\", \"contact-callid\" or a parameter, such as \"<rinstance>\"",
+            get: |draft| draft.0.then.matching.as_ref().map(matching_text),
+            set: |draft, text| {
+                draft.0.then.matching = Some(matching(text)?);
+                Ok(())
+            },
+        },
+    },
+    optional_flag!(
         "force_registration",
         "Whether a contact too many takes the place of the oldest, instead of what `registrar.overflow` says (`force-registration`).",
         then.force_registration
@@ -339,6 +361,30 @@ fn header(text: &str) -> Result<(String, Pattern), Wrong> {
     Ok((name.to_owned(), Pattern::new(like.trim())))
 }
 
+fn matching(text: &str) -> Result<Matching, Wrong> {
+    let right = "write \"contact\", \"contact-callid\" or a parameter of the Contact's URI, such as \"<rinstance>\"";
+    match text {
+        "contact" => return Ok(Matching::Contact),
+        "contact-callid" => return Ok(Matching::ContactAndCallId),
+        _ => {}
+    }
+    let name = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+    let name = name.ok_or_else(|| Wrong::new("nothing that a Contact is matched by", right))?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!*_+'~".contains(&byte);
+    if name.is_empty() || name.len() > PARAMETER_BYTES_MAX || !name.bytes().all(is_token) {
+        return Err(Wrong::new("not the name of a parameter of up to 64 characters", right));
+    }
+    Ok(Matching::Parameter(name.to_ascii_lowercase()))
+}
+
+fn matching_text(matching: &Matching) -> String {
+    match matching {
+        Matching::Contact => "contact".to_owned(),
+        Matching::ContactAndCallId => "contact-callid".to_owned(),
+        Matching::Parameter(name) => format!("<{name}>"),
+    }
+}
+
 fn refusal(text: &str) -> Result<(u16, String), Wrong> {
     let right = "write a status code from 400 to 699 and a phrase, such as \"403 Forbidden\"";
     let (code, phrase) =
@@ -352,7 +398,7 @@ fn refusal(text: &str) -> Result<(u16, String), Wrong> {
 mod tests {
     use crate::config::Config;
     use sipfed_proto::Transport;
-    use sipfed_proto::settings::{PathMode, PingWith, Rule};
+    use sipfed_proto::settings::{Matching, PathMode, PingWith, Rule};
 
     fn rules(text: &str) -> Vec<Rule> {
         Config::parse(text).unwrap().settings().policy
@@ -362,8 +408,10 @@ mod tests {
     fn rules_are_read_in_their_order_with_all_that_they_say() {
         let rules = rules(
             "[[policy]]\nname = \"edge\"\nsources = [\"192.0.2.7/24\", \"2001:db8::1\"]\ntransports = [\"tcp\"]\n\
-             header = \"X-Realm: Whole*\"\nnatted = false\nping = \"off\"\npath = \"strict\"\nmax_contacts = 3\nlast = true\n\
-             [[policy]]\nmethods = [\"INVITE\", \"MESSAGE\"]\ndomains = [\"Example.COM\"]\nrefuse = \"480 Not Now\"\n",
+             header = \"X-Realm: Whole*\"\nnatted = false\nping = \"off\"\npath = \"strict\"\n\
+             path_received = true\nmatching_mode = \"<RInstance>\"\nmax_contacts = 3\nlast = true\n\
+             [[policy]]\nmatching_mode = \"contact-callid\"\n\
+             methods = [\"INVITE\", \"MESSAGE\"]\ndomains = [\"Example.COM\"]\nrefuse = \"480 Not Now\"\n",
         );
         let [edge, other] = rules.as_slice() else { panic!("{rules:?}") };
         assert_eq!(edge.name, "edge");
@@ -374,6 +422,9 @@ mod tests {
         assert_eq!((header.as_str(), like.text().as_str(), edge.when.natted), ("X-Realm", "whole*", Some(false)));
         let then = &edge.then;
         assert_eq!((then.ping, then.path), (Some(PingWith::Nothing), Some(PathMode::Strict)));
+        assert_eq!(then.matching, Some(Matching::Parameter("rinstance".to_owned())));
+        assert_eq!((then.path_received, other.then.path_received), (Some(true), None));
+        assert_eq!(other.then.matching, Some(Matching::ContactAndCallId));
         assert_eq!((then.max_contacts, then.is_last, then.force_registration), (Some(3), true, None));
         assert_eq!(other.when.domains, ["example.com"]);
         assert_eq!(other.then.refuse, Some((480, "Not Now".to_owned())));
@@ -390,6 +441,9 @@ mod tests {
             ("header = \"X-Realm\"", "no header field with a pattern", "X-Realm: wholesale*"),
             ("refuse = \"200 OK\"", "not the status code of a refusal", "403 Forbidden"),
             ("refuse = \"403\"", "no status code with a phrase", "403 Forbidden"),
+            ("matching_mode = \"1\"", "nothing that a Contact is matched by", "contact-callid"),
+            ("matching_mode = \"<>\"", "not the name of a parameter", "<rinstance>"),
+            ("matching_mode = \"<a;b>\"", "not the name of a parameter", "<rinstance>"),
             ("path = \"lax\"", "not one of its words", "lazy"),
             ("nated = true", "", "natted"),
         ] {
