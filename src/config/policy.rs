@@ -125,9 +125,10 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     Key {
         section: SECTION,
         name: "user_agent",
-        what: "For requests whose User-Agent is like this, in any case; `*` stands for anything, `?` for one character.",
+        what: "For requests whose User-Agent is like this, in any case; `*` stands for anything, `?` for one character, and `|` \
+               stands between patterns of which one is enough.",
         kind: Kind::Text {
-            form: "a pattern, such as \"*snom*\"",
+            form: "a pattern, such as \"*snom*\" or \"snom*|yealink*\"",
             get: |draft| draft.0.when.user_agent.as_ref().map(Pattern::text),
             set: |draft, text| {
                 draft.0.when.user_agent = Some(Pattern::new(text));
@@ -322,9 +323,9 @@ pub(super) const KEYS: &[Key<Draft>] = &[
     Key {
         section: SECTION,
         name: "contact_user_agent",
-        what: "Contacts whose User-Agent is not like this are left out (`ua-filtering`).",
+        what: "Contacts whose User-Agent is not like this, in any case, are left out (`ua-filtering`, `case-insensitive`).",
         kind: Kind::Text {
-            form: "a pattern, such as \"*snom*\"",
+            form: "a pattern, such as \"*snom*\" or \"snom*|yealink*\"",
             get: |draft| draft.0.then.contact_agent.as_ref().map(Pattern::text),
             set: |draft, text| {
                 draft.0.then.contact_agent = Some(Pattern::new(text));

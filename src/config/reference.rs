@@ -227,7 +227,9 @@ server offers it, and nobody looks at the certificate.
     fn rows<C: Default>(section: &str, keys: &[Key<C>], scope: &str, page: &mut String) {
         for key in keys.iter().filter(|key| key.section == section) {
             let default = key.default_text().map_or_else(|| "none".to_owned(), |text| format!("`{text}`"));
-            writeln!(page, "| `{}` | {} | {default} | {scope} | {} |", key.name, key.form(), key.what).unwrap();
+            // A bar would begin another cell.
+            let [form, what] = [&key.form(), key.what].map(|text| text.replace('|', "\\|"));
+            writeln!(page, "| `{}` | {form} | {default} | {scope} | {what} |", key.name).unwrap();
         }
     }
 

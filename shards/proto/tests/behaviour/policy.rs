@@ -232,6 +232,7 @@ fn rules_say_to_which_contacts_a_call_goes() {
     let best = Then { no_branches: Some(true), sort_by_latency: Some(true), ..Then::default() };
     assert_eq!(called(best), ["2"]);
     assert_eq!(called(Then { contact_agent: Some(Pattern::new("snom*")), ..Then::default() }), ["1", "3"]);
+    assert_eq!(called(Then { contact_agent: Some(Pattern::new("avaya*|CIS*")), ..Then::default() }), ["2"]);
     assert_eq!(called(Then { contact_agent: Some(Pattern::new("avaya*")), ..Then::default() }), [""; 0]);
 }
 
