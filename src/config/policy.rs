@@ -208,7 +208,7 @@ pub(super) const KEYS: &[Key<Draft>] = &[
         section: SECTION,
         name: "path",
         what: "What becomes of the Path of a REGISTER: it is stored, stored where the phone says that it supports it and else \
-               refused with 420, or passed over (OpenSIPS's `path-lazy`, `path-strict`, `path-off`).",
+               refused with 420 (OpenSIPS's `path-lazy`, `path-strict`), or passed over.",
         kind: Kind::MaybeChoice {
             words: &["lazy", "strict", "off"],
             get: |draft| {
