@@ -88,8 +88,10 @@ mod tests {
     }
 
     fn busiest_10_ms(left: &[(u64, u64)]) -> usize {
-        let mut by_ms = [0; 5010];
-        left.iter().for_each(|(_, at)| by_ms[*at as usize] += 1);
+        let mut by_ms = vec![0; 5010];
+        for (_, at) in left {
+            by_ms[*at as usize] += 1;
+        }
         by_ms[1500..].windows(10).map(|window| window.iter().sum()).max().unwrap_or(0)
     }
 
