@@ -10,6 +10,11 @@ pub type Answering<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> +
 /// A store of rows with stamps and of epochs. Each request does what the method of its name in [`super::Store`] says, or
 /// fails, within a time of its own.
 pub trait GivenStore: Debug + Send + Sync {
+    /// Reaches it for the first time. Who wants to use it tries again until it has succeeded.
+    fn reach(&self) -> Answering<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Puts and removes rows of `home`.
     fn write<'a>(&'a self, home: &'a str, changes: &'a [Change], stamp_us: i64) -> Answering<'a, ()>;
 

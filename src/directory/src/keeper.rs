@@ -546,12 +546,12 @@ fn look(shared: &Rc<Shared>) {
 }
 
 /// Reaches the store for the first time, however long that takes.
-async fn connect(shared: Rc<Shared>, options: KeeperOptions, mut given: Option<Store>) {
+async fn connect(shared: Rc<Shared>, options: KeeperOptions, given: Option<Store>) {
     let mut backoff = shared.backoff(CONNECT_BACKOFF);
     let (started, mut told) = (Instant::now(), String::new());
     loop {
-        let reached = match given.take() {
-            Some(store) => Ok(store),
+        let reached = match &given {
+            Some(store) => store.reach().await.map(|()| store.clone()),
             None => Store::connect(&options.url, &options.store).await,
         };
         match reached {

@@ -271,6 +271,11 @@ impl Store {
         })
     }
 
+    /// Reaches one that comes from outside, where it may be away; what [`Store::connect`] has made was reached with that.
+    pub(super) async fn reach(&self) -> Result<(), StoreError> {
+        if let Self::Given(store) = self { store.reach().await } else { Ok(()) }
+    }
+
     /// Puts and removes rows of `home`; an AoR stands at most once in `changes`.
     ///
     /// `stamp_us` is the time in microseconds since the Unix epoch, and rises with every write of this home. A write

@@ -32,6 +32,7 @@
 mod agenda;
 mod call;
 mod draw;
+mod facts;
 mod history;
 mod journal_log;
 mod keepers;
@@ -51,8 +52,9 @@ mod stints;
 mod store;
 mod world;
 
+pub use facts::Facts;
 pub use profile::Profile;
-pub use world::{Defect, Facts, Scenario};
+pub use world::{Defect, Scenario};
 
 use profile::Plan;
 use std::fmt;

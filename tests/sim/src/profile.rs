@@ -2,6 +2,7 @@
 
 use crate::draw::Draw;
 use crate::link::BACKOFF;
+use crate::store::Mood;
 use sipfed_nodes::ownership::Mode;
 use sipfed_nodes::pulse::Rhythm;
 use sipfed_proto::settings::Ping;
@@ -22,7 +23,7 @@ pub enum Profile {
     SplitBrain,
     /// One node after the other is started again with another number of shards.
     Rolling,
-    /// The store fails, is away, slow, or answers with what was.
+    /// The store fails, is away, slow, or answers with what was, also when nodes start.
     Store,
     /// All of it, and nodes that pause.
     Everything,
@@ -86,6 +87,8 @@ pub(crate) enum Trouble {
     Pause,
     /// The store is in trouble.
     Store,
+    /// It is, and a node is started again, which does not reach it.
+    Unreached,
 }
 
 /// What a run is made of: drawn once from its seed.
@@ -131,6 +134,8 @@ pub(crate) struct Plan {
     pub(crate) ping: Ping,
     /// How nodes find out that another one is lost.
     pub(crate) rhythm: Rhythm,
+    /// How the store is when all nodes start, and until when, in milliseconds.
+    pub(crate) store_at_first: (Mood, u64),
 }
 
 impl Plan {
@@ -151,7 +156,7 @@ impl Plan {
             (Profile::Crashes, &[Trouble::Crash, Trouble::Crash, Trouble::Move]),
             (Profile::SplitBrain, &[Trouble::Split, Trouble::Move, Trouble::Cut]),
             (Profile::Rolling, &[Trouble::Reshard, Trouble::Reshard, Trouble::Table]),
-            (Profile::Store, &[Trouble::Store, Trouble::Store, Trouble::Move]),
+            (Profile::Store, &[Trouble::Store, Trouble::Store, Trouble::Move, Trouble::Unreached]),
             (Profile::Everything, &[Trouble::Pause]),
         ] {
             if profile.has(of) {
@@ -188,6 +193,11 @@ impl Plan {
             nat_lost_per_mille: *draw.one(&[0, 0, 30]),
             // Where nodes go by commands a node that has no address may ping, and no answer comes to it.
             ping: Ping::Request { ends_unanswered: mode == Mode::Address && draw.happens(600) },
+            store_at_first: {
+                let is_bad = profile.has(Profile::Store) && draw.happens(700);
+                let mood = *draw.one(&[Mood::Away, Mood::Failing, Mood::Slow]);
+                (if is_bad { mood } else { Mood::Good }, draw.between(2000, 30_000))
+            },
         }
     }
 

@@ -24,6 +24,8 @@ const PAGE_ROWS_COUNT: usize = 3;
 /// What the store is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Asked {
+    /// To take a connection.
+    Reach,
     /// To write rows of a home.
     Write {
         home: String,
@@ -148,6 +150,7 @@ impl Store {
         let until = self.lease_ms.map_or(u64::MAX, |lease_ms| now + lease_ms);
         let read = if self.mood == Mood::Stale { &self.past } else { &self.tables };
         match asked {
+            Asked::Reach => Said::Done,
             Asked::Write { home, changes, stamp_us } => {
                 for Change { aor, is_home } in changes {
                     let key = (aor.to_string(), home.clone());
@@ -242,6 +245,8 @@ pub(crate) struct Client {
     pub(crate) mailbox: Mailbox,
     pub(crate) stir: Stir,
     pub(crate) has_leases: bool,
+    /// A defect that is planted for a test of the checkers: it is not tried again to reach the store.
+    pub(crate) gives_up: bool,
 }
 
 impl Client {
@@ -278,6 +283,16 @@ fn key(of: &PageToken) -> Key {
 }
 
 impl GivenStore for Client {
+    fn reach(&self) -> Answering<'_, ()> {
+        Box::pin(async {
+            let reached = self.ask(Asked::Reach).await.map(|_| ());
+            if self.gives_up && reached.is_err() {
+                std::future::pending::<()>().await;
+            }
+            reached
+        })
+    }
+
     fn write<'a>(&'a self, home: &'a str, changes: &'a [Change], stamp_us: i64) -> Answering<'a, ()> {
         let asked = Asked::Write { home: home.to_owned(), changes: changes.to_vec(), stamp_us };
         Box::pin(async { self.ask(asked).await.map(|_| ()) })

@@ -28,6 +28,7 @@ pub use scenario::Scenario;
 use crate::agenda::Agenda;
 use crate::call::Call;
 use crate::draw::Draw;
+use crate::facts::Facts;
 use crate::history::History;
 use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
@@ -87,6 +88,8 @@ pub enum Defect {
     LostStay,
     /// Nodes begin each life without what was kept of their terms.
     TermsForget,
+    /// Who has not reached the store at once never does.
+    StoreReachedOnce,
 }
 
 /// Where something is, as far as reaching one another goes.
@@ -244,43 +247,6 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
 }
 
-/// What a run has come to, so that a test can tell an empty one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// Contacts that had to be found, and were looked for.
-    pub found: u64,
-    /// Contacts that must not be found, and were looked for.
-    pub absent: u64,
-    /// Calls whose branches were counted.
-    pub calls: u64,
-    /// Of their branches, those between homes.
-    pub crossings: u64,
-    /// Times that a node came to know all from another one.
-    pub whole: u64,
-    /// Faults.
-    pub troubles: u64,
-    /// Times that a node became the active one of its home.
-    pub stints: u64,
-    /// Times that a node took another one for lost, since it answered no ping.
-    pub lost: u64,
-    /// Times that a home that was lost was found to be left out.
-    pub left_out: u64,
-    /// Homes that came later than the others.
-    pub joins: u64,
-    /// Times that a node started by its copy of the table.
-    pub copies: u64,
-    /// Rows that were written anew while they were there.
-    pub renewed: u64,
-    /// Pings that a phone has answered.
-    pub pings: u64,
-    /// Contacts behind a NAT that pings alone have kept open to the end.
-    pub kept_open: u64,
-    /// Contacts of phones that have fallen silent, and were bound then.
-    pub silent: u64,
-    /// Times that one of two left its home to the other, which was active in a later term.
-    pub yields: u64,
-}
-
 impl World {
     pub(crate) fn new(seed: u64, plan: Plan, defect: Defect, is_told: bool) -> Self {
         let mut draw = Draw::new(seed);
@@ -357,6 +323,11 @@ impl World {
     /// Starts all nodes and everything that goes by itself.
     pub(crate) fn begin(&mut self) {
         self.provision_first();
+        let (mood, until) = self.plan.store_at_first;
+        if mood != Mood::Good {
+            self.store_is(mood);
+            self.agenda.put(until, Event::StoreWell);
+        }
         for home in 0..self.homes.len() {
             let holders = self.homes[home].holders.clone();
             self.ledger.held_by(home, holders, 0);
@@ -550,7 +521,9 @@ impl World {
 
     fn ask_store(&mut self, request: Request) {
         let Request { node, asked, answer } = request;
-        let Some(said) = self.store.carry_out(&asked, self.now) else {
+        let said = self.store.carry_out(&asked, self.now);
+        self.facts.unreached += u64::from(matches!((&asked, &said), (Asked::Reach, None | Some(Said::Failed))));
+        let Some(said) = said else {
             // It is told that the connection has ended, or nothing at all until it gives up.
             if self.draw.happens(500) {
                 self.agenda.put(self.now + SILENCE_MS, Event::StoreAnswers { answer, said: Said::Failed });
@@ -580,7 +553,9 @@ impl World {
             ambient: self.keepers.ambient(identity.skew_ms, self.draw.number()),
         };
         let has_leases = lease_s.is_some();
-        let client = Client { node, mailbox: self.mailbox.clone(), stir: self.keepers.stir.clone(), has_leases };
+        let gives_up = self.defect == Defect::StoreReachedOnce;
+        let client =
+            Client { node, mailbox: self.mailbox.clone(), stir: self.keepers.stir.clone(), has_leases, gives_up };
         let (link, store) = (Arc::clone(&life.directory), sipfed_directory::Store::Given(Arc::new(client)));
         self.keepers.start(node, Start { options, link, activity, store });
     }

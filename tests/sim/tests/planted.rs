@@ -66,6 +66,11 @@ fn rows_that_end_with_their_lease_are_missed() {
 }
 
 #[test]
+fn nodes_that_never_reach_a_store_which_came_after_them_are_found() {
+    assert_found(Defect::StoreReachedOnce, Profile::Store, "store:");
+}
+
+#[test]
 fn copies_that_are_not_kept_up_are_found() {
     assert_found(Defect::CopiesStay, Profile::Rolling, "nodes:");
 }

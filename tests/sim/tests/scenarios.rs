@@ -44,6 +44,7 @@ scenarios! {
     two_active_nodes_end_in_one_state: BothAreActive,
     a_storm_after_a_restart_loses_nobody: StormAfterRestart,
     a_removal_of_all_that_the_twin_has_not_heard_of_is_no_loss: AllRemovedBeforeTheTwinTells,
+    nodes_that_start_without_the_store_serve_and_publish_later: StoreComesAfterTheNodes,
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What has to hold once all is well again, and nothing is under way.
 
-use super::{Facts, World, home_name};
+use super::{World, home_name};
 use crate::call::Expected;
+use crate::facts::Facts;
 use crate::ledger::Contact;
 use crate::node::Node;
 use crate::phone::contact_name;

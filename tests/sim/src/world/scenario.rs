@@ -28,11 +28,13 @@ pub enum Scenario {
     StormAfterRestart,
     /// A node that has come back empty is told to remove all bindings of a user before its twin tells it of any.
     AllRemovedBeforeTheTwinTells,
+    /// The store is away when all nodes start, and slow when it comes: phones register and are called, and all is published.
+    StoreComesAfterTheNodes,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FirstRegistrationsWithoutStore,
         Self::LocalCallsWithoutStore,
         Self::StoreLosesAnswers,
@@ -43,6 +45,7 @@ impl Scenario {
         Self::BothAreActive,
         Self::StormAfterRestart,
         Self::AllRemovedBeforeTheTwinTells,
+        Self::StoreComesAfterTheNodes,
     ];
 }
 
@@ -50,6 +53,9 @@ impl World {
     /// Plays it, from the start of all nodes on. Phones do nothing but what it has them do.
     pub(crate) fn play_scenario(&mut self, scenario: Scenario) {
         self.keep_still();
+        if scenario == Scenario::StoreComesAfterTheNodes {
+            self.store_is(Mood::Away);
+        }
         self.begin();
         self.pass(2000);
         if scenario == Scenario::FirstRegistrationsWithoutStore {
@@ -60,7 +66,8 @@ impl World {
         match scenario {
             Scenario::FirstRegistrationsWithoutStore
             | Scenario::LocalCallsWithoutStore
-            | Scenario::StoreLosesAnswers => self.store_fails(scenario),
+            | Scenario::StoreLosesAnswers
+            | Scenario::StoreComesAfterTheNodes => self.store_fails(scenario),
             Scenario::ActiveDiesBeforeItWithdraws => {
                 self.store_is(Mood::Away);
                 self.some_want(Wanted::Remove);
@@ -154,6 +161,13 @@ impl World {
                     self.some_want(wanted);
                     self.pass(4000);
                 }
+            }
+            Scenario::StoreComesAfterTheNodes => {
+                self.call_locally();
+                self.pass(20_000);
+                self.check_calls();
+                self.store_is(Mood::Slow);
+                self.pass(20_000);
             }
             _ => self.pass(20_000),
         }

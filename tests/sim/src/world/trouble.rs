@@ -46,13 +46,19 @@ impl World {
                 let (node, ms) = (self.draw.below(self.nodes.len()), self.draw.between(300, 6000));
                 self.pause(node, ms);
             }
-            Trouble::Store => {
-                let mood = *self.draw.one(&[Mood::Failing, Mood::Away, Mood::Slow, Mood::Stale]);
-                self.store_is(mood);
-                let until = self.now + self.draw.between(2000, 25_000);
-                self.agenda.put(until, Event::StoreWell);
+            Trouble::Store => self.trouble_store(&[Mood::Failing, Mood::Away, Mood::Slow, Mood::Stale]),
+            Trouble::Unreached => {
+                self.trouble_store(&[Mood::Failing, Mood::Away, Mood::Slow]);
+                self.restart_somebody();
             }
         }
+    }
+
+    fn trouble_store(&mut self, moods: &[Mood]) {
+        let mood = *self.draw.one(moods);
+        self.store_is(mood);
+        let until = self.now + self.draw.between(2000, 25_000);
+        self.agenda.put(until, Event::StoreWell);
     }
 
     pub(super) fn store_is(&mut self, mood: Mood) {
