@@ -1,6 +1,7 @@
 //! RFC 3261 §10.3 step 7: Call-ID, CSeq and retransmissions.
 
-use super::node::{Node, Sent, register, with};
+use super::node::{Node, Sent, and, register, with};
+use super::pair::{Member, Pair};
 
 const PHONE: &str = "198.51.100.9:5060";
 
@@ -104,7 +105,7 @@ fn whatever_else_changes_in_a_refresh_is_taken_up() {
     assert_eq!(next(&mut node, "198.51.100.9:7000", &longer).1, 3);
     for line in ["Allow: INVITE", "User-Agent: x", "Path: <sip:192.0.2.7;lr>"] {
         let before = node.shard.counters().registers_refreshed;
-        let and_line = |m: String| super::node::and(&m, line);
+        let and_line = |m: String| and(&m, line);
         assert_eq!(next(&mut node, PHONE, &and_line).1, before, "{line}");
         assert_eq!(next(&mut node, PHONE, &and_line).1, before + 1, "{line}");
     }
@@ -129,9 +130,9 @@ fn a_refresh_that_repeats_a_registration_is_answered_like_any_other() {
     for (line, via) in lines.into_iter().flat_map(|line| vias.map(|via| (line, via))) {
         let message = |cseq: u32| {
             let message = register("a", "<sip:a@h>;+sip.instance=\"<urn:uuid:1>\";expires=100", cseq);
-            super::node::and(&with(&message, ";branch=", &format!("{via};branch=")), line)
+            and(&with(&message, ";branch=", &format!("{via};branch=")), line)
         };
-        let answers = [message(1), super::node::and(&message(1), "X-Other: 1")].map(|first| {
+        let answers = [message(1), and(&message(1), "X-Other: 1")].map(|first| {
             let mut node = Node::new();
             assert_eq!(send(&mut node, &first).status(), 200);
             node.pass(3_000);
@@ -175,5 +176,32 @@ fn a_removal_by_another_call_id_leaves_the_order_of_the_first_one_alone() {
         // What is new does.
         let reborn = send(&mut node, &register("a", "<sip:a@h>", 8));
         assert_eq!((reborn.status(), reborn.fields("Contact").count()), (200, 1), "{}", reborn.text);
+    }
+}
+
+/// RFC 3261 §10.3 step 6 compares the CSeq of one Call-ID: what another node tells of a removal under another Call-ID must not
+/// be mixed with that.
+#[test]
+fn a_removal_at_another_node_refuses_no_phone_the_next_one() {
+    for contact in ["*", "<sip:c1@203.0.113.9:5070>"] {
+        let removal = |call_id, cseq| {
+            let message = and(&register("u1", contact, cseq), "Expires: 0");
+            with(&message, "u1-call", call_id)
+        };
+        let mut pair = Pair::connected([1, 1]);
+        assert!(pair.members[0].ask(&removal("one", 10), pair.now).starts_with("SIP/2.0 200 "));
+        pair.settle();
+        // The other node comes back without its disk, and hears of another phone's removal before it is told all.
+        pair.cut();
+        pair.members[1] = Member::new(2, 1, pair.now, |_| {});
+        pair.pass(1000);
+        assert!(pair.members[1].ask(&removal("other", 27), pair.now).starts_with("SIP/2.0 200 "));
+        pair.connect();
+        pair.settle();
+        pair.pass(1000);
+        let answer = pair.members[0].ask(&removal("one", 11), pair.now);
+        assert!(answer.starts_with("SIP/2.0 200 "), "{contact}: {answer}");
+        // A late copy is refused as before.
+        assert!(pair.members[0].ask(&removal("one", 9), pair.now).starts_with("SIP/2.0 500 "), "{contact}");
     }
 }
