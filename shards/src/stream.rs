@@ -136,9 +136,11 @@ impl Streams {
             let tls = options.tls.server.clone().filter(|_| transport.is_secured());
             StreamPort { listener, transport, tls, resting_until: None }
         };
+        let mut chance = [0; 4];
+        sys::fill_random(&mut chance)?;
         Ok(Self {
             ports: listeners.into_iter().map(port).collect(),
-            table: Table::new(shard),
+            table: Table::new(shard, u32::from_ne_bytes(chance)),
             ages: Ages::new(),
             dirty: Vec::new(),
             scratch: vec![0; SCRATCH_BYTES].into_boxed_slice(),

@@ -1,7 +1,9 @@
 //! The connections of a shard by slot, by flow and by their ends.
 //!
 //! A slot is used again once its connection is gone, with a generation that rises with each use, so that a
-//! [`FlowToken`] names one connection for ever. Bounds: as many slots as there were connections at once.
+//! [`FlowToken`] names one connection for ever. Where generations begin is left to chance: flows are named in the Routes of
+//! phones, which outlive the node, and which the other nodes of its home believe as well. Bounds: as many slots as there were
+//! connections at once.
 
 use super::connection::{Connection, Opener};
 use sipfed_proto::{Ends, FlowToken, ShardIndex};
@@ -18,6 +20,8 @@ struct Slot {
 #[derive(Debug)]
 pub(crate) struct Table {
     shard: ShardIndex,
+    /// That of a slot which was not used yet.
+    first_generation: u32,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// The connection that a message between these ends goes over (RFC 5923), once with our own address and
@@ -29,9 +33,16 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// An empty one.
-    pub(crate) fn new(shard: ShardIndex) -> Self {
-        Self { shard, slots: Vec::new(), free: Vec::new(), accepted: HashMap::new(), opened: HashMap::new() }
+    /// An empty one; `chance` is any number.
+    pub(crate) fn new(shard: ShardIndex, chance: u32) -> Self {
+        Self {
+            shard,
+            first_generation: generation_after(chance),
+            slots: Vec::new(),
+            free: Vec::new(),
+            accepted: HashMap::new(),
+            opened: HashMap::new(),
+        }
     }
 
     /// How many connections there are.
@@ -43,7 +54,7 @@ impl Table {
     pub(crate) fn insert<E>(&mut self, make: impl FnOnce(FlowToken) -> Result<Connection, E>) -> Result<u32, E> {
         let slot = self.free.last().copied().unwrap_or(self.slots.len() as u32);
         // The generation rises when a slot is left, so that a flow which has ended matches nothing.
-        let generation = self.slots.get(slot as usize).map_or(1, |s| s.generation);
+        let generation = self.slots.get(slot as usize).map_or(self.first_generation, |s| s.generation);
         let connection = make(FlowToken::new(self.shard, slot, generation))?;
         let by_ends = match connection.opener() {
             Opener::Us => &mut self.opened,
@@ -106,11 +117,15 @@ impl Table {
         self.forget_ends(slot);
         let place = self.slots.get_mut(slot as usize)?;
         let connection = place.connection.take()?;
-        // 31 bits of it are seen in a flow; 0 is never a generation.
-        place.generation = (place.generation & 0x7fff_ffff) % 0x7fff_ffff + 1;
+        place.generation = generation_after(place.generation);
         self.free.push(slot);
         Some(connection)
     }
+}
+
+/// The generation behind that one: 31 bits of it are seen in a flow, and 0 is never one.
+fn generation_after(generation: u32) -> u32 {
+    (generation & 0x7fff_ffff) % 0x7fff_ffff + 1
 }
 
 /// What a connection is found by: its ends, and its remote end alone. One within TLS that a peer has opened is found by

@@ -244,6 +244,23 @@ fn a_connection_that_is_gone_is_reported_once_and_its_flow_names_no_other() {
     assert_eq!((bench.news.failed.as_slice(), bench.counters.dropped_flow_gone), (&[ticket(1)][..], 1));
 }
 
+/// Phones keep the names of flows in their Routes (RFC 5626 §5.2) for longer than a node runs, and its twin takes them as well.
+#[test]
+fn a_flow_of_another_life_of_the_node_names_no_connection() {
+    let first_flow = || {
+        let mut bench = Bench::new(|_| {});
+        let mut peer = bench.peer();
+        peer.write_all(MESSAGE).unwrap();
+        bench.run_until(|bench| bench.taken.len() == 1);
+        (bench.taken[0].1.flow, bench, peer)
+    };
+    let (before, ..) = first_flow();
+    let (after, mut bench, _peer) = first_flow();
+    assert_eq!((before.shard(), before.slot()), (after.shard(), after.slot()));
+    bench.answer(before, ticket(1), b"not yours");
+    assert_eq!((bench.news.failed.as_slice(), bench.counters.dropped_flow_gone), (&[ticket(1)][..], 1));
+}
+
 #[test]
 fn rfc3261_18_2_2_an_answer_whose_connection_is_gone_opens_another() {
     let mut bench = Bench::new(|_| {});
