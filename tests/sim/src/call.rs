@@ -12,8 +12,8 @@ pub(crate) const AGAIN_MS: [u64; 6] = [500, 1000, 2000, 4000, 8000, 16_000];
 pub(crate) enum Expected {
     /// Nothing is said of it.
     Anything,
-    /// This final response, with exactly these contacts and perhaps those called, each once.
-    Final { status: u16, called: Vec<Contact>, perhaps: Vec<Contact> },
+    /// One of these final responses, or any where there is none, with exactly these contacts and perhaps those called, each once.
+    Final { statuses: &'static [u16], called: Vec<Contact>, perhaps: Vec<Contact> },
 }
 
 /// See the module's documentation.
@@ -25,6 +25,9 @@ pub(crate) struct Call {
     pub(crate) home: usize,
     pub(crate) addr: SocketAddr,
     pub(crate) expected: Expected,
+    /// When it began, and when the first final response came.
+    pub(crate) began_at: u64,
+    pub(crate) answered_at: Option<u64>,
     pub(crate) invite: Vec<u8>,
     pub(crate) sent_count: usize,
     pub(crate) has_response: bool,
@@ -36,6 +39,16 @@ pub(crate) struct Call {
     pub(crate) crossings: Vec<(usize, String)>,
     branch: String,
     id: String,
+    /// Whom it is with, once it was answered.
+    dialog: Option<Dialog>,
+}
+
+/// The remote target of a dialog, its route set as a header field, and the tag of who has answered.
+#[derive(Debug)]
+struct Dialog {
+    uri: String,
+    route: String,
+    to_tag: String,
 }
 
 impl Call {
@@ -43,6 +56,7 @@ impl Call {
         let addr = SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), 10_000 + number as u16));
         let (id, branch) = (format!("call{number}"), format!("c{number}"));
         let invite = Request {
+            transport: "UDP",
             method: "INVITE",
             uri: &format!("sip:{user}@{DOMAIN}"),
             sent_by: &addr.to_string(),
@@ -61,6 +75,8 @@ impl Call {
             home,
             addr,
             expected,
+            began_at: 0,
+            answered_at: None,
             invite,
             sent_count: 0,
             has_response: false,
@@ -69,6 +85,7 @@ impl Call {
             crossings: Vec::new(),
             branch,
             id,
+            dialog: None,
         }
     }
 
@@ -95,19 +112,35 @@ impl Call {
         routes.reverse();
         let route =
             if is_answer && !routes.is_empty() { format!("Route: {}\r\n", routes.join(",")) } else { String::new() };
+        let dialog = Dialog { uri, route, to_tag: response.to_tag().to_owned() };
         let branch = if is_answer { format!("{}ack", self.branch) } else { self.branch.clone() };
-        let ack = Request {
-            method: "ACK",
-            uri: &uri,
+        let ack = self.within("ACK", &dialog, 1, &branch);
+        if is_answer {
+            self.dialog = Some(dialog);
+        }
+        Some(ack)
+    }
+
+    /// What ends it, where it was answered.
+    pub(crate) fn bye(&self) -> Option<Vec<u8>> {
+        let branch = format!("{}bye", self.branch);
+        self.dialog.as_ref().map(|dialog| self.within("BYE", dialog, 2, &branch))
+    }
+
+    fn within(&self, method: &str, dialog: &Dialog, cseq: u32, branch: &str) -> Vec<u8> {
+        Request {
+            transport: "UDP",
+            method,
+            uri: &dialog.uri,
             sent_by: &self.addr.to_string(),
-            branch: &branch,
+            branch,
             from: "caller",
             to: &self.user,
-            to_tag: response.to_tag(),
+            to_tag: &dialog.to_tag,
             call_id: &self.id,
-            cseq: 1,
-            more: &route,
-        };
-        Some(ack.write())
+            cseq,
+            more: &dialog.route,
+        }
+        .write()
     }
 }

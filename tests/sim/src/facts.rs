@@ -49,6 +49,12 @@ facts! {
     pings,
     /// Contacts behind a NAT that pings alone have kept open to the end.
     kept_open,
+    /// Times that a phone that lost its connection came again.
+    returns,
+    /// Contacts that were called over their connections.
+    over_flows,
+    /// Users of whom all that was bound had lost its connection, and who were called.
+    unreachable,
     /// Contacts of phones that have fallen silent, and were bound then.
     silent,
     /// Times that one of two left its home to the other, which was active in a later term.

@@ -249,6 +249,11 @@ impl Ledger {
         self.are_equal_within(home, earlier.over_at.max(disk_since), later.sent_at)
     }
 
+    /// Whether anything was ever asked for a contact.
+    pub(crate) fn was_asked(&self, contact: Contact) -> bool {
+        self.by_contact.contains_key(&contact)
+    }
+
     fn of(&self, contact: Contact) -> impl Iterator<Item = &Asked> {
         self.by_contact.get(&contact).into_iter().flatten().map(|number| &self.asked[*number])
     }

@@ -21,6 +21,7 @@
 //!   nothing.
 //! - `store`, `shards_link`: the directory's store, and what lies between the shards and the keeper.
 //! - `phone`, `nat`, `call`: who registers, from behind what, and who calls.
+//! - `flow`, `world::flows`: connections of phones, which end at one side or at both, or are forgotten by a NAT between.
 //! - `world::trouble`: crashes, partitions, pauses, addresses that move or are held twice, a store that fails; clocks that
 //!   differ are of the nodes.
 //!
@@ -33,6 +34,7 @@ mod agenda;
 mod call;
 mod draw;
 mod facts;
+mod flow;
 mod history;
 mod journal_log;
 mod keepers;
@@ -62,8 +64,10 @@ use world::{EXPIRES_S_MAX, World};
 
 /// Milliseconds in which everything comes to rest once all is well: four comparisons, two reconciles.
 const REST_MS: u64 = 45_000;
+/// Milliseconds in which phones have learnt that their connection has ended with a node that had the address.
+const RETURN_MS: u64 = 5000;
 /// Milliseconds in which calls have come to their end.
-const CALLS_MS: u64 = 20_000;
+const CALLS_MS: u64 = 40_000;
 
 /// What has come of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,6 +136,8 @@ fn come_to_rest(world: &mut World) {
     // Longer than anything that was still to be put right.
     world.pass(31_000);
     world.settle_addresses();
+    world.pass(RETURN_MS);
+    world.some_come_again();
     world.pass(REST_MS);
     let steps: [Step; 9] = [
         (World::wait_for_stillness, 0),

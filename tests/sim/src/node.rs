@@ -5,10 +5,11 @@
 //! between them are bounded queues.
 
 use crate::draw::mix;
+use crate::flow::Tokens;
 use crate::journal_log::Logs;
 use crate::keepers::{Activity, Stir};
 use crate::owner::Owner;
-use crate::seat::{Leaving, Seat, Turn};
+use crate::seat::{Incoming, Leaving, Seat, Turn};
 use crate::shards_link::ShardsQueues;
 use crate::world::Defect;
 use sipfed_nodes::ownership::{Kept, Mode, Role};
@@ -16,7 +17,7 @@ use sipfed_proto::replica::Held;
 use sipfed_proto::replica::frame::BadFrame;
 use sipfed_proto::replica::session::{News, ReplicaSettings, Replicator};
 use sipfed_proto::view::BindingView;
-use sipfed_proto::{Now, Settings, Source};
+use sipfed_proto::{Now, Settings, ShardIndex, Source};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,7 +56,7 @@ pub(crate) struct Identity {
 /// Something that leaves a node or happens there.
 #[derive(Debug)]
 pub(crate) enum Sent {
-    Datagram(Leaving),
+    Message(Leaving),
     Frame(Vec<u8>),
     News(News),
     Bad(BadFrame),
@@ -71,7 +72,9 @@ pub(crate) struct Life {
     activity: watch::Sender<bool>,
     /// A defect that is planted for a test of the checkers: a passive node publishes as well.
     always_publishes: bool,
-    inbox: VecDeque<(Source, Vec<u8>)>,
+    /// What its shards call the connections of phones.
+    pub(crate) tokens: Tokens,
+    inbox: VecDeque<Incoming>,
     /// Frames that have come and have not been read.
     pub(crate) frames: VecDeque<Vec<u8>>,
     /// Of a node that has a twin.
@@ -151,6 +154,9 @@ impl Node {
             kept_bytes: identity.kept_bytes,
             ..ReplicaSettings::default()
         };
+        // As in the daemon, by chance, so that none is that of another life.
+        let first_generation =
+            if self.defect == Defect::TokensRepeat { 1 } else { mix(settings.history) as u32 & 0x3fff_ffff };
         let twins: Vec<u16> = identity.twin.into_iter().collect();
         let mut replicator = Replicator::new(settings, &twins, now);
         if self.defect == Defect::TermsForget {
@@ -170,6 +176,7 @@ impl Node {
             directory,
             activity,
             always_publishes: self.defect == Defect::PassivePublish,
+            tokens: Tokens::new(usize::from(shards_count), first_generation),
             inbox: VecDeque::new(),
             frames: VecDeque::new(),
             owner,
@@ -197,8 +204,15 @@ impl Node {
         if life.inbox.len() >= INBOX_COUNT_MAX {
             return false;
         }
-        life.inbox.push_back((source, bytes));
+        life.inbox.push_back(Incoming::Message(source, bytes));
         true
+    }
+
+    /// Something of a connection has come, of which nothing is lost while the node runs.
+    pub(crate) fn hear(&mut self, incoming: Incoming) {
+        if let Some(life) = &mut self.life {
+            life.inbox.push_back(incoming);
+        }
     }
 
     /// The kernel says whether the host has the address of its home.
@@ -233,9 +247,15 @@ impl Node {
         let Some(life) = life else { return Vec::new() };
         let count = life.seats.len();
         let mut received: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for (source, bytes) in life.inbox.drain(..) {
-            // The kernel chooses a socket by the sender.
-            received[mix(u64::from(source.remote.port())) as usize % count].push((source, bytes));
+        for incoming in life.inbox.drain(..) {
+            let shard = match &incoming {
+                Incoming::Message(source, _) if source.flow.is_some() => source.flow.shard(),
+                // The kernel chooses a socket by the sender.
+                Incoming::Message(source, _) => ShardIndex((mix(u64::from(source.remote.port())) % count as u64) as u8),
+                Incoming::Closed(flow) => flow.shard(),
+                Incoming::NotSent(ticket) => ticket.shard(),
+            };
+            received[usize::from(shard.0)].push(incoming);
         }
         let pings_passively = *defect == Defect::PassivePing;
         let lacks_address = life.owner.as_ref().is_some_and(Owner::lacks_address) && !pings_passively;
@@ -246,6 +266,7 @@ impl Node {
             }
             let turn = Turn {
                 now,
+                shards_count: count,
                 is_active: life.role.is_active || pings_passively,
                 absent: settings.listeners.first().filter(|_| lacks_address).map(|listener| listener.addr.ip()),
                 is_sync: identity.is_sync,
@@ -256,7 +277,7 @@ impl Node {
             };
             let (leaving, letters) = life.seats[index].turn(received, &turn, &mut logs.0[index]);
             *version += u64::from(life.seats[index].has_written);
-            sent.extend(leaving.into_iter().map(Sent::Datagram));
+            sent.extend(leaving.into_iter().map(Sent::Message));
             for letter in letters {
                 life.seats[letter.owner].letters.push_back(letter);
             }

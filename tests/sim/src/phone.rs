@@ -2,7 +2,8 @@
 //!
 //! A phone has one Call-ID for each home and one row of CSeq numbers, sends one REGISTER at a time, again and again for some
 //! seconds, and takes the first final answer. Half of them stand behind a NAT ([`Nat`]): their Contact names an address that
-//! nobody reaches. Some fall silent. What a call's phones are to do stands in its Subject, so that the check of a call knows what has to come of it.
+//! nobody reaches. Half of them speak TCP, over connections that they open: such a one sends a REGISTER once, and comes again
+//! over a new connection when it learns that it has none any more. Some fall silent. What a call's phones are to do stands in its Subject, so that the check of a call knows what has to come of it.
 
 use crate::draw::Draw;
 use crate::ledger::{Act, Contact};
@@ -32,11 +33,19 @@ pub(crate) struct Pending {
     pub(crate) is_from_one: bool,
 }
 
+/// Who has sent something, and gets the answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Peer {
+    At(SocketAddr),
+    /// Over the connection of that number.
+    Flow(usize),
+}
+
 /// A branch of a call that has come here.
 #[derive(Clone, Debug)]
 struct Ringing {
     invite: Text,
-    from: SocketAddr,
+    from: Peer,
     /// The final response, and how often it was sent.
     answer: Option<(Vec<u8>, u32)>,
     is_acknowledged: bool,
@@ -50,8 +59,14 @@ pub(crate) struct Phone {
     /// Where it registers at present.
     pub(crate) home: usize,
     /// Where it is reached, unless it is behind a NAT.
-    addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     pub(crate) nat: Option<Nat>,
+    /// It speaks TCP, over connections that it opens itself. One that is behind no NAT asks for RFC 5626.
+    pub(crate) is_stream: bool,
+    /// By home: its connection there, while it has one.
+    pub(crate) flows: BTreeMap<usize, usize>,
+    /// By home: the connection by which it has registered, once that was acknowledged, while it has that.
+    pub(crate) is_bound_over: BTreeMap<usize, usize>,
     /// By home: the port of its NAT by which it has registered, once that was acknowledged, and when.
     registered: BTreeMap<usize, (u16, u64)>,
     /// It says nothing any more.
@@ -100,6 +115,9 @@ impl Phone {
             home,
             addr,
             nat,
+            is_stream: number % 4 >= 2,
+            flows: BTreeMap::new(),
+            is_bound_over: BTreeMap::new(),
             registered: BTreeMap::new(),
             is_silent: false,
             own_addr,
@@ -128,7 +146,7 @@ impl Phone {
             Some(nat) => nat.open_for(from, at) == Some(to.port()),
             None => to == self.addr,
         };
-        is_open && !self.is_silent
+        is_open && !self.is_silent && !self.is_stream
     }
 
     /// A home has acknowledged a registration that was sent from one address alone, or from several.
@@ -168,19 +186,14 @@ impl Phone {
         self.cseq += 1;
         let own = Contact { home: self.home, phone: self.number };
         let (act, contacts, more) = match wanted {
-            Wanted::Bind { expires_s } => {
-                let more = format!("Contact: <sip:{}@{}>;expires={expires_s}\r\n", contact_name(own), self.own_addr);
-                (Act::Bind { expires_s }, vec![own], more)
-            }
-            Wanted::Remove => {
-                let more = format!("Contact: <sip:{}@{}>;expires=0\r\n", contact_name(own), self.own_addr);
-                (Act::Remove, vec![own], more)
-            }
+            Wanted::Bind { expires_s } => (Act::Bind { expires_s }, vec![own], self.contact_line(expires_s)),
+            Wanted::Remove => (Act::Remove, vec![own], self.contact_line(0)),
             Wanted::RemoveAll => (Act::Remove, all, "Contact: *\r\nExpires: 0\r\n".to_owned()),
             Wanted::Move | Wanted::Nothing => return None,
         };
         let (user, call_id) = (user_name(self.user), format!("{}-registers", contact_name(own)));
         let bytes = Request {
+            transport: self.transport(),
             method: "REGISTER",
             uri: &format!("sip:{DOMAIN}"),
             sent_by: &self.own_addr.to_string(),
@@ -207,8 +220,24 @@ impl Phone {
         Some((act, contacts, pending))
     }
 
+    fn transport(&self) -> &'static str {
+        if self.is_stream { "TCP" } else { "UDP" }
+    }
+
+    /// The header fields by which it binds itself, or with 0 does so no more.
+    fn contact_line(&self, expires_s: u64) -> String {
+        let name = contact_name(Contact { home: self.home, phone: self.number });
+        let (transport, more) = match (self.is_stream, &self.nat) {
+            (false, _) => ("", String::new()),
+            (true, Some(_)) => (";transport=tcp", String::new()),
+            (true, None) => (";transport=tcp", format!(";+sip.instance=\"<urn:p{}>\";reg-id=1", self.number)),
+        };
+        let supported = if more.is_empty() { "" } else { "Supported: path, outbound\r\n" };
+        format!("Contact: <sip:{name}@{}{transport}>{more};expires={expires_s}\r\n{supported}", self.own_addr)
+    }
+
     /// A request has come; gives what it answers, and whether it is a branch that is new here.
-    pub(crate) fn receive(&mut self, request: &Text, from: SocketAddr) -> (Vec<Vec<u8>>, bool) {
+    pub(crate) fn receive(&mut self, request: &Text, from: Peer) -> (Vec<Vec<u8>>, bool) {
         let key = (request.field("Call-ID").unwrap_or_default().to_owned(), request.branch().to_owned());
         match request.method() {
             "INVITE" => {
@@ -249,8 +278,9 @@ impl Phone {
     }
 
     /// The final response to a branch that still rings, or that was not acknowledged: what is sent, and where to.
-    pub(crate) fn answer(&mut self, call_id: &str, branch: &str) -> Option<(Vec<u8>, SocketAddr)> {
+    pub(crate) fn answer(&mut self, call_id: &str, branch: &str) -> Option<(Vec<u8>, Peer)> {
         let addr = self.addr;
+        let transport = if self.is_stream { ";transport=tcp" } else { "" };
         let ringing = self.ringing.get_mut(&(call_id.to_owned(), branch.to_owned()))?;
         let name = ringing.invite.user().to_owned();
         let from = ringing.from;
@@ -261,7 +291,9 @@ impl Phone {
         }
         let bytes = match ringing.invite.field("Subject") {
             Some("decline") => ringing.invite.respond(486, &name, ""),
-            Some(by) if by == name => ringing.invite.respond(200, &name, &format!("Contact: <sip:{name}@{addr}>\r\n")),
+            Some(by) if by == name => {
+                ringing.invite.respond(200, &name, &format!("Contact: <sip:{name}@{addr}{transport}>\r\n"))
+            }
             // Somebody else answers.
             _ => return None,
         };

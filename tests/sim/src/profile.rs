@@ -15,7 +15,7 @@ pub enum Profile {
     Calm,
     /// Datagrams are lost, doubled and overtaken by others.
     Lossy,
-    /// Places do not reach one another, in one direction or in both, and links are cut.
+    /// Places do not reach one another, in one direction or in both, links are cut, and connections of phones end.
     Partitions,
     /// Nodes die, some in the middle of a turn or with their disk, and come back; addresses move.
     Crashes,
@@ -73,6 +73,8 @@ pub(crate) enum Trouble {
     Block,
     /// The link of a pair is cut.
     Cut,
+    /// Connections of phones end.
+    Flows,
     /// A node dies; its address moves, or waits for it.
     Crash,
     /// An address moves to the other node.
@@ -152,7 +154,7 @@ impl Plan {
         let is_bad = profile.has(Profile::Lossy);
         let mut troubles = Vec::new();
         for (of, list) in [
-            (Profile::Partitions, &[Trouble::Block, Trouble::Cut][..]),
+            (Profile::Partitions, &[Trouble::Block, Trouble::Cut, Trouble::Flows][..]),
             (Profile::Crashes, &[Trouble::Crash, Trouble::Crash, Trouble::Move]),
             (Profile::SplitBrain, &[Trouble::Split, Trouble::Move, Trouble::Cut]),
             (Profile::Rolling, &[Trouble::Reshard, Trouble::Reshard, Trouble::Table]),

@@ -8,7 +8,7 @@ use crate::journal_log::ShardLog;
 use crate::shards_link::ShardsQueues;
 use sipfed_proto::directory::{Answer, News, Order as DirectoryOrder};
 use sipfed_proto::replica::end::{Order, ReplicaEnd, Report};
-use sipfed_proto::{Destination, Glance, Now, Outbox, Shard, Source, Verdict};
+use sipfed_proto::{Destination, FlowToken, Glance, Now, Outbox, Shard, Source, Ticket, Verdict};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -18,20 +18,46 @@ const ORDERS_PER_TURN_MAX: usize = 64;
 /// Bytes that a turn's orders may have brought before no more of them is carried out.
 const REPORTED_BYTES_MAX: usize = 256 << 10;
 
-/// A message that a shard has been handed by another one.
+/// What comes to a node from outside.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Message(Source, Vec<u8>),
+    /// A connection has ended.
+    Closed(FlowToken),
+    /// A request could not be sent.
+    NotSent(Ticket),
+}
+
+/// What a shard has been handed by another one.
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) owner: usize,
-    glance: Glance,
-    source: Source,
-    bytes: Vec<u8>,
+    says: Says,
 }
 
-/// A datagram that leaves the node.
+#[derive(Debug)]
+enum Says {
+    Steered { glance: Glance, source: Source, bytes: Vec<u8> },
+    Closed(FlowToken),
+}
+
+/// The way that a message takes from the node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Datagram {
+        to: SocketAddr,
+        from: SocketAddr,
+    },
+    Flow(FlowToken),
+    /// Over a connection that would have to be opened, and is refused: phones take none.
+    Refused,
+}
+
+/// A message that leaves the node.
 #[derive(Debug)]
 pub(crate) struct Leaving {
-    pub(crate) to: SocketAddr,
-    pub(crate) from: SocketAddr,
+    pub(crate) way: Way,
+    pub(crate) ticket: Ticket,
     pub(crate) bytes: Vec<u8>,
     /// Whether it is promised that a backup has what it says.
     pub(crate) is_backed: bool,
@@ -42,6 +68,7 @@ pub(crate) struct Leaving {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
     pub(crate) now: Now,
+    pub(crate) shards_count: usize,
     pub(crate) is_active: bool,
     /// The address of the home while the host does not have it.
     pub(crate) absent: Option<IpAddr>,
@@ -65,7 +92,7 @@ pub(crate) struct Seat {
     has_lost: bool,
     /// The last part that no reply has to wait for.
     pub(crate) released: u64,
-    held: VecDeque<(u64, SocketAddr, SocketAddr, Vec<u8>)>,
+    held: VecDeque<(u64, Leaving)>,
     pub(crate) letters: VecDeque<Letter>,
     /// Its queues to and from the keeper are those of this number.
     index: usize,
@@ -114,10 +141,10 @@ impl Seat {
         self.letters.is_empty() && !has_orders && !may_tell && !may_leave
     }
 
-    /// Takes a turn over these datagrams; gives what leaves, and what belongs to other shards.
+    /// Takes a turn over what has come; gives what leaves, and what belongs to other shards.
     pub(crate) fn turn(
         &mut self,
-        received: Vec<(Source, Vec<u8>)>,
+        received: Vec<Incoming>,
         turn: &Turn,
         log: &mut ShardLog,
     ) -> (Vec<Leaving>, Vec<Letter>) {
@@ -126,17 +153,32 @@ impl Seat {
         self.obey(turn);
         self.machine.set_active(turn.is_active);
         self.machine.set_absent_address(turn.absent);
-        for (source, bytes) in received {
-            let glance = self.machine.glance(&bytes);
-            match self.machine.receive_glanced(&bytes, glance, &source, now, &mut out) {
-                Verdict::Handled => {}
-                Verdict::Belongs(owner) => {
-                    steered.push(Letter { owner: usize::from(owner.0), glance, source, bytes });
+        for incoming in received {
+            match incoming {
+                Incoming::Message(source, bytes) => {
+                    let glance = self.machine.glance(&bytes);
+                    if let Verdict::Belongs(owner) =
+                        self.machine.receive_glanced(&bytes, glance, &source, now, &mut out)
+                    {
+                        let says = Says::Steered { glance, source, bytes };
+                        steered.push(Letter { owner: usize::from(owner.0), says });
+                    }
                 }
+                Incoming::Closed(flow) => {
+                    self.machine.handle_flow_closed(flow, now, &mut out);
+                    let others = (0..turn.shards_count).filter(|shard| *shard != self.index);
+                    steered.extend(others.map(|owner| Letter { owner, says: Says::Closed(flow) }));
+                }
+                Incoming::NotSent(ticket) => self.machine.handle_transmit_failed(ticket, now, &mut out),
             }
         }
-        while let Some(Letter { glance, source, bytes, .. }) = self.letters.pop_front() {
-            self.machine.handle_steered(&bytes, glance, &source, now, &mut out);
+        while let Some(letter) = self.letters.pop_front() {
+            match letter.says {
+                Says::Steered { glance, source, bytes } => {
+                    self.machine.handle_steered(&bytes, glance, &source, now, &mut out);
+                }
+                Says::Closed(flow) => self.machine.handle_flow_closed(flow, now, &mut out),
+            }
         }
         self.obey_directory(now, &mut out);
         self.machine.handle_timeout(now, &mut out);
@@ -249,19 +291,22 @@ impl Seat {
         let is_waited_for = is_sync && self.end.has_backups();
         let is_backed = |released: u64| is_waited_for && released != u64::MAX;
         for (transmit, bytes) in out.iter() {
-            // There is no other transport here.
-            let Destination::Udp { remote: to, local: from } = transmit.to else { continue };
-            let bytes = bytes.to_vec();
+            let way = match transmit.to {
+                Destination::Udp { remote: to, local: from } => Way::Datagram { to, from },
+                Destination::Flow { flow, .. } => Way::Flow(flow),
+                Destination::Connect(_) => Way::Refused,
+            };
+            let mut message = Leaving { way, ticket: transmit.ticket, bytes: bytes.to_vec(), is_backed: false };
             if transmit.is_promise && is_waited_for && wanted > self.released {
-                self.held.push_back((wanted, to, from, bytes));
+                self.held.push_back((wanted, message));
             } else {
-                let is_backed = transmit.is_promise && is_backed(self.released);
-                leaving.push(Leaving { to, from, bytes, is_backed });
+                message.is_backed = transmit.is_promise && is_backed(self.released);
+                leaving.push(message);
             }
         }
         let released = self.released;
-        while let Some((_, to, from, bytes)) = self.held.pop_front_if(|held| held.0 <= released) {
-            leaving.push(Leaving { to, from, bytes, is_backed: is_backed(released) });
+        while let Some((_, message)) = self.held.pop_front_if(|held| held.0 <= released) {
+            leaving.push(Leaving { is_backed: is_backed(released), ..message });
         }
         leaving
     }

@@ -93,6 +93,8 @@ impl Text {
 /// A request. `more` are whole header field lines.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
+    /// As Via names it.
+    pub(crate) transport: &'a str,
     pub(crate) method: &'a str,
     pub(crate) uri: &'a str,
     /// What Via names.
@@ -108,10 +110,10 @@ pub(crate) struct Request<'a> {
 
 impl Request<'_> {
     pub(crate) fn write(&self) -> Vec<u8> {
-        let Self { method, uri, sent_by, branch, from, to, to_tag, call_id, cseq, more } = self;
+        let Self { transport, method, uri, sent_by, branch, from, to, to_tag, call_id, cseq, more } = self;
         let to_tag = if to_tag.is_empty() { String::new() } else { format!(";tag={to_tag}") };
         format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {sent_by};rport;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {sent_by};rport;branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
              From: <sip:{from}@{DOMAIN}>;tag=f{from}\r\nTo: <sip:{to}@{DOMAIN}>{to_tag}\r\nCall-ID: {call_id}\r\n\
              CSeq: {cseq} {method}\r\n{more}Content-Length: 0\r\n\r\n"
         )

@@ -1,6 +1,6 @@
 //! A whole federation in virtual time: everything that happens is an event of one agenda.
 //!
-//! - `network`: datagrams; `links`: the links between nodes.
+//! - `network`: datagrams; `flows`: the connections of phones; `links`: those between nodes.
 //! - `making`: what a world is made of.
 //! - `nats`: what has to hold of phones behind NATs.
 //! - `phones`: what phones and callers do, and what comes back to them.
@@ -11,6 +11,7 @@
 //! - `watch`: what has to hold at any time; `ends`: what has to hold once all is well again.
 
 mod ends;
+mod flows;
 mod links;
 mod making;
 mod nats;
@@ -29,6 +30,7 @@ use crate::agenda::Agenda;
 use crate::call::Call;
 use crate::draw::Draw;
 use crate::facts::Facts;
+use crate::flow::{Flow, Toward};
 use crate::history::History;
 use crate::keepers::{Activity, Keepers, Start};
 use crate::ledger::{Contact, Ledger};
@@ -39,6 +41,7 @@ use crate::owner::Owner;
 use crate::phone::Phone;
 use crate::profile::Plan;
 use crate::reach::Reach;
+use crate::seat::{Leaving, Way};
 use crate::stints::Stints;
 use crate::store::{Asked, Client, Mailbox, Mood, Request, Said, Store};
 use sipfed_directory::{KeeperOptions, StoreOptions, StoreUrl};
@@ -88,6 +91,10 @@ pub enum Defect {
     LostStay,
     /// Nodes begin each life without what was kept of their terms.
     TermsForget,
+    /// Nodes do not hear that connections have ended, nor what could not be sent.
+    FlowsUnheard,
+    /// Nodes call their connections in each life what they have called others in the life before.
+    TokensRepeat,
     /// Who has not reached the store at once never does.
     StoreReachedOnce,
 }
@@ -163,6 +170,15 @@ enum Event {
         is_active: bool,
     },
     PhoneActs(usize),
+    PhoneReturns {
+        phone: usize,
+        home: usize,
+    },
+    /// What is on its way over a connection.
+    Moves {
+        flow: usize,
+        toward: Toward,
+    },
     PhoneAgain {
         phone: usize,
         number: usize,
@@ -173,6 +189,7 @@ enum Event {
         branch: String,
     },
     CallAgain(usize),
+    HangUp(usize),
     Probe,
     NewCall,
     Trouble,
@@ -221,6 +238,8 @@ pub(crate) struct World {
     mailbox: Mailbox,
     keepers: Keepers,
     phones: Vec<Phone>,
+    /// All connections of phones that there were.
+    flows: Vec<Flow<Origin>>,
     calls: Vec<Call>,
     probes: Vec<Probe>,
     ledger: Ledger,
@@ -299,6 +318,7 @@ impl World {
             mailbox: Mailbox::default(),
             keepers,
             phones,
+            flows: Vec::new(),
             calls: Vec::new(),
             probes: Vec::new(),
             ledger,
@@ -425,9 +445,12 @@ impl World {
             Event::Kernel(node) => self.kernel_says(node),
             Event::Hook { node, is_active } => self.hook_says(node, is_active),
             Event::PhoneActs(phone) => self.phone_acts(phone),
+            Event::PhoneReturns { phone, home } => self.phone_returns(phone, home),
+            Event::Moves { flow, toward } => self.moves(flow, toward),
             Event::PhoneAgain { phone, number } => self.register_again(phone, number),
             Event::PhoneAnswers { phone, call_id, branch } => self.phone_answers(phone, &call_id, &branch),
             Event::CallAgain(call) => self.call_again(call),
+            Event::HangUp(call) => self.hang_up(call),
             Event::Probe => self.probe_sometimes(),
             Event::NewCall => self.call_sometimes(),
             Event::Trouble => self.make_trouble(),
@@ -500,11 +523,14 @@ impl World {
     fn take(&mut self, node: usize, sent: Vec<Sent>) {
         for sent in sent {
             match sent {
-                Sent::Datagram(leaving) => {
+                Sent::Message(Leaving { way, ticket, bytes, is_backed }) => {
                     let disk = self.nodes[node].disks_count;
-                    let origin =
-                        Origin { place: Place::Node(node), disk, is_backed: leaving.is_backed, side: node % 2 };
-                    self.send(leaving.to, leaving.from, origin, &leaving.bytes);
+                    let origin = Origin { place: Place::Node(node), disk, is_backed, side: node % 2 };
+                    match way {
+                        Way::Datagram { to, from } => self.send(to, from, origin, &bytes),
+                        Way::Flow(flow) => self.send_by_node(node, flow, ticket, origin, &bytes),
+                        Way::Refused => self.not_sent(node, ticket),
+                    }
                 }
                 Sent::Frame(bytes) => self.send_frame(node, bytes),
                 Sent::News(news) => {

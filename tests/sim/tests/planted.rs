@@ -66,6 +66,11 @@ fn rows_that_end_with_their_lease_are_missed() {
 }
 
 #[test]
+fn connections_whose_end_nobody_hears_of_are_found() {
+    assert_found(Defect::FlowsUnheard, Profile::Partitions, "calls:");
+}
+
+#[test]
 fn nodes_that_never_reach_a_store_which_came_after_them_are_found() {
     assert_found(Defect::StoreReachedOnce, Profile::Store, "store:");
 }

@@ -1,22 +1,22 @@
 //! Failures seen in the field, played on purpose: none of them does here what it did there.
 
-use sipfed_sim::{Defect, Scenario, run_scenario};
+use sipfed_sim::{Defect, Facts, Scenario, run_scenario};
 
 /// Seeds of each scenario.
 const SEEDS_COUNT: u64 = 8;
 
 #[track_caller]
 fn assert_harmless(scenario: Scenario) {
-    let (mut acknowledged_count, mut calls, mut found) = (0, 0, 0);
+    let (mut acknowledged_count, mut sum) = (0, Facts::default());
     for seed in 0..SEEDS_COUNT {
         let outcome = run_scenario(scenario, seed, Defect::None);
         assert!(outcome.violations.is_empty(), "{scenario:?}, {outcome}");
         acknowledged_count += outcome.acknowledged_count;
-        calls += outcome.facts.calls;
-        found += outcome.facts.found;
+        sum += outcome.facts;
     }
     // A play without phones and calls shows nothing.
-    assert!(acknowledged_count > 20 && calls > 20 && found > 10, "{acknowledged_count} {calls} {found}");
+    assert!(acknowledged_count > 20 && sum.calls > 20 && sum.found > 10, "{acknowledged_count} {sum:?}");
+    assert!(scenario != Scenario::ConnectionsEndWithTheirNode || sum.unreachable > 2, "{sum:?}");
 }
 
 macro_rules! scenarios {
@@ -44,7 +44,17 @@ scenarios! {
     two_active_nodes_end_in_one_state: BothAreActive,
     a_storm_after_a_restart_loses_nobody: StormAfterRestart,
     a_removal_of_all_that_the_twin_has_not_heard_of_is_no_loss: AllRemovedBeforeTheTwinTells,
+    phones_whose_connections_died_with_their_node_are_missed_until_they_come_again: ConnectionsEndWithTheirNode,
     nodes_that_start_without_the_store_serve_and_publish_later: StoreComesAfterTheNodes,
+}
+
+#[test]
+fn connections_that_are_taken_for_those_of_a_life_before_would_be_found() {
+    let is_found = |seed| {
+        let outcome = run_scenario(Scenario::ConnectionsEndWithTheirNode, seed, Defect::TokensRepeat);
+        outcome.violations.iter().any(|what| what.starts_with("flows:"))
+    };
+    assert!((0..SEEDS_COUNT).any(is_found));
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn seeds_of(profile: Profile) -> Facts {
     assert!(sum.found > 100 && sum.absent > 100 && sum.calls > 20 && sum.crossings > 10 && sum.whole > 5, "{sum:?}");
     assert!(sum.renewed > 100, "{sum:?}");
     assert!(sum.pings > 100 && sum.kept_open > 10 && sum.silent > 10, "{sum:?}");
+    assert!(sum.over_flows > 5, "{sum:?}");
     assert!(sum.stints > 2 * SEEDS_COUNT, "{sum:?}");
     assert_eq!(sum.troubles > 0, !matches!(profile, Profile::Calm | Profile::Lossy), "{sum:?}");
     sum

@@ -41,7 +41,7 @@ pub(super) fn settings(home: SocketAddr, plan: &Plan, defect: Defect) -> Setting
     let is_known = defect != Defect::PeersUnknown;
     Settings {
         domains: vec![DOMAIN.to_owned()],
-        listeners: vec![Listener { transport: Transport::Udp, addr: home }],
+        listeners: [Transport::Udp, Transport::Tcp].map(|transport| Listener { transport, addr: home }).to_vec(),
         own_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST), home.ip()],
         registrar: RegistrarSettings {
             min_expires_s: 10,

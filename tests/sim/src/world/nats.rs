@@ -35,6 +35,9 @@ impl World {
 
     /// Whether whoever calls a contact reaches its phone for sure.
     pub(super) fn is_reached(&self, contact: Contact) -> bool {
+        if self.phones[contact.phone].is_stream {
+            return self.is_reached_by_flow(contact);
+        }
         self.phones[contact.phone].is_reached_from(contact.home, self.homes[contact.home].addr, self.now)
     }
 

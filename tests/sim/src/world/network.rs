@@ -2,6 +2,7 @@
 
 use super::{Event, Origin, Place, World};
 use crate::ledger::Contact;
+use crate::phone::Peer;
 use crate::sip::Text;
 use crate::world::Defect;
 use sipfed_proto::{FlowToken, Source, Transport};
@@ -41,12 +42,8 @@ impl World {
         self.note(format_args!("{from} -> n{node} {} #{:04x}", text.title(), print(&bytes)));
         if let Place::Node(_) = origin.place {
             self.note_crossing(&text, home);
-        } else if text.status() == Some(200)
-            && text.method() == "OPTIONS"
-            && let Some(phone) = self.phones.iter().position(|phone| phone.is_at(from))
-        {
-            self.facts.pings += 1;
-            self.ledger.heard(Contact { home, phone }, self.now);
+        } else if let Some(phone) = self.phones.iter().position(|phone| phone.is_at(from)) {
+            self.note_pong(&text, home, phone);
         }
         let is_disguised = self.defect == Defect::PeersUnknown && matches!(origin.place, Place::Node(_));
         let remote = if is_disguised { SocketAddr::from(([198, 51, 100, 200], from.port())) } else { from };
@@ -57,6 +54,14 @@ impl World {
         }
     }
 
+    /// Something has come from a phone: the answer to a ping.
+    pub(super) fn note_pong(&mut self, text: &Text, home: usize, phone: usize) {
+        if text.status() == Some(200) && text.method() == "OPTIONS" {
+            self.facts.pings += 1;
+            self.ledger.heard(Contact { home, phone }, self.now);
+        }
+    }
+
     fn arrive_outside(&mut self, to: SocketAddr, from: SocketAddr, origin: Origin, bytes: &[u8]) {
         if self.blocked.contains(&(origin.place, Place::Outside)) {
             return;
@@ -64,8 +69,10 @@ impl World {
         let text = Text::new(bytes);
         self.note(format_args!("{:?} -> {to} {} #{:04x}", origin.place, text.title(), print(bytes)));
         if let Some(phone) = self.phones.iter().position(|phone| phone.is_at(to)) {
-            if self.phones[phone].hears(to, from, self.now) {
-                self.phone_hears(phone, &text, from, origin);
+            if self.phones[phone].is_stream {
+                self.violated(format!("flows: p{phone} is sent a datagram: {}", text.title()));
+            } else if self.phones[phone].hears(to, from, self.now) {
+                self.phone_hears(phone, &text, Peer::At(from), origin);
             }
         } else if let Some(call) = self.calls.iter().position(|call| call.addr == to) {
             self.caller_hears(call, &text);

@@ -3,7 +3,7 @@
 use super::{Event, Origin, Place, World};
 use crate::call::{self, Call, Expected};
 use crate::ledger::{Acknowledged, Contact};
-use crate::phone::{self, Phone, Wanted, contact_name, user_name};
+use crate::phone::{self, Peer, Phone, Wanted, contact_name, user_name};
 use crate::sip::{DOMAIN, Request, Text};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -25,6 +25,7 @@ impl World {
             && let Some(nat) = &mut self.phones[index].nat
         {
             nat.forget();
+            self.forget_flows_of(index);
             self.note(format_args!("the NAT of p{index} forgets all"));
         }
         match Phone::draw(&mut self.draw) {
@@ -47,9 +48,13 @@ impl World {
 
     /// Sends a REGISTER, again where it was sent already, or gives it up.
     pub(super) fn register_again(&mut self, index: usize, number: usize) {
+        let is_stream = self.phones[index].is_stream;
         let Some(pending) = self.phones[index].pending.as_mut().filter(|pending| pending.number == number) else {
             return;
         };
+        if is_stream {
+            return self.register_over_flow(index, number);
+        }
         let Some(again_ms) = phone::AGAIN_MS.get(pending.sent_count) else {
             let last_sent = pending.last_sent;
             self.phones[index].pending = None;
@@ -58,7 +63,7 @@ impl World {
         pending.sent_count += 1;
         pending.last_sent = self.now;
         let (home, bytes) = (pending.home, pending.bytes.clone());
-        let from = self.phone_sends_to(index, self.homes[home].addr, &bytes);
+        let from = self.send_datagram(index, self.homes[home].addr, &bytes);
         if let Some(pending) = &mut self.phones[index].pending {
             pending.is_from_one &= pending.from.is_none() || pending.from == from;
             pending.from = from;
@@ -66,8 +71,29 @@ impl World {
         self.agenda.put(self.now + again_ms, Event::PhoneAgain { phone: index, number });
     }
 
-    /// A phone sends something; gives where that seems to come from.
-    fn phone_sends_to(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) -> Option<SocketAddr> {
+    /// Sends a REGISTER over the connection of a phone, or gives it up, and the connection with it.
+    fn register_over_flow(&mut self, index: usize, number: usize) {
+        let Some(pending) = &mut self.phones[index].pending else { return };
+        pending.sent_count += 1;
+        let (home, bytes, is_first) = (pending.home, pending.bytes.clone(), pending.sent_count == 1);
+        let flow = self.flow_to(index, home);
+        if !is_first {
+            return self.close_by_phone(flow);
+        }
+        self.send_by_phone(flow, &bytes);
+        let wait_ms = phone::AGAIN_MS.iter().sum::<u64>();
+        self.agenda.put(self.now + wait_ms, Event::PhoneAgain { phone: index, number });
+    }
+
+    fn phone_sends_to(&mut self, index: usize, to: Peer, bytes: &[u8]) {
+        match to {
+            Peer::At(to) => _ = self.send_datagram(index, to, bytes),
+            Peer::Flow(flow) => self.send_by_phone(flow, bytes),
+        }
+    }
+
+    /// A phone sends a datagram; gives where that seems to come from.
+    fn send_datagram(&mut self, index: usize, to: SocketAddr, bytes: &[u8]) -> Option<SocketAddr> {
         let from = self.phones[index].sends(to, self.now)?;
         self.send_from_outside(to, from, index, bytes);
         Some(from)
@@ -78,7 +104,7 @@ impl World {
         self.send(to, from, origin, bytes);
     }
 
-    pub(super) fn phone_hears(&mut self, index: usize, text: &Text, from: SocketAddr, origin: Origin) {
+    pub(super) fn phone_hears(&mut self, index: usize, text: &Text, from: Peer, origin: Origin) {
         if text.status().is_some() {
             return self.registered(index, text, origin);
         }
@@ -108,11 +134,15 @@ impl World {
         if status < 200 {
             return;
         }
+        let last_sent = if self.phones[index].is_stream { self.now } else { last_sent };
         self.phones[index].pending = None;
         let by = Acknowledged { at: self.now, node, disk: origin.disk, is_backed: origin.is_backed };
         self.ledger.end(number, last_sent, (status == 200).then_some(by));
         if status == 200 {
             self.phones[index].note_registered(home, from, self.now);
+            if let Some(flow) = self.phones[index].flows.get(&home).copied() {
+                self.phones[index].is_bound_over.insert(home, flow);
+            }
         }
         if status == 500 {
             self.violated(format!("order: p{index} was refused its latest CSeq: {}", text.start()));
@@ -151,7 +181,9 @@ impl World {
     /// Somebody calls a user.
     pub(super) fn call(&mut self, user: usize, home: usize, subject: &str, expected: Expected) {
         let number = self.calls.len();
-        self.calls.push(Call::new(number, user_name(user), home, subject, expected));
+        let mut call = Call::new(number, user_name(user), home, subject, expected);
+        call.began_at = self.now;
+        self.calls.push(call);
         self.call_again(number);
     }
 
@@ -168,10 +200,22 @@ impl World {
     }
 
     pub(super) fn caller_hears(&mut self, index: usize, text: &Text) {
+        if text.status() == Some(200) && text.method() == "INVITE" {
+            let at = self.now + self.draw.between(500, 20_000);
+            self.agenda.put(at, Event::HangUp(index));
+        }
         if let Some(ack) = self.calls[index].receive(text) {
+            self.calls[index].answered_at.get_or_insert(self.now);
             let (home, from) = (self.calls[index].home, self.calls[index].addr);
             self.send_from_outside(self.homes[home].addr, from, index, &ack);
         }
+    }
+
+    /// A caller ends a call that was answered.
+    pub(super) fn hang_up(&mut self, index: usize) {
+        let Some(bye) = self.calls[index].bye() else { return };
+        let (home, from) = (self.calls[index].home, self.calls[index].addr);
+        self.send_from_outside(self.homes[home].addr, from, index, &bye);
     }
 
     pub(super) fn call_sometimes(&mut self) {
@@ -204,6 +248,7 @@ impl World {
         let from = SocketAddr::new(PROBER, 10_000 + (number % 50_000) as u16);
         let name = user_name(user);
         let bytes = Request {
+            transport: "UDP",
             method: "REGISTER",
             uri: &format!("sip:{DOMAIN}"),
             sent_by: &from.to_string(),

@@ -1,6 +1,8 @@
 //! Failures that were seen in the field, played on purpose: which they are, and what happens in each.
 
+use super::ends::Expectation;
 use super::{EXPIRES_S_MAX, World};
+use crate::CALLS_MS;
 use crate::call::Expected;
 use crate::phone::{Wanted, contact_name};
 use crate::store::Mood;
@@ -28,13 +30,16 @@ pub enum Scenario {
     StormAfterRestart,
     /// A node that has come back empty is told to remove all bindings of a user before its twin tells it of any.
     AllRemovedBeforeTheTwinTells,
+    /// The active node dies and with it the connections of phones: whoever calls them is told at once that they are not there,
+    /// and reaches them once they have come again.
+    ConnectionsEndWithTheirNode,
     /// The store is away when all nodes start, and slow when it comes: phones register and are called, and all is published.
     StoreComesAfterTheNodes,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FirstRegistrationsWithoutStore,
         Self::LocalCallsWithoutStore,
         Self::StoreLosesAnswers,
@@ -45,6 +50,7 @@ impl Scenario {
         Self::BothAreActive,
         Self::StormAfterRestart,
         Self::AllRemovedBeforeTheTwinTells,
+        Self::ConnectionsEndWithTheirNode,
         Self::StoreComesAfterTheNodes,
     ];
 }
@@ -98,6 +104,7 @@ impl World {
                 }
                 self.hold(0, vec![1]);
             }
+            Scenario::ConnectionsEndWithTheirNode => self.connections_end(),
             Scenario::StormAfterRestart => {
                 (0..3).for_each(|node| self.crash(node, true, false));
                 self.pass(5000);
@@ -106,6 +113,38 @@ impl World {
                 self.pass(10_000);
             }
         }
+    }
+
+    /// Calls go on while their node dies, and are ended when phones have come to the other one over new connections; then that
+    /// one dies as well, and no phone comes again.
+    fn connections_end(&mut self) {
+        self.phones.iter_mut().for_each(|phone| phone.home = 0);
+        self.all_register(EXPIRES_S_MAX.into());
+        self.pass(5000);
+        for user in 0..self.plan.users_count {
+            for contact in self.expected_of(user).called {
+                self.call(user, contact.home, &contact_name(contact), Expected::Anything);
+            }
+        }
+        self.pass(2500);
+        self.crash(0, false, false);
+        self.hold(0, vec![1]);
+        // Who has not heard of the end of his connection hears of it by the first one.
+        for _ in 0..2 {
+            self.all_register(EXPIRES_S_MAX.into());
+            self.pass(3000);
+        }
+        self.pass(20_000);
+        self.start(0, 2);
+        self.pass(5000);
+        self.crash(1, false, false);
+        self.hold(0, vec![0]);
+        self.pass(3000);
+        self.call_all();
+        self.pass(CALLS_MS);
+        self.check_calls();
+        self.all_register(EXPIRES_S_MAX.into());
+        self.pass(10_000);
     }
 
     /// The scenarios in which a node loses its disk.
@@ -192,12 +231,12 @@ impl World {
     /// Calls each user once where he has a contact for sure.
     fn call_locally(&mut self) {
         for user in 0..self.plan.users_count {
-            let (called, perhaps) = self.expected_of(user);
+            let Expectation { called, perhaps, .. } = self.expected_of(user);
             let Some(first) = called.first().copied() else { continue };
             let (here, elsewhere): (Vec<_>, Vec<_>) =
                 called.into_iter().partition(|contact| contact.home == first.home);
             let perhaps = perhaps.into_iter().chain(elsewhere).collect();
-            let expected = Expected::Final { status: 200, called: here, perhaps };
+            let expected = Expected::Final { statuses: &[200], called: here, perhaps };
             self.call(user, first.home, &contact_name(first), expected);
         }
     }

@@ -41,6 +41,7 @@ impl World {
                 self.agenda.put(until, Event::TableWell);
                 self.restart_somebody();
             }
+            Trouble::Flows => self.some_flows_end(),
             Trouble::Reshard => self.restart_somebody(),
             Trouble::Pause => {
                 let (node, ms) = (self.draw.below(self.nodes.len()), self.draw.between(300, 6000));
@@ -188,6 +189,7 @@ impl World {
     fn stop(&mut self, node: usize, is_told: bool) {
         self.nodes[node].life = None;
         self.stop_links(node, is_told);
+        self.stop_flows(node, is_told);
         self.members.stop(node);
         self.keepers.stop(node);
         self.nodes[node].paused_until = 0;
