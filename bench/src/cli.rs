@@ -84,6 +84,9 @@ pub(crate) struct ServerArgs {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
+    /// What daemons that are started have as their nice value.
+    #[arg(skip)]
+    niceness: i32,
 }
 
 impl ServerArgs {
@@ -133,7 +136,12 @@ impl ServerArgs {
         };
         let arguments: Vec<String> =
             arguments.iter().map(ToString::to_string).chain(self.daemon_args.iter().cloned()).collect();
-        Server::start_daemon(&program, self.shards(), &arguments, settings)
+        Server::start_daemon(&program, self.shards(), &arguments, self.niceness, settings)
+    }
+
+    /// The same, for a daemon that runs on what others leave of the processors.
+    pub(crate) fn behind_others(&self) -> Self {
+        Self { niceness: 19, ..self.clone() }
     }
 
     /// The same, with so many shards where the command line does not say how many.

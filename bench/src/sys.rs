@@ -65,6 +65,20 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
+/// Has the child begin with the nice value `niceness`: at 19 it runs on what others leave.
+pub(crate) fn start_nice(command: &mut Command, niceness: i32) {
+    // SAFETY: the closure runs between fork and exec and makes one async-signal-safe system call.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setpriority(libc::PRIO_PROCESS, 0, niceness) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
+        });
+    }
+}
+
 /// Lets this process have `count` descriptors, as far as its hard limit goes.
 pub(crate) fn raise_descriptors(count: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

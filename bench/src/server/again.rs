@@ -46,6 +46,7 @@ pub(super) struct Launch {
     data: PathBuf,
     /// Its configuration, where it has one.
     settings: Option<PathBuf>,
+    niceness: i32,
 }
 
 impl Drop for Launch {
@@ -64,6 +65,7 @@ impl Launch {
         address: SocketAddr,
         shards: usize,
         extra: &[String],
+        niceness: i32,
         settings: &str,
     ) -> Result<Self, Error> {
         let name = format!("sipfed-bench-{}-{}", std::process::id(), address.port());
@@ -75,7 +77,7 @@ impl Launch {
         arguments.push(data.clone().into());
         arguments.extend(extra.iter().map(OsString::from));
         let file = data.with_extension("toml");
-        let mut launch = Self { program: program.to_owned(), arguments, log, data, settings: None };
+        let mut launch = Self { program: program.to_owned(), arguments, log, data, settings: None, niceness };
         if !settings.is_empty() {
             std::fs::write(&file, settings).doing("writing the daemon's configuration")?;
             launch.arguments.extend(["--config".into(), file.clone().into()]);
@@ -91,6 +93,9 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(self.log.try_clone().doing("sharing the log file")?)
             .stderr(self.log.try_clone().doing("sharing the log file")?);
+        if self.niceness != 0 {
+            sys::start_nice(&mut command, self.niceness);
+        }
         Ok(command)
     }
 }

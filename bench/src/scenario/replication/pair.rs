@@ -99,18 +99,19 @@ impl Pair {
     pub(super) fn start_whole(args: &ReplicationArgs, way: Way) -> Result<Self, Error> {
         let mut pair = Self::start(args, way)?;
         if way != Way::Alone {
-            pair.backup = Some(pair.start_backup(args)?);
+            pair.backup = Some(pair.start_backup(args, false)?);
             pair.settle()?;
         }
         Ok(pair)
     }
 
-    /// Starts an empty backup.
-    pub(super) fn start_backup(&self, args: &ReplicationArgs) -> Result<Server, Error> {
+    /// Starts an empty backup. One that `is_behind` runs on what others leave of the processors, as if on a host of its own.
+    pub(super) fn start_backup(&self, args: &ReplicationArgs, is_behind: bool) -> Result<Server, Error> {
         // It has to hear its home; which port of it does not matter here.
         let further = ["--listen", "udp:127.0.0.1:0"];
         let home = self.server.address();
-        args.server.start_backup("process", &further, |_| settings(domain(args), self.way, 2, home, self.links))
+        let server = if is_behind { args.server.behind_others() } else { args.server.clone() };
+        server.start_backup("process", &further, |_| settings(domain(args), self.way, 2, home, self.links))
     }
 
     /// Waits until the backup holds, and has acknowledged, everything. One without a backup is asked as often.

@@ -63,7 +63,7 @@ pub(super) fn run(args: &ReplicationArgs, report: &mut Report, troubles: &mut Tr
             idle.add(&pair.measure(plan, troubles)?.outcome.latencies);
         }
         let donor_before_ns = pair.server.cpu_ns()?;
-        let backup = pair.start_backup(args)?;
+        let backup = pair.start_backup(args, true)?;
         let (is_over, mut busy) = (AtomicBool::new(false), Latencies::new());
         let (loaded, took) = std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
