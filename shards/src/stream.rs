@@ -425,10 +425,15 @@ impl Streams {
         message: &[u8],
         step: &mut Step<'_>,
     ) {
-        match self.table.find_ends(ends).or_else(|| self.open(ends, name, step)) {
+        match self.between(ends, name, step) {
             Some(slot) => self.put(slot, ticket, message, step),
             None => step.lose(ticket),
         }
+    }
+
+    /// The connection between `ends`, which is opened where there is none.
+    fn between(&mut self, ends: Ends, name: Option<&str>, step: &mut Step<'_>) -> Option<u32> {
+        self.table.find_ends(ends).or_else(|| self.open(ends, name, step))
     }
 
     fn put(&mut self, slot: u32, ticket: Ticket, message: &[u8], step: &mut Step<'_>) {
@@ -451,8 +456,15 @@ impl Streams {
             _ => None,
         };
         let is_secured = tls.is_some();
+        let stream = match start_connecting(ends) {
+            Ok(stream) => stream,
+            // A binding that came from a backup names an address of that host: better from another one than not at all.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && ends.local.is_some() => {
+                return self.between(Ends { local: None, ..ends }, name, step);
+            }
+            Err(_) => return None,
+        };
         let made = self.table.insert(|flow| {
-            let stream = start_connecting(ends)?;
             let flow = flow.over(ends.transport);
             let connection = Connection::new(stream, flow, ends.remote, Stage::Opening, tls, step.epoll);
             connection.map(|connection| connection.named(ends.name))
