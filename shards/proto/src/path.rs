@@ -2,7 +2,7 @@
 
 use crate::hop::Transport;
 use arrayvec::ArrayVec;
-use sipfed_sip::{Host, Scheme, SipUri, Uri};
+use sipfed_sip::{Address, Host, Scheme, SipUri, Uri};
 use std::net::SocketAddr;
 
 /// The longest `received` that is read: an IPv6 address with port and transport fits, each of its delimiters escaped.
@@ -47,14 +47,12 @@ fn transport(uri: &SipUri<'_>) -> Option<Transport> {
     known.into_iter().find(|transport| sipfed_sip::eq_ignore_case(token, transport.uri_token().as_bytes()))
 }
 
-/// The URIs between angle brackets; `None` for one that is malformed.
+/// The URIs of its values; `None` for one that is malformed.
 fn uris(mut path: &[u8]) -> impl Iterator<Item = Option<Uri<'_>>> {
     std::iter::from_fn(move || {
-        let start = path.iter().position(|&byte| byte == b'<')? + 1;
-        let end = start + path[start..].iter().position(|&byte| byte == b'>')?;
-        let uri = Uri::parse(&path[start..end]).ok();
-        path = &path[end..];
-        Some(uri)
+        let (hop, rest) = Address::parse_prefix(path).ok()?;
+        path = rest;
+        Some(hop.uri().ok())
     })
 }
 
@@ -98,6 +96,10 @@ mod tests {
                 Some(("203.0.113.7:1", Transport::Udp)),
             ),
             ("<sip:10.0.0.1;lr;r2=on>,<sip:1.2.3.4;lr;r2=on>", None),
+            (
+                "\"<sip:1.1.1.1;received=sip:1.1.1.1>, \" <sip:1.2.3.4;lr;received=sip:203.0.113.7:1>",
+                Some(("203.0.113.7:1", Transport::Udp)),
+            ),
             ("<sip:10.0.0.1;lr>,<sip:1.2.3.4;lr;received=sip:203.0.113.7:1>", None),
             ("<sip:10.0.0.1;lr;r2=on;received=sip:203.0.113.7:1>", Some(("203.0.113.7:1", Transport::Udp))),
             ("", None),

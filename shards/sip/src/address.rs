@@ -49,7 +49,7 @@ type Parts<'a> = (&'a [u8], &'a [u8], &'a [u8]);
 impl<'a> Address<'a> {
     /// Reads the first address of `value`; gives what follows, behind the comma.
     #[inline]
-    pub(crate) fn parse_prefix(value: &'a [u8]) -> Result<(Self, &'a [u8]), &'static str> {
+    pub fn parse_prefix(value: &'a [u8]) -> Result<(Self, &'a [u8]), &'static str> {
         let (display, uri, rest) = match value {
             [b'"', ..] => {
                 let end = chars::quoted_len(value).ok_or("quoted display name does not end")?;
