@@ -2,6 +2,8 @@
 
 #[path = "browser/browser.rs"]
 mod browser;
+#[path = "sipp/daemon.rs"]
+mod daemon;
 #[path = "browser/desk.rs"]
 mod desk;
 #[path = "browser/node.rs"]
@@ -13,7 +15,7 @@ use node::Node;
 
 #[test]
 fn a_phone_calls_a_browser_and_either_changes_and_ends_the_call() {
-    let node = Node::start("called", "");
+    let node = Node::start("");
     for (transport, user) in [("ws", "alice"), ("wss", "bob")] {
         let mut browser = Browser::start("sipjs.mjs", &node, transport, user);
         browser.register();
@@ -47,7 +49,7 @@ fn a_phone_calls_a_browser_and_either_changes_and_ends_the_call() {
 
 #[test]
 fn a_browser_calls_a_phone_and_either_ends_the_call() {
-    let node = Node::start("calls", "");
+    let node = Node::start("");
     let mut desk = Desk::new(&node);
     desk.register();
     for (transport, ends_by_desk) in [("ws", true), ("wss", false)] {
@@ -79,7 +81,7 @@ fn a_browser_calls_a_phone_and_either_ends_the_call() {
 
 #[test]
 fn browsers_call_each_other_and_send_messages_whatever_they_connect_by() {
-    let node = Node::start("browsers", "");
+    let node = Node::start("");
     let mut caller = Browser::start("sipjs.mjs", &node, "ws", "alice");
     let mut callee = Browser::start("sipjs.mjs", &node, "wss", "bob");
     caller.register();
@@ -113,7 +115,7 @@ fn browsers_call_each_other_and_send_messages_whatever_they_connect_by() {
 
 #[test]
 fn another_library_registers_by_a_route_that_it_makes_of_the_url() {
-    let node = Node::start("another", "");
+    let node = Node::start("");
     let mut other = Browser::start("sipjs.mjs", &node, "ws", "alice");
     other.register();
     for transport in ["ws", "wss"] {

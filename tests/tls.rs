@@ -1,5 +1,7 @@
 //! TLS with the real daemon: phones that connect to it, and peers that it connects to.
 
+#[path = "sipp/daemon.rs"]
+mod daemon;
 #[path = "names/dns.rs"]
 mod dns;
 #[path = "tls/hostile.rs"]

@@ -2,11 +2,14 @@
 
 #[path = "websocket/client.rs"]
 mod client;
+#[path = "sipp/daemon.rs"]
+mod daemon;
 #[path = "browser/node.rs"]
 mod node;
 
 use client::{Client, Frame, REQUEST, masked};
-use node::{Node, PATIENCE};
+use daemon::PATIENCE;
+use node::Node;
 use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -42,7 +45,7 @@ fn told(stream: &mut TcpStream) -> String {
 
 #[test]
 fn a_browser_registers_and_is_called_over_its_websocket() {
-    let node = Node::start("calls", "");
+    let node = Node::start("");
     for (gone, mut client) in [(1, Client::ws(node.ws)), (2, Client::wss(node.wss, &node.trusted))] {
         let token = client.via_token();
         let registered = register(&mut client);
@@ -97,7 +100,7 @@ fn a_browser_registers_and_is_called_over_its_websocket() {
 
 #[test]
 fn keep_alives_of_either_kind_are_answered() {
-    let node = Node::start("keep-alive", "");
+    let node = Node::start("");
     let mut client = Client::ws(node.ws);
     client.send(&[masked(0x81, b"\r\n\r\n"), masked(0x8a, b"unasked"), masked(0x89, b"")].concat());
     assert_eq!(client.frame(), Frame { first: 0x81, payload: b"\r\n".to_vec() });
@@ -106,7 +109,7 @@ fn keep_alives_of_either_kind_are_answered() {
 
 #[test]
 fn a_phone_that_is_pinged_with_bytes_is_sent_pings_of_websockets() {
-    let node = Node::start("pings", "[nat]\nping_natted_only = false\nping_with = \"bytes\"\nping_interval_s = 1\n");
+    let node = Node::start("[nat]\nping_natted_only = false\nping_with = \"bytes\"\nping_interval_s = 1\n");
     let mut client = Client::ws(node.ws);
     assert!(register(&mut client).starts_with("SIP/2.0 200 "));
     assert_eq!(client.frame(), Frame { first: 0x89, payload: Vec::new() });
@@ -114,7 +117,7 @@ fn a_phone_that_is_pinged_with_bytes_is_sent_pings_of_websockets() {
 
 #[test]
 fn requests_that_make_no_websocket_are_told_why_and_counted() {
-    let node = Node::start("refused", "[ws]\norigins = [\"https://phone.example\"]\nupgrade_timeout_ms = 300\n");
+    let node = Node::start("[ws]\norigins = [\"https://phone.example\"]\nupgrade_timeout_ms = 300\n");
     let plain_sip = request("OPTIONS", "sip:sip.example", "WS a.invalid", "");
     for (sent, status, counter) in [
         (REQUEST.replace("Protocol: sip", "Protocol: sips"), "400 ", "ws_no_subprotocol"),
@@ -143,7 +146,7 @@ fn requests_that_make_no_websocket_are_told_why_and_counted() {
 
 #[test]
 fn frames_that_break_the_protocol_end_their_connection_and_no_other() {
-    let node = Node::start("hostile", "[tcp]\nmessage_bytes_max = 2000\n");
+    let node = Node::start("[tcp]\nmessage_bytes_max = 2000\n");
     let mut other = Client::wss(node.wss, &node.trusted);
     assert!(register(&mut other).starts_with("SIP/2.0 200 "));
     let too_long = masked(0x81, &[b'x'; 2001]);

@@ -1,6 +1,7 @@
 //! A phone in a browser, as a process of Node.js that is told what to do and tells what happens, line by line.
 
-use crate::node::{Node, PATIENCE};
+use crate::daemon::PATIENCE;
+use crate::node::Node;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -1,6 +1,7 @@
 //! A phone on a desk, over UDP: it keeps the route set of a call as RFC 3261 §12 says, and nothing more.
 
-use crate::node::{Node, PATIENCE};
+use crate::daemon::PATIENCE;
+use crate::node::Node;
 use std::net::{SocketAddr, UdpSocket};
 
 const DESCRIPTION: &str =

@@ -1,21 +1,14 @@
 //! A node that browsers can reach: it listens over UDP, ws and wss, and is killed when its test ends.
 
+use crate::daemon::{Daemon, PATIENCE, Start, folder};
 use serde_json::Value;
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// How long anything may take before its test fails; nothing is waited for that long.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 pub(crate) struct Node {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    folder: PathBuf,
-    management: String,
+    daemon: Daemon,
     pub(crate) udp: SocketAddr,
     pub(crate) ws: SocketAddr,
     pub(crate) wss: SocketAddr,
@@ -25,39 +18,22 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node of `sip.example` with `more` in its file.
-    pub(crate) fn start(name: &str, more: &str) -> Self {
-        let name = format!("{}-{name}-{}", env!("CARGO_CRATE_NAME"), std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).unwrap();
+    pub(crate) fn start(more: &str) -> Self {
+        let folder = folder();
         let trusted = write_certificates(&folder);
-        let listen = "listen = [\"udp:127.0.0.1:0\", \"ws:127.0.0.1:0\", \"wss:127.0.0.1:0\"]";
-        let mut file = format!("[node]\nshards = 2\n{listen}\n[domains]\nnames = [\"sip.example\"]\n");
         let place = folder.display();
-        write!(file, "[log]\nformat = \"json\"\n[ops]\nlisten = \"127.0.0.1:0\"\n").unwrap();
-        write!(file, "[tls]\ncertificate = \"{place}/certificate.pem\"\nkey = \"{place}/key.pem\"\n{more}").unwrap();
-        let config = folder.join("sipfed.toml");
-        std::fs::write(&config, file).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sipfed"))
-            .args(["serve", "--config"])
-            .arg(config)
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let ready = ready_line(&mut log);
-        let addr = |scheme: &str| {
-            let found = ready.split(['"', ' ']).find_map(|part| part.strip_prefix(scheme)?.parse().ok());
-            found.unwrap_or_else(|| panic!("{ready}"))
-        };
-        let management = ready.split(['"', ' ']).find(|part| part.starts_with("http://")).unwrap().to_owned();
-        Self { child, log, folder, management, udp: addr("udp:"), ws: addr("ws:"), wss: addr("wss:"), trusted }
+        let file = format!(
+            "[domains]\nnames = [\"sip.example\"]\n[ops]\nlisten = \"127.0.0.1:0\"\n\
+             [tls]\ncertificate = \"{place}/certificate.pem\"\nkey = \"{place}/key.pem\"\n{more}"
+        );
+        let over = &["udp", "ws", "wss"];
+        let daemon = Daemon::start(&Start { over, file: &file, folder: Some(&folder), ..Start::default() });
+        Self { udp: daemon.udp, ws: daemon.listens("ws"), wss: daemon.listens("wss"), daemon, trusted }
     }
 
     /// What a command of its operator is answered.
     pub(crate) fn ctl(&self, command: &[&str]) -> Value {
-        let url = &self.management;
+        let url = &self.daemon.management;
         let mut program = Command::new(env!("CARGO_BIN_EXE_sipfed"));
         program.args(["ctl", "--url", url]).args(command).arg("--json").stdin(Stdio::null());
         let output = program.output().unwrap();
@@ -81,32 +57,6 @@ impl Node {
         while self.count(name) < count {
             assert!(Instant::now() < end, "waited in vain until {name} is {count}");
         }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Where it has ended already, nobody is left to tell.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let mut said = String::new();
-            let _ = std::io::Read::read_to_string(&mut self.log, &mut said);
-            eprintln!("the node said:\n{said}");
-        }
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn ready_line(log: &mut impl BufRead) -> String {
-    let mut seen = String::new();
-    loop {
-        let mut line = String::new();
-        assert!(log.read_line(&mut line).unwrap() > 0, "the node is not ready:\n{seen}");
-        if line.contains("\"ready\"") {
-            return line;
-        }
-        seen.push_str(&line);
     }
 }
 

@@ -19,12 +19,16 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 pub(crate) struct Start<'a> {
     /// How many shards.
     pub(crate) shards: u8,
-    /// Where it listens over UDP and TCP; port 0 lets the kernel choose one for each.
+    /// Where it listens; port 0 lets the kernel choose one for each transport.
     pub(crate) at: SocketAddr,
+    /// Over which transports it does so.
+    pub(crate) over: &'a [&'a str],
     /// Where it listens beside that, as the file has it.
     pub(crate) also: &'a [&'a str],
     /// More of the configuration file, without the table `[node]`.
     pub(crate) file: &'a str,
+    /// Its own folder, which goes with it; `None` for a new one.
+    pub(crate) folder: Option<&'a Path>,
     /// Its data directory; `None` for one that goes with it.
     pub(crate) data: Option<&'a Path>,
     /// A program and its arguments that become the daemon with `exec`; none for the daemon itself.
@@ -34,7 +38,7 @@ pub(crate) struct Start<'a> {
 impl Default for Start<'_> {
     fn default() -> Self {
         let at = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { shards: 2, at, also: &[], file: "", data: None, within: &[] }
+        Self { shards: 2, at, over: &["udp", "tcp"], also: &[], file: "", folder: None, data: None, within: &[] }
     }
 }
 
@@ -51,6 +55,8 @@ pub(crate) struct Daemon {
     /// Where its management interface is, as the line `ready` says it; empty where it has none.
     #[allow(dead_code, reason = "not every test that plays with a daemon manages it")]
     pub(crate) management: String,
+    /// What it said when it was ready.
+    ready: String,
     /// Its own folder.
     folder: PathBuf,
 }
@@ -87,10 +93,10 @@ pub(crate) fn total(reports: &[Report], name: &str) -> u64 {
 impl Daemon {
     /// Starts a daemon and waits for its line `ready`.
     pub(crate) fn start(start: &Start<'_>) -> Self {
-        let Start { shards, at, also, file, data, within } = start;
-        let folder = folder();
+        let Start { shards, at, over, also, file, folder: own, data, within } = start;
+        let folder = own.map_or_else(folder, Path::to_path_buf);
         let path = folder.join("sipfed.toml");
-        let mut listen = vec![format!("udp:{at}"), format!("tcp:{at}")];
+        let mut listen: Vec<String> = over.iter().map(|transport| format!("{transport}:{at}")).collect();
         listen.extend(also.iter().map(ToString::to_string));
         let listen = format!("listen = {listen:?}");
         std::fs::write(&path, format!("[node]\nshards = {shards}\n{listen}\n{file}")).unwrap();
@@ -124,33 +130,51 @@ impl Daemon {
             udp: nowhere,
             tcp: nowhere,
             management: String::new(),
+            ready: String::new(),
             folder,
         };
-        let ready = daemon.line("ready");
-        let address = |transport: &str| {
-            let (_, rest) = ready.split_once(transport).unwrap_or_else(|| panic!("no {transport} in {ready}"));
-            rest.split([' ', '"']).next().unwrap().parse().unwrap()
-        };
-        (daemon.udp, daemon.tcp) = (address("udp:"), address("tcp:"));
-        let management = ready.split_once("\"management\":\"").and_then(|(_, rest)| rest.split('"').next());
-        management.unwrap_or_default().clone_into(&mut daemon.management);
+        daemon.ready = daemon.line("ready");
+        daemon.udp = daemon.listens("udp");
+        if over.contains(&"tcp") {
+            daemon.tcp = daemon.listens("tcp");
+        }
+        let management = daemon.ready.split_once("\"management\":\"").and_then(|(_, rest)| rest.split('"').next());
+        daemon.management = management.unwrap_or_default().to_owned();
         daemon
+    }
+
+    /// Where it listens over a transport.
+    pub(crate) fn listens(&self, transport: &str) -> SocketAddr {
+        let scheme = format!("{transport}:");
+        let found = self.ready.split([' ', '"']).find_map(|part| part.strip_prefix(&scheme)?.parse().ok());
+        found.unwrap_or_else(|| panic!("no {transport} in {}", self.ready))
     }
 
     /// The next log line with this message.
     pub(crate) fn line(&mut self, message: &str) -> String {
-        let wanted = format!("\"message\":\"{message}\"");
+        self.line_with(&format!("\"message\":\"{message}\""))
+    }
+
+    /// The next log line that has this text.
+    pub(crate) fn line_with(&mut self, wanted: &str) -> String {
         // In all, since a node that goes on may say other things for ever.
         let end = Instant::now() + PATIENCE;
         loop {
             let Ok(line) = self.log.recv_timeout(end.saturating_duration_since(Instant::now())) else {
-                panic!("the log has no further `{message}`:\n{}", self.seen.join("\n"));
+                panic!("the log has no further `{wanted}`:\n{}", self.seen.join("\n"));
             };
             self.seen.push(line.clone());
-            if line.contains(&wanted) {
+            if line.contains(wanted) {
                 return line;
             }
         }
+    }
+
+    /// A log line that has come already.
+    #[allow(dead_code, reason = "not every test that plays with a daemon looks back")]
+    pub(crate) fn seen(&self, text: &str) -> &str {
+        let found = self.seen.iter().find(|line| line.contains(text));
+        found.unwrap_or_else(|| panic!("{text} is not in {:#?}", self.seen))
     }
 
     /// Sends it a signal.
@@ -244,6 +268,7 @@ impl Daemon {
     }
 
     /// Stops the daemon, which says that it is well: it exits with 0, and nothing in its log is an error.
+    #[allow(dead_code, reason = "not every test that plays with a daemon watches it stop")]
     pub(crate) fn stop(self) {
         let log = self.end();
         let wrong = |line: &&String| line.contains("\"level\":\"error\"") || line.contains("panicked");
@@ -252,6 +277,7 @@ impl Daemon {
     }
 
     /// Stops the daemon, which exits with 0; gives its log.
+    #[allow(dead_code, reason = "not every test that plays with a daemon watches it stop")]
     pub(crate) fn end(mut self) -> Vec<String> {
         self.signal("TERM");
         for _ in 0..self.shards {
@@ -268,6 +294,9 @@ impl Drop for Daemon {
         // It has ended already unless the test failed; then there is nobody left to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the daemon warned of:\n{}", self.warnings());
+        }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
 }

@@ -1,6 +1,7 @@
 //! What a listener for TLS has to survive: plain SIP, handshakes that stop half-way, single bytes, and a thousand phones at rest.
 
-use super::node::{Node, PATIENCE, connect, read_message, register, request};
+use super::node::{Node, connect, read_message, register, request};
+use crate::daemon::PATIENCE;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use std::io::{Read, Write};

@@ -1,30 +1,22 @@
 //! A real node with a listener for TLS, and phones that speak with it.
 
+use crate::daemon::{Daemon, PATIENCE, Start, total};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long anything may take before its test fails; nothing is waited for that long.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running node with its files; killed when its test ends.
 pub(super) struct Node {
-    pub(super) child: Child,
-    log: BufReader<ChildStderr>,
+    pub(super) daemon: Daemon,
     pub(super) folder: PathBuf,
     pub(super) udp: SocketAddr,
     pub(super) tls: SocketAddr,
-    /// What it has logged and nobody waited for.
-    before: Vec<String>,
 }
 
 impl Node {
@@ -37,80 +29,21 @@ impl Node {
 
     /// A node that shows the certificate that lies in its folder, with `more` in its file and `tls` in the section of TLS.
     pub(super) fn start_in(folder: PathBuf, ip: &str, more: &str, tls: &str) -> Self {
-        let mut file = format!("[node]\nshards = 2\nlisten = [\"udp:{ip}:0\", \"tls:{ip}:0\"]\n");
         let place = folder.display();
-        write!(file, "[domains]\nnames = [\"sip.example\"]\n[log]\nformat = \"json\"\n").unwrap();
-        write!(file, "[tls]\ncertificate = \"{place}/certificate.pem\"\nkey = \"{place}/key.pem\"\n{tls}{more}")
-            .unwrap();
-        let config = folder.join("sipfed.toml");
-        std::fs::write(&config, file).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sipfed"))
-            .args(["serve", "--config"])
-            .arg(config)
-            .arg("--data-dir")
-            .arg(folder.join("data"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut node = Self { child, log, folder, udp: nowhere, tls: nowhere, before: Vec::new() };
-        let ready = node.line("\"ready\"");
-        let addr = |scheme: &str| {
-            let found = ready.split(['"', ' ']).find_map(|part| part.strip_prefix(scheme)?.parse().ok());
-            found.unwrap_or_else(|| panic!("{ready}"))
-        };
-        (node.udp, node.tls) = (addr("udp:"), addr("tls:"));
-        node
-    }
-
-    /// The next log line that has this text.
-    pub(super) fn line(&mut self, text: &str) -> String {
-        let mut seen = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {text}:\n{seen}");
-            if line.contains(text) {
-                return line;
-            }
-            seen.push_str(&line);
-            self.before.push(line);
-        }
-    }
-
-    /// The log line that has this text, of those that nobody waited for.
-    pub(super) fn seen(&self, text: &str) -> String {
-        let found = self.before.iter().find(|line| line.contains(text));
-        found.unwrap_or_else(|| panic!("{text} is not in {:#?}", self.before)).clone()
+        let file = format!(
+            "[domains]\nnames = [\"sip.example\"]\n\
+             [tls]\ncertificate = \"{place}/certificate.pem\"\nkey = \"{place}/key.pem\"\n{tls}{more}"
+        );
+        let at = format!("{ip}:0").parse().unwrap();
+        let over = &["udp", "tls"];
+        let start = Start { at, over, file: &file, folder: Some(&folder), ..Start::default() };
+        let daemon = Daemon::start(&start);
+        Self { udp: daemon.udp, tls: daemon.listens("tls"), daemon, folder }
     }
 
     /// What a counter has come to in all shards, as the node reports it when asked to.
     pub(super) fn counter(&mut self, name: &str) -> u64 {
-        self.signal("USR1");
-        let count = |line: &str| -> u64 {
-            let Some((_, rest)) = line.split_once(name) else { return 0 };
-            let digits = rest.trim_start_matches(['\\', '"', ':']);
-            digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
-        };
-        (0..2).map(|_| count(&self.line("\"report\""))).sum()
-    }
-
-    pub(super) fn hang_up(&self) {
-        self.signal("HUP");
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
-        assert!(status.unwrap().success());
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Where it has ended already, nobody is left to tell.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
+        total(&self.daemon.reports(), name)
     }
 }
 

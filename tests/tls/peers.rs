@@ -1,7 +1,8 @@
 //! Peers that the node opens TLS to: verified by their address, shown its certificate, used again, and refused.
 
 use super::dns::Dns;
-use super::node::{Node, PATIENCE, folder, request, write_certificate};
+use super::node::{Node, folder, request, write_certificate};
+use crate::daemon::PATIENCE;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -138,12 +139,12 @@ fn a_peer_that_is_not_who_it_should_be_is_sent_nothing_until_its_authority_is_kn
     let _ = peer.accept().read_to_end(&mut said);
     assert!(said.is_empty());
     assert!(hear(&caller).starts_with("SIP/2.0 500 "), "RFC 3261 §16.9 and §16.7 step 6");
-    let line = node.line("not who it should be");
+    let line = node.daemon.line_with("not who it should be");
     assert!(line.contains(&peer.addr().to_string()) && line.contains("invalid peer certificate"), "{line}");
 
     write_authority(&node.folder, &other);
-    node.hang_up();
-    node.line("peers are verified by the authorities that were read again");
+    node.daemon.signal("HUP");
+    node.daemon.line_with("peers are verified by the authorities that were read again");
     call(&node, &caller);
     serve(&mut peer.accept());
     assert!(hear(&caller).starts_with("SIP/2.0 200 "));
@@ -158,7 +159,7 @@ fn an_address_has_to_stand_in_the_certificate() {
     let mut said = Vec::new();
     let _ = peer.accept().read_to_end(&mut said);
     assert!(said.is_empty() && hear(&caller).starts_with("SIP/2.0 500 "));
-    let line = node.line("not who it should be");
+    let line = node.daemon.line_with("not who it should be");
     assert!(line.contains("127.0.0.1") && line.contains("sip.example"), "the log says who was expected: {line}");
 }
 
@@ -188,6 +189,6 @@ fn rfc5922_7_3_a_peer_by_name_shows_a_certificate_for_the_domain_that_was_asked_
     let asked = serve(&mut connection);
     assert!(asked.starts_with("OPTIONS sip:bob@elsewhere.example "), "{asked}");
     assert!(hear(&caller).starts_with("SIP/2.0 200 "));
-    let line = node.line("not who it should be");
+    let line = node.daemon.line_with("not who it should be");
     assert!(line.contains(&stranger.addr().to_string()) && line.contains("example.net"), "{line}");
 }

@@ -1,6 +1,7 @@
 //! Phones over TLS: registered and called over their connection, and a certificate that is replaced.
 
-use super::node::{Node, PATIENCE, connect, read_message, register, request, write_certificate};
+use super::node::{Node, connect, read_message, register, request, write_certificate};
+use crate::daemon::PATIENCE;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
@@ -46,8 +47,8 @@ fn a_certificate_is_replaced_without_losing_a_connection_and_a_bad_one_is_not_ta
     assert!(register(&mut phone).starts_with("SIP/2.0 200 "));
 
     let after = write_certificate(&node.folder);
-    node.hang_up();
-    node.line("phones are shown the certificate that was read again");
+    node.daemon.signal("HUP");
+    node.daemon.line_with("phones are shown the certificate that was read again");
     connect(node.tls, &after).unwrap();
     connect(node.tls, &before).unwrap_err();
     assert!(register(&mut phone).starts_with("SIP/2.0 200 "), "the connection is kept");
@@ -55,8 +56,8 @@ fn a_certificate_is_replaced_without_losing_a_connection_and_a_bad_one_is_not_ta
     let key = std::fs::read(node.folder.join("key.pem")).unwrap();
     write_certificate(&node.folder);
     std::fs::write(node.folder.join("key.pem"), key).unwrap();
-    node.hang_up();
-    let line = node.line("cannot be used; the one from before is shown");
+    node.daemon.signal("HUP");
+    let line = node.daemon.line_with("cannot be used; the one from before is shown");
     assert!(line.contains("certificate.pem"), "{line}");
     connect(node.tls, &after).unwrap();
 

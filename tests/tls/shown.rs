@@ -97,7 +97,7 @@ fn a_certificate_that_ends_is_shown_and_warned_of_and_replaced_by_command() {
     let fifo = folder.join("fifo");
     let more = format!("[ops]\nfifo = \"{}\"\n", fifo.display());
     let mut node = Node::start_in(folder, "127.0.0.1", &more, "");
-    let line = node.seen("a certificate has expired");
+    let line = node.daemon.seen("a certificate has expired");
     assert!(line.contains("2020-01-01T00:00:00Z") && line.contains("certificate.pem"), "{line}");
     let check = || {
         let config = node.folder.join("sipfed.toml");
@@ -119,7 +119,7 @@ fn a_certificate_that_ends_is_shown_and_warned_of_and_replaced_by_command() {
     };
     let (is_done, said) = ctl("tls_reload");
     assert!(is_done, "{said}");
-    node.line("phones are shown the certificate that was read again");
+    node.daemon.line_with("phones are shown the certificate that was read again");
     let new = CertificateDer::from_pem_file(node.folder.join("new.pem")).unwrap();
     connect(node.tls, &new).unwrap();
     assert!(register(&mut phone).starts_with("SIP/2.0 200 "), "the connection is kept");

@@ -1,6 +1,7 @@
 //! RFC 5630 with the real daemon: two phones at sips URIs, from REGISTER to BYE.
 
-use super::node::{Node, PATIENCE, Phone, connect, read_message};
+use super::node::{Node, Phone, connect, read_message};
+use crate::daemon::PATIENCE;
 use std::io::Write;
 use std::net::UdpSocket;
 

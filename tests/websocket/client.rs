@@ -1,6 +1,6 @@
 //! A client of a WebSocket that does as it is told, right or wrong.
 
-use crate::node::PATIENCE;
+use crate::daemon::PATIENCE;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
