@@ -167,6 +167,14 @@ fn a_node_reports_its_counters_and_stops_when_told() {
 }
 
 #[test]
+fn a_node_waits_for_no_huge_page_to_be_cleared() {
+    let node = Node::start(&[]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("THP_enabled:"));
+    assert_eq!(line, Some("THP_enabled:\t0"));
+}
+
+#[test]
 fn an_interrupt_from_the_keyboard_stops_as_well() {
     let mut node = Node::start(&["--log-level", "debug"]);
     node.signal("INT");

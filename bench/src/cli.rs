@@ -84,9 +84,9 @@ pub(crate) struct ServerArgs {
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
-    /// What daemons that are started have as their nice value.
+    /// Whether daemons that are started run on what others leave of the processors.
     #[arg(skip)]
-    niceness: i32,
+    runs_idle: bool,
 }
 
 impl ServerArgs {
@@ -136,12 +136,12 @@ impl ServerArgs {
         };
         let arguments: Vec<String> =
             arguments.iter().map(ToString::to_string).chain(self.daemon_args.iter().cloned()).collect();
-        Server::start_daemon(&program, self.shards(), &arguments, self.niceness, settings)
+        Server::start_daemon(&program, self.shards(), &arguments, self.runs_idle, settings)
     }
 
     /// The same, for a daemon that runs on what others leave of the processors.
     pub(crate) fn behind_others(&self) -> Self {
-        Self { niceness: 19, ..self.clone() }
+        Self { runs_idle: true, ..self.clone() }
     }
 
     /// The same, with so many shards where the command line does not say how many.

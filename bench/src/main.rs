@@ -44,6 +44,7 @@ use std::process::ExitCode;
 static ALLOCATOR: sys::CountingAllocator = sys::CountingAllocator;
 
 fn main() -> ExitCode {
+    sys::decline_huge_pages();
     match cli::Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -83,17 +83,17 @@ impl Server {
     }
 
     /// Starts `program serve` on a free port of 127.0.0.1, with `shards` shards and `arguments` behind. `settings` makes
-    /// the text of its configuration for that address; an empty one is none. A `niceness` of 19 is for one that is to run on
-    /// what others leave.
+    /// the text of its configuration for that address; an empty one is none. One that
+    /// `runs_idle` runs on what others leave of the processors.
     pub(crate) fn start_daemon(
         program: &Path,
         shards: usize,
         arguments: &[String],
-        niceness: i32,
+        runs_idle: bool,
         settings: impl FnOnce(SocketAddr) -> String,
     ) -> Result<Self, Error> {
         let address = free_address()?;
-        let launch = Launch::new(program, address, shards, arguments, niceness, &settings(address))?;
+        let launch = Launch::new(program, address, shards, arguments, runs_idle, &settings(address))?;
         let child = Self::spawn(launch.command()?, program)?;
         let mut server = Self { launch: Some(launch), ..Self::of_child(child, address)? };
         server.wait_until_it_answers()?;

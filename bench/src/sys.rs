@@ -51,6 +51,12 @@ pub(crate) fn set_timer_slack_ns(slack_ns: u64) {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack_ns) };
 }
 
+/// Has the kernel give this process memory in pages of the usual size, as a daemon has it.
+pub(crate) fn decline_huge_pages() {
+    // SAFETY: this option takes one integer and touches no memory. A failure leaves all as it was.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// Makes the kernel kill the child when the thread that starts it ends, however it ends.
 pub(crate) fn die_with_parent(command: &mut Command) {
     // SAFETY: the closure runs between fork and exec and makes one async-signal-safe system call.
@@ -65,12 +71,13 @@ pub(crate) fn die_with_parent(command: &mut Command) {
     }
 }
 
-/// Has the child begin with the nice value `niceness`: at 19 it runs on what others leave.
-pub(crate) fn start_nice(command: &mut Command, niceness: i32) {
+/// Has the child run on what others leave of the processors.
+pub(crate) fn run_idle(command: &mut Command) {
     // SAFETY: the closure runs between fork and exec and makes one async-signal-safe system call.
     unsafe {
-        command.pre_exec(move || {
-            if libc::setpriority(libc::PRIO_PROCESS, 0, niceness) == 0 {
+        command.pre_exec(|| {
+            let none = libc::sched_param { sched_priority: 0 };
+            if libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) == 0 {
                 Ok(())
             } else {
                 Err(io::Error::last_os_error())

@@ -110,6 +110,7 @@ impl DataPlane {
         let Options { cores, listeners, virtual_ip, mut settings, sockets, persistence, directory, names, replication } =
             options;
         check(&cores, &listeners, &sockets)?;
+        sys::decline_huge_pages();
         let bound = bind::bind(&listeners, virtual_ip, cores.len(), &sockets)?;
         settings.own_addresses = bind::own_addresses(&bound.listeners, virtual_ip)?;
         settings.listeners.clone_from(&bound.listeners);

@@ -43,6 +43,15 @@ pub(crate) fn tighten_timers() {
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack_ns) };
 }
 
+/// Has the kernel give this process memory in pages of the usual size. Where the allocator asks for huge ones, a shard that
+/// touches one for the first time waits until 2 MiB are cleared, of which most may be returned unused. On a virtual machine,
+/// whose own memory comes from a host, a backup took 1.6 times the processor time for what it is given, and a call in the pure
+/// machine 1.4 times, while a refresh among a million AoRs saved 1 %.
+pub(crate) fn decline_huge_pages() {
+    // SAFETY: this option takes one integer and touches no memory. A failure, as with an old kernel, leaves all as it was.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
 /// Asks the scheduler to give the calling thread the processor in short slices, and so soon after it has woken: a turn
 /// is short, and another thread on the same core should not make it wait for the end of a long slice. Kernels before
 /// 6.12 know one slice for all.
@@ -50,12 +59,12 @@ pub(crate) fn shorten_slice() {
     // SAFETY: all members are plain integers, for which zero is a value.
     let mut attributes: libc::sched_attr = unsafe { std::mem::zeroed() };
     attributes.size = size_of::<libc::sched_attr>() as u32;
-    attributes.sched_policy = libc::SCHED_OTHER as u32;
-    // The shortest that there is.
-    attributes.sched_runtime = 100_000;
-    // The call sets this as well: what the operator has given the process stays.
+    // What the operator has given the process stays.
+    attributes.sched_flags = libc::SCHED_FLAG_KEEP_POLICY as u64;
     // SAFETY: the call takes numbers and touches no memory; it cannot fail for the calling thread.
     attributes.sched_nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // The shortest that there is.
+    attributes.sched_runtime = 100_000;
     // SAFETY: `attributes` is valid and has the size that it says; 0 is the calling thread. A failure, as where the
     // call is filtered, leaves the slice as it was.
     unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
@@ -169,16 +178,21 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_slice_leaves_the_nice_value_as_it_was() {
-        // The whole of it is of one thread, and ends with it.
+    fn a_shorter_slice_leaves_all_else_as_the_operator_has_it() {
+        // What is set is of one thread, and ends with it.
         std::thread::spawn(|| {
-            // SAFETY: both calls take numbers and touch no memory.
+            // SAFETY: these calls take numbers, and a structure that lives for as long as they do.
             let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+            // SAFETY: as above.
+            let policy = || unsafe { libc::sched_getscheduler(0) };
             let wanted = nice() + 3;
             // SAFETY: as above.
             assert_eq!(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, wanted) }, 0);
+            let none = libc::sched_param { sched_priority: 0 };
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH, &raw const none) }, 0);
             shorten_slice();
-            assert_eq!(nice(), wanted);
+            assert_eq!((nice(), policy()), (wanted, libc::SCHED_BATCH));
         })
         .join()
         .unwrap();

@@ -46,7 +46,7 @@ pub(super) struct Launch {
     data: PathBuf,
     /// Its configuration, where it has one.
     settings: Option<PathBuf>,
-    niceness: i32,
+    runs_idle: bool,
 }
 
 impl Drop for Launch {
@@ -65,7 +65,7 @@ impl Launch {
         address: SocketAddr,
         shards: usize,
         extra: &[String],
-        niceness: i32,
+        runs_idle: bool,
         settings: &str,
     ) -> Result<Self, Error> {
         let name = format!("sipfed-bench-{}-{}", std::process::id(), address.port());
@@ -77,7 +77,7 @@ impl Launch {
         arguments.push(data.clone().into());
         arguments.extend(extra.iter().map(OsString::from));
         let file = data.with_extension("toml");
-        let mut launch = Self { program: program.to_owned(), arguments, log, data, settings: None, niceness };
+        let mut launch = Self { program: program.to_owned(), arguments, log, data, settings: None, runs_idle };
         if !settings.is_empty() {
             std::fs::write(&file, settings).doing("writing the daemon's configuration")?;
             launch.arguments.extend(["--config".into(), file.clone().into()]);
@@ -93,8 +93,8 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(self.log.try_clone().doing("sharing the log file")?)
             .stderr(self.log.try_clone().doing("sharing the log file")?);
-        if self.niceness != 0 {
-            sys::start_nice(&mut command, self.niceness);
+        if self.runs_idle {
+            sys::run_idle(&mut command);
         }
         Ok(command)
     }
