@@ -32,7 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, Sleep, interval, sleep};
 use tracing::{error, info, warn};
 
 /// The channel of the links that is this room's.
@@ -88,17 +88,17 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
     mover.set_role(&mut role);
     let mut ticks = interval(Duration::from_millis(Replicator::INTERVAL_MS));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut gathered_at: Option<Instant> = None;
     loop {
         let is_congested = mover.replicator.is_congested();
+        let gathering = gathered_at.map(|at| sleep(at.saturating_duration_since(Instant::now())));
         tokio::select! {
             event = events.recv(), if !is_congested => match event {
                 Some(event) => mover.take(event),
                 None => return,
             },
-            () = bell.0.notified() => if mover.may_gather() {
-                // What a wake-up costs is shared by what shards write down meanwhile.
-                sleep(GATHER).await;
-            },
+            () = bell.0.notified() => gathered_at = gathered_at.or_else(|| Some(Instant::now() + GATHER)),
+            () = until(gathering) => {}
             _ = ticks.tick() => {
                 let now = mover.now();
                 mover.replicator.handle_timeout(now);
@@ -119,7 +119,21 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
                 mover.replicator.set_backups(&nodes, now);
             }
         }
+        // What a wake-up costs is shared by what shards write down meanwhile. What comes from other nodes is no reason to send
+        // less at a time: they acknowledge all the time.
+        if !mover.may_gather() || gathered_at.is_some_and(|at| at <= Instant::now()) {
+            gathered_at = None;
+            mover.take_reports();
+        }
         mover.go_on();
+    }
+}
+
+/// Until the end of `sleep`; never without one.
+async fn until(sleep: Option<Sleep>) {
+    match sleep {
+        Some(sleep) => sleep.await,
+        None => std::future::pending().await,
     }
 }
 
@@ -232,7 +246,6 @@ impl Mover {
 
     /// Moves whatever there is to move.
     fn go_on(&mut self) {
-        self.take_reports();
         self.give_orders();
         for index in 0..self.linked.len() {
             self.send(self.linked[index]);
