@@ -39,7 +39,7 @@ const HELD_COUNT_MAX: usize = 65_536;
 /// Orders that a shard carries out in one turn.
 const ORDERS_PER_TURN_MAX: usize = 64;
 /// Bytes of entries that a turn's orders may have merged or copied before no more of them is carried out.
-const BYTES_PER_TURN_MAX: usize = 256 << 10;
+const BYTES_PER_TURN_MAX: usize = 64 << 10;
 /// The same while phones are being served, who wait for as long as that takes: what the bindings of one leaf are.
 const BYTES_PER_SERVING_TURN_MAX: usize = 32 << 10;
 /// What telling that one binding is held counts for, in bytes.
