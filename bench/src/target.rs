@@ -51,7 +51,7 @@ pub(crate) const PUBLISHING_LAG_MS: Option<Target> = Some(Target::AtMost(100.0))
 pub(crate) const PUBLISHING_RAW_RATIO: Option<Target> = Some(Target::AtLeast(0.8));
 /// CPU per REGISTER of a node with a backup that follows in its own time, as a multiple of the same without one.
 pub(crate) const REPLICATION_RATIO: Option<Target> = Some(Target::AtMost(1.25));
-/// Bindings that one core gives to an empty backup in a second.
+/// Bindings that a core gives to an empty backup in a second, and that a core of that takes in.
 pub(crate) const SYNC_BINDINGS_PER_S: Option<Target> = Some(Target::AtLeast(500_000.0));
 /// 99 of 100 REGISTERs while a backup is given all bindings, as a multiple of the same while it is not.
 pub(crate) const SYNC_P99_RATIO: Option<Target> = Some(Target::AtMost(2.0));

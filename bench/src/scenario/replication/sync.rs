@@ -136,11 +136,11 @@ fn report_series(report: &mut Report, series: &Series, count: f64, pace: &str, s
     };
     add("from the link to a whole backup", "s", &series.took_s, None);
     add("bindings / that", "bindings/s", &per(&series.took_s, 1.0), None);
-    add("bindings / that / cores", "bindings/s", &per(&series.took_s, cores), target::SYNC_BINDINGS_PER_S);
+    add("bindings / that / cores", "bindings/s", &per(&series.took_s, cores), None);
     add("CPU of the node that gives, with its REGISTERs", "s CPU", &series.donor_s, None);
     add("CPU of the backup, with its start", "s CPU", &series.receiver_s, None);
-    add("bindings / CPU of the node that gives", "bindings/s", &per(&series.donor_s, 1.0), None);
-    add("bindings / CPU of the backup", "bindings/s", &per(&series.receiver_s, 1.0), None);
+    add("bindings / CPU of the node that gives", "bindings/s", &per(&series.donor_s, 1.0), target::SYNC_BINDINGS_PER_S);
+    add("bindings / CPU of the backup", "bindings/s", &per(&series.receiver_s, 1.0), target::SYNC_BINDINGS_PER_S);
     add("bindings fetched from the backup, right", "bindings", &[f64::from(series.checked)], None);
     add(&format!("REGISTERs meanwhile, {pace}"), "requests", &series.requests, None);
     add(&format!("REGISTER, {pace}: p99, idle"), "µs", &series.idle_p99, None);
