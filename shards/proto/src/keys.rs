@@ -47,6 +47,35 @@ pub(crate) fn shard_of(leaf: u16, count: u8) -> u8 {
     ((usize::from(leaf) * usize::from(count)) >> limits::LEAVES_BITS) as u8
 }
 
+/// The number in the branch of a call that all nodes with one home work out alike: the leaf of its AoR, and a keyed hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TwinNumber(pub(crate) u64);
+
+impl TwinNumber {
+    /// That of the branch which a call of `aor` has to `receiver`. `transaction` is the key of its server transaction, of which
+    /// nobody outside knows a bit: folding a product with it leaves who knows the number of one receiver without that of another.
+    pub(crate) fn new(aor: AorHash, transaction: u128, receiver: u64) -> Self {
+        let product = u128::from(transaction as u64 ^ receiver) * (transaction >> 64);
+        let hash = product as u64 ^ (product >> 64) as u64;
+        Self(u64::from(aor.leaf()) << (64 - limits::LEAVES_BITS) | hash >> limits::LEAVES_BITS)
+    }
+
+    /// That of the AoR whose shard handles the call.
+    pub(crate) fn leaf(self) -> u16 {
+        (self.0 >> (64 - limits::LEAVES_BITS)) as u16
+    }
+
+    /// The nonce of a client transaction that has it.
+    pub(crate) fn nonce(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Where it stands in a table: the leaves of a shard are near each other, so they decide about nothing there.
+    pub(crate) fn place(self) -> u64 {
+        self.0.rotate_left(32)
+    }
+}
+
 /// The leaves that a shard owns, of `count`.
 pub(crate) fn leaves_of(shard: u8, count: u8) -> Range<u16> {
     let first = |shard: u8| (usize::from(shard) * limits::LEAVES_COUNT).div_ceil(usize::from(count)) as u16;

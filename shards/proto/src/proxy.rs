@@ -39,7 +39,7 @@ mod ways;
 pub(crate) use allowed::in_request_uri;
 pub(crate) use context::Context;
 pub(crate) use domain::Domains;
-pub(crate) use next_hop::{NoWay, branch_shard, may_send_to};
+pub(crate) use next_hop::{NoWay, branch_number, may_send_to};
 pub(crate) use outcome::Outcome;
 pub(crate) use route::Routed;
 pub(crate) use target::Fate;

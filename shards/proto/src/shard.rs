@@ -506,11 +506,10 @@ impl Core {
             self.counters.dropped_malformed_response += 1;
             return;
         };
-        match response.via.branch().and_then(proxy::branch_shard) {
-            Some((shard, id)) if shard == self.place.index && self.clients.get(id).is_some() => {
-                self.client_response(id, &response, now, out);
-            }
-            Some(_) if self.pass_on_for_twin(&response, source, out) => {}
+        let number = response.via.branch().and_then(proxy::branch_number);
+        match number.map(|number| self.client_of(number)) {
+            Some(Some(id)) => self.client_response(id, &response, now, out),
+            Some(None) if self.pass_on_for_twin(&response, source, out) => {}
             None if self.ping_answered(&response, now) => {}
             // RFC 6026 §8.9: no stray response is forwarded; what has no branch of ours is one.
             _ => self.counters.dropped_stray_response += 1,

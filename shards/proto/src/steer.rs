@@ -1,6 +1,6 @@
 //! Which shard handles which message.
 //!
-//! - A response: the shard whose number stands in our branch.
+//! - A response: the shard whose number stands in our branch, or that owns the leaf which stands there.
 //! - A REGISTER: the owner of the AoR in To.
 //! - A request with a Route to somebody else, or by a Route of ours to an address that is not ours, as inside a
 //!   dialog: the shard that received it.
@@ -57,7 +57,8 @@ impl Core {
             let via = message.top_via();
             let branch = via.ok().and_then(|via| via.branch());
             let named = branch.and_then(|branch| {
-                proxy::branch_shard(branch).map(|(shard, _)| shard).or_else(|| nat::shard_of_ping(branch))
+                let shard = proxy::branch_number(branch).map(|number| number.shard(self.place.count));
+                shard.or_else(|| nat::shard_of_ping(branch))
             });
             return named.filter(|shard| shard.0 < self.place.count).unwrap_or(here);
         };
@@ -94,7 +95,7 @@ impl Core {
     }
 
     /// The hash of the AoR that a URI names.
-    fn hash_of(&mut self, uri: &[u8]) -> Option<AorHash> {
+    pub(crate) fn hash_of(&mut self, uri: &[u8]) -> Option<AorHash> {
         let uri = Uri::parse(uri).ok()?;
         let aor = &mut self.scratch.aor;
         aor.clear();

@@ -193,7 +193,8 @@ impl Core {
         let Some(mark) = self.directory.as_ref().and_then(|directory| directory.mark.as_ref()) else { return };
         let Some(at) = via.windows(BRANCH.len()).position(|part| part == BRANCH) else { return };
         let end = via.len() - b"\r\n".len();
-        let value = mark.of(&via[at + BRANCH.len()..end], request.call_id);
+        let branch = via[at + BRANCH.len()..end].split(|byte| *byte == b';').next().unwrap_or_default();
+        let value = mark.of(branch, request.call_id);
         via.truncate(end);
         via.extend_from_slice(b";");
         via.extend_from_slice(mark::PARAM.as_bytes());

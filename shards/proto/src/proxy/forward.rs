@@ -2,7 +2,7 @@
 
 use super::allowed::{Place, allowed};
 use super::context::{Context, Open};
-use super::next_hop::{self, Branch};
+use super::next_hop::{self, Branch, BranchNumber};
 use super::route::{self, Routed};
 use super::target::Target;
 use crate::hop::{Destination, Source};
@@ -125,7 +125,7 @@ impl Core {
         if request.max_forwards == Some(0) {
             return Err(Rejection::looped(483, "Too Many Hops"));
         }
-        let loop_hash = self.loop_hash(request);
+        let loop_hash = self.loop_hash(request, request.to.tag());
         for via in request.message.vias() {
             let via = via.map_err(Rejection::fault)?;
             // It may have left by another of our addresses than it comes back to.
@@ -140,14 +140,14 @@ impl Core {
 
     /// Over everything that decides where a request goes (RFC 3261 §16.6 step 8, RFC 5393 §4.2.2): equal for a
     /// request that has come round, different for one that spirals.
-    fn loop_hash(&self, request: &Request<'_>) -> u32 {
+    fn loop_hash(&self, request: &Request<'_>, to_tag: Option<&[u8]>) -> u32 {
         let route = request.message.value(HeaderName::Route).unwrap_or_default();
         self.keys.transaction(&[
             b"loop",
             request.message.request_uri(),
             request.call_id,
             request.from.tag().unwrap_or_default(),
-            request.to.tag().unwrap_or_default(),
+            to_tag.unwrap_or_default(),
             &request.cseq.number.to_le_bytes(),
             route,
             request.message.value(HeaderName::ProxyRequire).unwrap_or_default(),
@@ -201,16 +201,21 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) {
-        let (is_invite, number) = (request.method == Method::Invite, self.number_of(request));
+        let is_invite = request.method == Method::Invite;
         self.name_peers(&mut target.ways);
-        let client = self.reserve_client(target.ways.to, Some(id), is_invite, number);
+        let (client, number) = if let Some(number) = self.free_twin_number(id, request, &target) {
+            (self.clients.reserve_numbered(target.ways.to, id, number), BranchNumber::Twin(number))
+        } else {
+            let client = self.reserve_client(target.ways.to, Some(id), is_invite, self.number_of(request));
+            (client, BranchNumber::Client(self.place.index, client))
+        };
         let Some(context) = self.servers.context_mut(id) else { return };
         let is_alone = context.started.is_empty() && context.targets.is_empty() && context.elsewhere.is_none();
         // Homes come several at a time.
         let is_only = is_alone && !target.is_home;
         context.started.push(client);
         let Context { loop_hash, fixes_contact, .. } = *context;
-        let branch = Branch { client: Some(client), stateless: 0, loop_hash, is_only, fixes_contact };
+        let branch = Branch { number, loop_hash, is_only, fixes_contact };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         self.compose_branch(request, routed, &target, &branch, breadth, &mut bytes);
@@ -341,9 +346,15 @@ impl Core {
             return;
         };
         self.name_peers(&mut target.ways);
-        let stateless = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
-        let branch =
-            Branch { client: None, stateless, loop_hash: self.loop_hash(request), is_only: true, fixes_contact: false };
+        // That of a failure which was passed on for another node has the branch of its INVITE (§17.1.1.3), whose To had no tag.
+        let (number, to_tag) = if let Some(number) = self.twin_number(key, request, &target) {
+            (BranchNumber::Twin(number), None)
+        } else {
+            let number = self.keys.pair(request.via.branch().unwrap_or_default(), request.call_id);
+            (BranchNumber::Stateless(number), request.to.tag())
+        };
+        let loop_hash = self.loop_hash(request, to_tag);
+        let branch = Branch { number, loop_hash, is_only: true, fixes_contact: false };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
         let breadth = breadth(request).unwrap_or(1);

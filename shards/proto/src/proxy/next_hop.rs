@@ -1,8 +1,9 @@
 //! The way to an address, and what we call ourselves towards it.
 
-use super::twin::SIGNATURE_DIGITS;
+use super::twin::{FORKED_PARAM, SIGNATURE_DIGITS};
 use crate::hop::{Destination, Ends, FlowToken, Listener, ShardIndex, Source, Transport};
-use crate::keys::read_hex;
+use crate::keys::{TwinNumber, read_hex, shard_of};
+use crate::limits;
 use crate::names::Unresolved;
 use crate::request::Request;
 use crate::shard::Core;
@@ -13,10 +14,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How our branches begin: the cookie of RFC 3261 §8.1.1.7 and a dot.
 const BRANCH_HEAD: &[u8] = b"z9hG4bK.";
-/// Digits of shard, slot and nonce.
-const CLIENT_DIGITS: usize = 2 + 8 + 8;
+/// Digits of [`BranchNumber`].
+const NUMBER_DIGITS: usize = 2 + 16;
 /// Bytes behind [`BRANCH_HEAD`]: those, a point and the digits of the loop hash.
-const UNSIGNED_LEN: usize = CLIENT_DIGITS + 1 + 8;
+const UNSIGNED_LEN: usize = NUMBER_DIGITS + 1 + 8;
+/// Stands in place of a shard's number before a [`TwinNumber`].
+const TWIN_HEAD: u8 = 0xff;
+const _: () = assert!(limits::SHARDS_COUNT_MAX <= TWIN_HEAD as usize);
 
 /// Whether a phone may make us send there: a unicast address.
 pub(crate) fn may_send_to(ip: IpAddr) -> bool {
@@ -187,19 +191,24 @@ impl Core {
         out.extend_from_slice(b";branch=");
         let begin = out.len();
         out.extend_from_slice(BRANCH_HEAD);
-        let (head, number) = match branch.client {
-            Some(id) => (self.place.index.0, u64::from(id.slot) << 32 | u64::from(id.nonce)),
-            None => (0, branch.stateless),
+        let (head, number) = match branch.number {
+            BranchNumber::Client(shard, id) => (shard.0, u64::from(id.slot) << 32 | u64::from(id.nonce)),
+            BranchNumber::Twin(TwinNumber(number)) => (TWIN_HEAD, number),
+            BranchNumber::Stateless(number) => (0, number),
         };
         out.extend_from_slice(&hexadecimal::<2>(u64::from(head)));
         out.extend_from_slice(&hexadecimal::<16>(number));
         out.push(b'.');
         out.extend_from_slice(&hexadecimal::<8>(u64::from(branch.loop_hash)));
-        if branch.client.is_some()
-            && let Some(signature) = self.signature(request, &out[begin..], branch.is_only)
+        if !matches!(branch.number, BranchNumber::Stateless(_))
+            && let Some(signature) = self.signature(request, &out[begin..])
         {
             out.push(b'.');
             out.extend_from_slice(&hexadecimal::<SIGNATURE_DIGITS>(signature));
+            if !branch.is_only {
+                out.push(b';');
+                out.extend_from_slice(FORKED_PARAM.as_bytes());
+            }
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -250,13 +259,32 @@ impl Core {
     }
 }
 
+/// What a branch of ours says of who waits for its responses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BranchNumber {
+    /// A client transaction of that shard.
+    Client(ShardIndex, ClientId),
+    /// A client transaction that is found by what other nodes know as well.
+    Twin(TwinNumber),
+    /// Nobody: it is equal for a retransmission (§16.11), and is not told from a client transaction where it is read.
+    Stateless(u64),
+}
+
+impl BranchNumber {
+    /// The shard that handles responses, of `count`.
+    pub(crate) fn shard(self, count: u8) -> ShardIndex {
+        match self {
+            Self::Client(shard, _) => shard,
+            Self::Twin(number) => ShardIndex(shard_of(number.leaf(), count)),
+            Self::Stateless(_) => ShardIndex(0),
+        }
+    }
+}
+
 /// What our branch is made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Branch {
-    /// The client transaction; `None` for what is forwarded without one.
-    pub(super) client: Option<ClientId>,
-    /// Stands for the transaction where there is none: equal for a retransmission (§16.11).
-    pub(super) stateless: u64,
+    pub(super) number: BranchNumber,
     pub(super) loop_hash: u32,
     /// Whether the request has no other branch.
     pub(super) is_only: bool,
@@ -269,16 +297,21 @@ pub(super) fn has_loop_hash(via: &Via<'_>, loop_hash: u32) -> bool {
     via.branch().and_then(split_branch).is_some_and(|(_, hash)| hash == loop_hash)
 }
 
-/// Shard, slot and nonce as one number, and the loop hash.
-fn split_branch(branch: &[u8]) -> Option<(u128, u32)> {
+/// The number in a branch of ours, and its loop hash.
+fn split_branch(branch: &[u8]) -> Option<(BranchNumber, u32)> {
     let branch = split_signature(branch).map_or(branch, |(unsigned, _)| unsigned);
     let rest = branch.strip_prefix(BRANCH_HEAD)?;
-    if rest.len() != UNSIGNED_LEN || rest[CLIENT_DIGITS] != b'.' {
+    if rest.len() != UNSIGNED_LEN || rest[NUMBER_DIGITS] != b'.' {
         return None;
     }
-    let client = read_hex(&rest[..2])?;
-    let id = read_hex(&rest[2..CLIENT_DIGITS])?;
-    Some((u128::from(client) << 64 | u128::from(id), read_hex(&rest[CLIENT_DIGITS + 1..])? as u32))
+    let (head, number) = (read_hex(&rest[..2])? as u8, read_hex(&rest[2..NUMBER_DIGITS])?);
+    let number = match head {
+        TWIN_HEAD => BranchNumber::Twin(TwinNumber(number)),
+        shard => {
+            BranchNumber::Client(ShardIndex(shard), ClientId { slot: (number >> 32) as u32, nonce: number as u32 })
+        }
+    };
+    Some((number, read_hex(&rest[NUMBER_DIGITS + 1..])? as u32))
 }
 
 /// A branch without its signature, and that.
@@ -288,9 +321,7 @@ pub(super) fn split_signature(branch: &[u8]) -> Option<(&[u8], u64)> {
     Some((unsigned, read_hex(digits)?))
 }
 
-/// The shard and client transaction that a branch of ours names.
-pub(crate) fn branch_shard(branch: &[u8]) -> Option<(ShardIndex, ClientId)> {
-    let (number, _) = split_branch(branch)?;
-    let id = ClientId { slot: (number >> 32) as u32, nonce: number as u32 };
-    Some((ShardIndex((number >> 64) as u8), id))
+/// The number in a branch of ours.
+pub(crate) fn branch_number(branch: &[u8]) -> Option<BranchNumber> {
+    split_branch(branch).map(|(number, _)| number)
 }

@@ -9,35 +9,74 @@
 //! Datagrams only: a connection ended with the node that had it. What the caller is owed beyond that is not known here: of
 //! several branches those that still ring are not cancelled, and a failure is passed on only where there was one branch.
 
+use super::next_hop::BranchNumber;
+use super::target::Target;
 use crate::hop::{Destination, Source, Transport};
+use crate::keys::TwinNumber;
 use crate::outbox::{Outbox, Ticket};
 use crate::request::{Request, SIP_PORT};
 use crate::response::Response;
 use crate::shard::Core;
-use sipfed_sip::{Host, Via, compose};
+use crate::transaction::client::ClientId;
+use sipfed_sip::{Host, Method, Via, compose};
 use std::net::{IpAddr, SocketAddr};
 
 /// Digits of a signature.
 pub(super) const SIGNATURE_DIGITS: usize = 16;
+/// The parameter of our Via that says of a signed branch that the request has others. It is no part of the branch, so that this
+/// can be worked out by who does not know how many there are; a phone that leaves it out gains no more than by a 6xx.
+pub(super) const FORKED_PARAM: &str = "sipfed-forked";
 
 impl Core {
     /// The signature of a branch of `request`, where another node may have to pass on what comes back. `unsigned` is the branch
-    /// without it, `is_only` whether the request has no other branch.
-    pub(super) fn signature(&self, request: &Request<'_>, unsigned: &[u8], is_only: bool) -> Option<u64> {
+    /// without it.
+    pub(super) fn signature(&self, request: &Request<'_>, unsigned: &[u8]) -> Option<u64> {
         if !self.location.has_backups() {
             return None;
         }
         let Destination::Udp { remote, .. } = request.reply_to() else { return None };
-        Some(self.sign(unsigned, request.via.branch().unwrap_or_default(), remote, request.call_id, is_only))
+        Some(self.sign(unsigned, request.via.branch().unwrap_or_default(), remote, request.call_id))
     }
 
-    fn sign(&self, unsigned: &[u8], below: &[u8], to: SocketAddr, call_id: &[u8], is_only: bool) -> u64 {
-        let ip = match to.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
+    /// The number of the branch that an INVITE with the key `key`, or its ACK, has to `target`: the same at every node with this
+    /// home, which all know their bindings by one id. `None` where no other one could go on with it.
+    pub(super) fn twin_number(&mut self, key: u128, request: &Request<'_>, target: &Target) -> Option<TwinNumber> {
+        if !self.location.has_backups() || request.source.transport != Transport::Udp {
+            return None;
+        }
+        let (aor, receiver) = match (target.binding, target.ways.to) {
+            (Some((record, contact_id)), _) => (self.location.get(record)?.hash(), contact_id),
+            (None, Destination::Udp { remote, .. }) if target.is_home => {
+                let receiver = self.keys.pair(&octets(remote.ip()), &remote.port().to_le_bytes());
+                (self.hash_of(request.message.request_uri())?, receiver)
+            }
+            _ => return None,
         };
-        let ways: &[u8] = if is_only { b"one" } else { b"many" };
-        self.keys.transaction(&[b"twin", unsigned, below, &ip.octets(), &to.port().to_le_bytes(), call_id, ways]) as u64
+        Some(TwinNumber::new(aor, key, receiver))
+    }
+
+    /// The same for a new branch of the server transaction `id`; `None` also for what is no INVITE, and where another branch has
+    /// that number.
+    pub(super) fn free_twin_number(&mut self, id: u32, request: &Request<'_>, target: &Target) -> Option<TwinNumber> {
+        let key = self.servers.key_of(id).filter(|_| request.method == Method::Invite)?;
+        let number = self.twin_number(key, request, target)?;
+        // What is told of an earlier way of the same phone is not to be taken for this one's.
+        let is_new = self.servers.context_mut(id)?.started.iter().all(|client| client.nonce != number.nonce());
+        Some(number).filter(|number| is_new && self.clients.by_number(*number).is_none())
+    }
+
+    /// The client transaction that a branch of ours names.
+    pub(crate) fn client_of(&self, number: BranchNumber) -> Option<ClientId> {
+        match number {
+            BranchNumber::Client(shard, id) if shard == self.place.index => self.clients.get(id).map(|_| id),
+            BranchNumber::Twin(number) => self.clients.by_number(number),
+            _ => None,
+        }
+    }
+
+    fn sign(&self, unsigned: &[u8], below: &[u8], to: SocketAddr, call_id: &[u8]) -> u64 {
+        let (ip, port) = (octets(to.ip()), to.port());
+        self.keys.transaction(&[b"twin", unsigned, below, &ip, &port.to_le_bytes(), call_id]) as u64
     }
 
     /// Passes on a response that no client transaction waits for, where another node with this home has sent its request.
@@ -54,8 +93,8 @@ impl Core {
         };
         let Some(remote) = reply_address(&below) else { return false };
         let branch = below.branch().unwrap_or_default();
-        let is_signed = |is_only| self.sign(unsigned, branch, remote, call_id, is_only) == signature;
-        if !is_signed(true) && (response.status >= 300 || !is_signed(false)) {
+        let may_pass = response.status < 300 || !response.via.params.has(FORKED_PARAM);
+        if !may_pass || self.sign(unsigned, branch, remote, call_id) != signature {
             return false;
         }
         let to = Destination::Udp { remote, local: source.local };
@@ -63,6 +102,14 @@ impl Core {
         self.counters.sent += 1;
         self.counters.responses_for_twins += 1;
         true
+    }
+}
+
+/// An address in one form for both families.
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Client transactions: what the tables of [`super::invite_client`] and [`super::non_invite_client`] act on.
 //!
 //! A response finds its transaction by the number in our own branch: a slot of the table and a nonce that
-//! nobody else can know, so that a forged response finds nothing.
+//! nobody else can know, so that a forged response finds nothing. Where another node may have to go on with a call, it is a
+//! number that this one knows as well ([`TwinNumber`]), and a table leads from there to the slot.
 
 use super::{invite_client, non_invite_client};
 use crate::hop::{Destination, ShardIndex};
+use crate::keys::TwinNumber;
 use crate::outbox::{Outbox, Ticket};
 use crate::proxy::Outcome;
 use crate::response::Response;
@@ -12,6 +14,7 @@ use crate::shard::Core;
 use crate::slab::Slab;
 use crate::time::Now;
 use crate::wheel::{Due, TimerId};
+use hashbrown::HashTable;
 use sipfed_sip::{CSeq, HeaderName, Method, compose, scan};
 
 /// Names one client transaction for as long as it lives, and none afterwards.
@@ -66,10 +69,33 @@ pub(crate) struct ClientTransaction {
     hurry_at: Option<Now>,
     /// Whether nobody waits for it any more, so that only a 2xx which comes after all is told.
     is_given_up: bool,
+    /// What it is found by where its branch does not name its slot.
+    number: Option<TwinNumber>,
     timer: Option<TimerId>,
 }
 
 impl ClientTransaction {
+    /// One that has sent nothing yet.
+    fn new(nonce: u32, state: State, to: Destination, server: Option<u32>) -> Self {
+        Self {
+            nonce,
+            state,
+            to,
+            request: Box::default(),
+            server,
+            cancel: Cancel::No,
+            interval_ms: 0,
+            resend_at: None,
+            give_up_at: None,
+            end_at: None,
+            timer_c_at: None,
+            hurry_at: None,
+            is_given_up: false,
+            number: None,
+            timer: None,
+        }
+    }
+
     /// Whether nothing has been said to it.
     fn is_unheard(&self) -> bool {
         matches!(
@@ -101,6 +127,8 @@ impl ClientTransaction {
 #[derive(Debug, Default)]
 pub(crate) struct ClientTransactions {
     slots: Slab<ClientTransaction>,
+    /// The slots of those that have a number.
+    numbered: HashTable<u32>,
 }
 
 impl ClientTransactions {
@@ -114,6 +142,25 @@ impl ClientTransactions {
 
     fn get_mut(&mut self, id: ClientId) -> Option<&mut ClientTransaction> {
         self.slots.get_mut(id.slot).filter(|t| t.nonce == id.nonce)
+    }
+
+    /// The one that has a number.
+    pub(crate) fn by_number(&self, number: TwinNumber) -> Option<ClientId> {
+        let has_it = |slot: &u32| number_of(&self.slots, *slot) == Some(number);
+        self.id_of(*self.numbered.find(number.place(), has_it)?)
+    }
+
+    /// Takes a slot for an INVITE whose branch has a number that no other one has.
+    pub(crate) fn reserve_numbered(&mut self, to: Destination, server: u32, number: TwinNumber) -> ClientId {
+        let state = State::Invite(invite_client::State::Calling);
+        let nonce = number.nonce();
+        let slot = self.slots.insert(ClientTransaction {
+            number: Some(number),
+            ..ClientTransaction::new(nonce, state, to, Some(server))
+        });
+        let place = |slot: &u32| number_of(&self.slots, *slot).map_or(0, TwinNumber::place);
+        self.numbered.insert_unique(number.place(), slot, place);
+        ClientId { slot, nonce }
     }
 
     /// Forgets whose branch it is.
@@ -151,22 +198,7 @@ impl Core {
         } else {
             State::NonInvite(non_invite_client::State::Trying)
         };
-        let slot = self.clients.slots.insert(ClientTransaction {
-            nonce,
-            state,
-            to,
-            request: Box::default(),
-            server,
-            cancel: Cancel::No,
-            interval_ms: 0,
-            resend_at: None,
-            give_up_at: None,
-            end_at: None,
-            timer_c_at: None,
-            hurry_at: None,
-            is_given_up: false,
-            timer: None,
-        });
+        let slot = self.clients.slots.insert(ClientTransaction::new(nonce, state, to, server));
         ClientId { slot, nonce }
     }
 
@@ -521,10 +553,20 @@ impl Core {
         if self.clients.get(id).is_none() {
             return;
         }
-        if let Some(ClientTransaction { timer: Some(timer), .. }) = self.clients.slots.remove(id.slot) {
+        let Some(t) = self.clients.slots.remove(id.slot) else { return };
+        if let Some(timer) = t.timer {
             self.wheel.cancel(timer);
         }
+        if let Some(number) = t.number
+            && let Ok(entry) = self.clients.numbered.find_entry(number.place(), |slot| *slot == id.slot)
+        {
+            entry.remove();
+        }
     }
+}
+
+fn number_of(slots: &Slab<ClientTransaction>, slot: u32) -> Option<TwinNumber> {
+    slots.get(slot)?.number
 }
 
 fn non_invite_event(status: u16) -> non_invite_client::Event {

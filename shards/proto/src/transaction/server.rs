@@ -93,6 +93,11 @@ impl ServerTransactions {
         self.slots.get_mut(id)?.context.as_deref_mut()
     }
 
+    /// The key of one.
+    pub(crate) fn key_of(&self, id: u32) -> Option<u128> {
+        self.slots.get(id).map(|t| t.key)
+    }
+
     /// Opens one for `request`.
     pub(crate) fn open(&mut self, key: u128, request: &Request<'_>, context: Box<Context>) -> u32 {
         let state = match request.method {

@@ -144,6 +144,8 @@ fn a_request_from_a_peer_is_looked_up_here_alone() {
 fn a_marked_request_is_one_of_a_node_wherever_it_comes_from() {
     let with_secret = |secret: &str| node_with(|directory| directory.secret = Some(secret.to_owned()));
     let mut node = with_secret("a secret of all nodes");
+    // Which have more to say in their Via.
+    node.shard.keep_backups();
     node.udp(CALLER, &invite("bob"));
     let (id, _) = question(&mut node).unwrap();
     let sent = node.answer(id, Answer::Homes(&["192.0.2.77".into()]));

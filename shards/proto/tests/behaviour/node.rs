@@ -67,6 +67,11 @@ impl Node {
 
     /// A node with other settings.
     pub(super) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::at(Place { index: ShardIndex(0), count: 1 }, change)
+    }
+
+    /// One shard of a node with other settings.
+    pub(super) fn at(place: Place, change: impl FnOnce(&mut Settings)) -> Self {
         let addr = NODE.parse().unwrap();
         let mut settings = Settings {
             domains: vec!["fed.example".into()],
@@ -75,7 +80,6 @@ impl Node {
         };
         change(&mut settings);
         let now = Now::from_unix_ms(1_700_000_000_000);
-        let place = Place { index: ShardIndex(0), count: 1 };
         Self { shard: Shard::new(Arc::new(settings), place, [7; 32], now), now, out: Outbox::new() }
     }
 
