@@ -110,6 +110,8 @@ counters! {
     Work branches_timed_out;
     /// Responses to what another node of the same home has sent, passed on since the home has moved.
     Work responses_for_twins;
+    /// CANCELs of what another node of the same home has sent, carried out since the home has moved.
+    Work cancels_for_twins;
     /// Bindings written down whole for the log: new ones, and each once a generation.
     Work journal_bindings;
     /// Bytes of these.

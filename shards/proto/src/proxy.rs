@@ -19,7 +19,7 @@
 //! - [`context`]: the response context and the best response (§16.7).
 //! - [`elsewhere`]: the other homes of an AoR, as the directory says them.
 //! - [`failover`]: the next way when one has failed.
-//! - [`twin`]: responses to what another node with this home has sent.
+//! - [`twin`]: calls that another node with this home has begun.
 //! - [`outcome`]: what branches come to; CANCEL (§16.10); timers.
 
 mod allowed;

@@ -24,6 +24,8 @@ pub(crate) struct Context {
     pub(super) fixes_contact: bool,
     /// Whether a route of ours names the flow that it goes over.
     pub(super) goes_by_flow: bool,
+    /// Whether another node has sent its INVITE, and its branches are only cancelled here.
+    pub(super) is_taken_up: bool,
     /// Breadth that no open branch has (RFC 5393 §5.3.3).
     pub(super) breadth: u32,
     /// Targets that have not been tried.
@@ -104,6 +106,7 @@ impl Context {
             loop_hash: 0,
             fixes_contact: false,
             goes_by_flow: false,
+            is_taken_up: false,
             breadth: 0,
             targets: VecDeque::new(),
             open: Vec::new(),

@@ -252,7 +252,8 @@ impl Core {
     pub(super) fn respond_refusal(&mut self, id: u32, now: Now, out: &mut Outbox) {
         let retry_after_s = self.settings.proxy.retry_after_s;
         let Some(context) = self.servers.context_mut(id) else { return };
-        let (is_closed, is_unsure, refusal) = (context.is_closed, context.homes == Homes::Unsure, context.refusal);
+        let is_closed = context.is_closed || context.is_taken_up;
+        let (is_unsure, refusal) = (context.homes == Homes::Unsure, context.refusal);
         match refusal {
             _ if is_closed => self.respond_own(id, 487, "Request Terminated", now, out),
             _ if is_unsure => {

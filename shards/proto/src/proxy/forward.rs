@@ -90,7 +90,11 @@ impl Core {
     }
 
     /// Where a request goes by its routes, unless a rule refuses it.
-    fn check_treated<'a>(&self, request: &Request<'a>, treatment: &Treatment) -> Result<Routed<'a>, Rejection<'a>> {
+    pub(super) fn check_treated<'a>(
+        &self,
+        request: &Request<'a>,
+        treatment: &Treatment,
+    ) -> Result<Routed<'a>, Rejection<'a>> {
         self.check_sips(request)?;
         let routed = self.take_own_routes(request)?;
         treatment.refusal()?;
@@ -109,7 +113,7 @@ impl Core {
     }
 
     /// How a request is treated: as rules say, or in a dialog as the request that has opened it went.
-    fn treatment_of(&self, request: &Request<'_>) -> Treatment {
+    pub(super) fn treatment_of(&self, request: &Request<'_>) -> Treatment {
         if request.is_in_dialog() || self.settings.policy.is_empty() {
             return Treatment::default();
         }
@@ -121,7 +125,7 @@ impl Core {
     }
 
     /// §16.3 steps 2 to 5; gives the loop hash.
-    fn validate<'a>(&self, request: &Request<'a>) -> Result<u32, Rejection<'a>> {
+    pub(super) fn validate<'a>(&self, request: &Request<'a>) -> Result<u32, Rejection<'a>> {
         if request.max_forwards == Some(0) {
             return Err(Rejection::looped(483, "Too Many Hops"));
         }
@@ -163,9 +167,10 @@ impl Core {
         now: Now,
         out: &mut Outbox,
     ) {
-        let serial = self.settings.proxy.serial_by_q;
         let serial_group_ms = u64::from(self.settings.proxy.serial_group_s) * 1000;
         let Some(context) = self.servers.context_mut(id) else { return };
+        // Which group rings is not known of what another node has sent.
+        let serial = self.settings.proxy.serial_by_q && !context.is_taken_up;
         let Some(first_q) = context.targets.front().map(|target| target.q_milli) else { return };
         // RFC 5393 §5.3.3: no more at a time than there is breadth, and all of them together have no more than that.
         // A group that has another behind it leaves a share for that; cancelled branches take a while to end.
@@ -214,7 +219,7 @@ impl Core {
         // Homes come several at a time.
         let is_only = is_alone && !target.is_home;
         context.started.push(client);
-        let Context { loop_hash, fixes_contact, .. } = *context;
+        let Context { loop_hash, fixes_contact, is_taken_up, .. } = *context;
         let branch = Branch { number, loop_hash, is_only, fixes_contact };
         let mut bytes = std::mem::take(&mut self.scratch.forward);
         bytes.clear();
@@ -227,7 +232,7 @@ impl Core {
         }
         let home_ms =
             self.directory.as_ref().filter(|_| target.is_home && is_invite).map(|directory| directory.home_timeout_ms);
-        let has_next = !target.ways.rest.is_empty() || target.other_flow.is_some();
+        let has_next = !is_taken_up && (!target.ways.rest.is_empty() || target.other_flow.is_some());
         let next_ms = has_next.then_some(self.settings.proxy.failover_ms);
         if let Some(context) = self.servers.context_mut(id) {
             let binding = target.binding.filter(|_| target.path.is_empty());
@@ -235,7 +240,12 @@ impl Core {
             let target = has_next.then(|| Box::new(target));
             context.open.push(Open { client, breadth, target, binding, is_flow });
         }
-        self.start_client(client, &bytes, now, out);
+        if is_taken_up {
+            self.clients.take_up(client, &bytes);
+            self.cancel_client(client, now, out);
+        } else {
+            self.start_client(client, &bytes, now, out);
+        }
         if let Some(ms) = [home_ms, next_ms].into_iter().flatten().min() {
             self.hurry_client(client, now.plus_ms(u64::from(ms)));
         }
@@ -419,7 +429,7 @@ fn rewrite_routes(request: &Request<'_>, routed: &Routed<'_>, target: Option<&[u
 }
 
 /// RFC 5393 §5.3.3: how many branches may run at a time; 440 where there is no breadth left.
-fn breadth<'a>(request: &Request<'a>) -> Result<u32, Rejection<'a>> {
+pub(super) fn breadth<'a>(request: &Request<'a>) -> Result<u32, Rejection<'a>> {
     let Some(value) = request.message.value(HeaderName::MaxBreadth) else { return Ok(limits::MAX_BREADTH) };
     match sipfed_sip::parse_u32(value) {
         Some(0) => Err(Rejection::looped(440, "Max-Breadth Exceeded")),

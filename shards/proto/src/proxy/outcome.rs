@@ -233,7 +233,7 @@ impl Core {
     /// A CANCEL (§9.2, §16.10). It is answered without a transaction of its own: its retransmission gets the same
     /// 200 and finds nothing left to cancel.
     pub(crate) fn cancel(&mut self, key: u128, request: &Request<'_>, now: Now, out: &mut Outbox) {
-        let Some(id) = self.servers.find(key) else {
+        let Some(id) = self.servers.find(key).or_else(|| self.take_up(key, request, now, out)) else {
             // §16.10 has an element that knows nothing of the INVITE pass the CANCEL on, since it may have passed that
             // on without state. We never do, so there is nothing downstream that it could match.
             return self.reject(request, &Rejection::new(481, "Call/Transaction Does Not Exist"), out);
@@ -248,7 +248,7 @@ impl Core {
         });
         self.counters.sent += 1;
         let Some(context) = self.servers.context_mut(id) else { return };
-        if !context.is_invite || context.is_closed {
+        if !context.is_invite || context.is_closed || context.is_taken_up {
             return;
         }
         self.close_context(id, now, out);

@@ -1,14 +1,29 @@
-//! Responses to what another node with this home has sent: its address has come here while phones were being asked.
+//! Calls that another node with this home has begun: its address has come here while phones were being asked.
 //!
+//! # Responses
 //! RFC 6026 §8.9 has stray responses dropped, since whoever made one up could have it sent to anybody. A node that shares its
 //! home therefore signs its branches, with a key that all nodes with that home have: over the branch itself, the Via below,
 //! and where that leads. A response that matches is passed on without state, as RFC 3261 §16.7 would, to exactly where the
 //! node that has sent the request would have passed it. So a call that is being set up, or ended, while the home moves
-//! is not lost.
+//! is not lost. A failure is passed on only where there was one branch, since what others say is not known here.
 //!
-//! Datagrams only: a connection ended with the node that had it. What the caller is owed beyond that is not known here: of
-//! several branches those that still ring are not cancelled, and a failure is passed on only where there was one branch.
+//! # CANCEL
+//! A phone knows a CANCEL by the branch of its INVITE (RFC 3261 §9.1), and so it knows an INVITE that comes again. The branch of
+//! an INVITE to a binding, or to another home, is therefore made of what every node with this home knows or is told again: the
+//! key of the server transaction, which a CANCEL has as well, and the id of the binding. Where two would have the same, as those
+//! of a caller that does not keep its calls apart, or a later way of one phone ([`super::failover`]), the later one names the slot
+//! of its transaction like that of any other request, and is not found again.
+//!
+//! A CANCEL whose INVITE is not known is carried out by taking that up: with the transactions that this node would have if
+//! it had sent the INVITE and everybody rang. §16.10 would have the CANCEL passed on without state, but then nobody would
+//! send it again, acknowledge what phones answer, and make one response for the caller of the responses of several. Who is
+//! no target any more is not told; who has become one since answers 481, which is no answer to the INVITE.
+//!
+//! Datagrams only: a connection ended with the node that had it. When one of several phones has been picked up, the others are
+//! not told to stop.
 
+use super::context::Context;
+use super::forward;
 use super::next_hop::BranchNumber;
 use super::target::Target;
 use crate::hop::{Destination, Source, Transport};
@@ -17,8 +32,9 @@ use crate::outbox::{Outbox, Ticket};
 use crate::request::{Request, SIP_PORT};
 use crate::response::Response;
 use crate::shard::Core;
+use crate::time::Now;
 use crate::transaction::client::ClientId;
-use sipfed_sip::{Host, Method, Via, compose};
+use sipfed_sip::{HeaderName, Host, Method, Via, compose, scan};
 use std::net::{IpAddr, SocketAddr};
 
 /// Digits of a signature.
@@ -103,6 +119,75 @@ impl Core {
         self.counters.responses_for_twins += 1;
         true
     }
+
+    /// Takes up the INVITE that a CANCEL is for as another node with this home has sent it: a transaction, with a branch to
+    /// everybody whom the INVITE would go to, that is cancelled at once. `None` where there is nobody.
+    pub(super) fn take_up(&mut self, key: u128, cancel: &Request<'_>, now: Now, out: &mut Outbox) -> Option<u32> {
+        let count_max = self.settings.proxy.transactions_per_shard_max as usize;
+        let is_datagram = cancel.source.transport == Transport::Udp;
+        if !self.location.has_backups() || !is_datagram || self.servers.len() >= count_max {
+            return None;
+        }
+        let bytes = invite_of(cancel)?;
+        let mut index = std::mem::take(&mut self.scratch.request_index);
+        let invite = scan(&bytes, &mut index)
+            .ok()
+            .and_then(|message| Request::parse(message, Method::Invite, &cancel.source).ok());
+        let id = invite.and_then(|invite| self.take_up_invite(key, &invite, now, out));
+        self.scratch.request_index = index;
+        id
+    }
+
+    fn take_up_invite(&mut self, key: u128, invite: &Request<'_>, now: Now, out: &mut Outbox) -> Option<u32> {
+        let loop_hash = self.validate(invite).ok()?;
+        let breadth = forward::breadth(invite).ok()?;
+        let treatment = self.treatment_of(invite);
+        let routed = self.check_treated(invite, &treatment).ok()?;
+        // Who is asked for only now has not been called.
+        if let Some(names) = &mut self.names {
+            names.handle_without_room();
+        }
+        let targets = self.targets(invite, &routed, &treatment, now);
+        self.has_gone_without();
+        let mut targets = targets.ok()?;
+        targets.here.retain(|target| target.binding.is_some());
+        if targets.here.is_empty() && targets.elsewhere.is_none() {
+            return None;
+        }
+        let tag = self.tag_for(invite);
+        let mut context = Box::new(Context::new(invite.message.bytes(), invite.source, tag, true));
+        (context.is_taken_up, context.loop_hash, context.breadth) = (true, loop_hash, breadth);
+        context.targets = targets.here.into();
+        let id = self.servers.open(key, invite, context);
+        if let Some(elsewhere) = targets.elsewhere {
+            self.ask_directory(id, elsewhere, now);
+        }
+        self.start_group(id, invite, &routed, now, out);
+        self.counters.cancels_for_twins += 1;
+        Some(id)
+    }
+
+    /// The receiver of a branch says that there is nothing that a CANCEL could be for (§9.2). Where another node has sent the
+    /// INVITE, that was to others.
+    pub(crate) fn branch_unknown(&mut self, id: u32, client: ClientId, now: Now, out: &mut Outbox) {
+        let Some(context) = self.servers.context_mut(id).filter(|context| context.is_taken_up) else { return };
+        context.end(client);
+        self.close_client(client);
+        self.go_on(id, now, out);
+    }
+}
+
+/// The INVITE that a CANCEL is for, as far as its branches need it: both have the same Request-URI, Via, Call-ID, From, To,
+/// number in CSeq and Routes (RFC 3261 §9.1), and their methods are equally long.
+fn invite_of(cancel: &Request<'_>) -> Option<Vec<u8>> {
+    const INVITE: &[u8] = b"INVITE";
+    let mut bytes = cancel.message.bytes().to_vec();
+    let cseq = cancel.message.first(HeaderName::CSeq)?;
+    let cseq_end = cseq.value_at + cseq.value.len();
+    let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
+    bytes.get_mut(cseq_end - INVITE.len()..cseq_end)?.copy_from_slice(INVITE);
+    bytes.get_mut(begin..begin + INVITE.len())?.copy_from_slice(INVITE);
+    Some(bytes)
 }
 
 /// An address in one form for both families.

@@ -163,6 +163,13 @@ impl ClientTransactions {
         ClientId { slot, nonce }
     }
 
+    /// Has a reserved transaction stand where it does when its phone rings, without sending `invite`: another node has.
+    pub(crate) fn take_up(&mut self, id: ClientId, invite: &[u8]) {
+        if let Some(t) = self.get_mut(id) {
+            (t.state, t.request) = (State::Invite(invite_client::State::Proceeding), invite.into());
+        }
+    }
+
     /// Forgets whose branch it is.
     pub(crate) fn orphan(&mut self, id: ClientId) {
         if let Some(t) = self.get_mut(id) {
@@ -259,9 +266,13 @@ impl Core {
         };
         if response.cseq.method == Method::Cancel {
             // The CANCEL has the branch of its INVITE (§9.1); its response ends its retransmissions, no more.
+            let server = t.server;
             if let Cancel::Sent(cancel) = t.cancel {
                 let event = non_invite_event(status);
                 self.step_non_invite_client(cancel, event, None, now, out);
+            }
+            if let Some(server) = server.filter(|_| status == 481) {
+                self.branch_unknown(server, id, now, out);
             }
             return;
         }

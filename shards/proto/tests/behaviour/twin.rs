@@ -1,8 +1,9 @@
 //! Two nodes with one home, of which one had its address and the other has it now.
 
 use super::node::{NODE, Node, Sent, invite, register, request, respond, with};
+use sipfed_proto::directory::Answer;
 use sipfed_proto::names::{Resolved, Server};
-use sipfed_proto::settings::{NameSettings, Settings};
+use sipfed_proto::settings::{DirectorySettings, NameSettings, Settings};
 use sipfed_proto::{FlowToken, Outbox, Place, ShardIndex, Source, Transport, Verdict};
 use std::net::SocketAddr;
 
@@ -44,9 +45,26 @@ fn ack(response: &Sent) -> String {
     with(&ack, "To: <sip:bob@fed.example>", &format!("To: {}", response.field("To").unwrap()))
 }
 
+/// The CANCEL of the caller's INVITE.
+fn cancel() -> String {
+    invite("bob").replace("INVITE", "CANCEL").replace("caller1CANCEL", "caller1INVITE")
+}
+
 /// The topmost branch of a message.
 fn branch(sent: &Sent) -> &str {
     sent.text.split(";branch=").nth(1).unwrap().split([';', '\r']).next().unwrap()
+}
+
+/// Who is sent which request; all responses are passed over.
+fn requests(sent: &[Sent]) -> Vec<(String, String)> {
+    let requests = sent.iter().filter(|sent| sent.status() == 0);
+    requests.map(|sent| (sent.start().split(' ').next().unwrap().into(), sent.udp().unwrap().to_string())).collect()
+}
+
+/// Everything to the end of all transactions: nothing is sent any more, and nothing is held.
+fn assert_over(node: &mut Node) {
+    assert_eq!(node.pass(70_000).len(), 0);
+    assert_eq!(node.shard.held_transactions(), 0);
 }
 
 fn to(sent: &[Sent]) -> Vec<(u16, String)> {
@@ -166,6 +184,141 @@ fn branches_of_one_call_differ_and_so_do_those_of_calls_that_a_caller_does_not_k
         assert_ne!(branch(copy), branch(again));
     }
     assert_eq!(to(&had.udp(PHONE, &respond(&again[1], 180, "t"))), [(180, CALLER.to_owned())]);
+}
+
+#[test]
+fn rfc3261_9_a_call_that_rings_is_cancelled_at_the_other_node() {
+    for pair in [pair, uneven_pair] {
+        let [mut had, mut has] = pair();
+        let copy = had.udp(CALLER, &invite("bob")).remove(1);
+        had.udp(PHONE, &respond(&copy, 180, "t"));
+        let sent = has.udp(CALLER, &cancel());
+        assert_eq!(requests(&sent), [("CANCEL".to_owned(), PHONE.to_owned())]);
+        let (ours, answer) = (&sent[0], &sent[1]);
+        for name in ["Via", "From", "To", "Call-ID"] {
+            assert_eq!(ours.field(name), copy.field(name), "{name}");
+        }
+        assert_eq!((ours.start(), ours.field("CSeq")), ("CANCEL sip:bob@203.0.113.7:5062 SIP/2.0", Some("1 CANCEL")));
+        assert_eq!((answer.status(), answer.field("CSeq")), (200, Some("1 CANCEL")));
+        // It is made sure that it arrives, and so is that the caller hears.
+        assert_eq!(requests(&[has.pass(600).remove(0).1]), [("CANCEL".to_owned(), PHONE.to_owned())]);
+        assert!(has.udp(PHONE, &respond(ours, 200, "t")).is_empty());
+        assert_eq!(to(&has.udp(CALLER, &cancel())), [(200, CALLER.to_owned())]);
+        let sent = has.udp(PHONE, &respond(&copy, 487, "t"));
+        assert_eq!(requests(&sent), [("ACK".to_owned(), PHONE.to_owned())]);
+        assert_eq!(sent[0].field("Via"), copy.field("Via"));
+        let failure = sent.last().unwrap();
+        assert_eq!((to(&sent[1..]), failure.field("CSeq")), (vec![(487, CALLER.to_owned())], Some("1 INVITE")));
+        assert_eq!(failure.text, had.udp(PHONE, &respond(&copy, 487, "t")).pop().unwrap().text);
+        assert_eq!(to(&[has.pass(500).remove(0).1]), [(487, CALLER.to_owned())]);
+        assert!(has.udp(CALLER, &ack(failure)).is_empty());
+        assert_over(&mut has);
+    }
+}
+
+#[test]
+fn a_phone_that_does_not_know_the_call_keeps_nobody_waiting() {
+    let [mut had, mut has] = pair();
+    had.register("bob", "sip:bob@203.0.113.8:5062", OTHER_PHONE);
+    let copies = had.udp(CALLER, &invite("bob"));
+    for at in [OTHER_PHONE, "203.0.113.9:5062"] {
+        has.register("bob", &format!("sip:bob@{at}"), at);
+    }
+    let sent = has.udp(CALLER, &cancel());
+    let receivers = [PHONE, OTHER_PHONE, "203.0.113.9:5062"];
+    assert_eq!(requests(&sent), receivers.map(|phone| ("CANCEL".to_owned(), phone.to_owned())));
+    assert_eq!([sent[0].field("Via"), sent[1].field("Via")], [copies[1].field("Via"), copies[2].field("Via")]);
+    // One was not there before, one rings, and one has refused.
+    assert!(has.udp(receivers[2], &respond(&sent[2], 481, "t")).is_empty());
+    for (phone, copy, cancel) in [(PHONE, &copies[1], &sent[0]), (OTHER_PHONE, &copies[2], &sent[1])] {
+        assert!(has.udp(phone, &respond(cancel, 200, "t")).is_empty());
+        let last = has.udp(phone, &respond(copy, 487, "t")).pop().unwrap();
+        let is_last = phone == OTHER_PHONE;
+        assert_eq!(last.status(), if is_last { 487 } else { 0 });
+        if is_last {
+            has.udp(CALLER, &ack(&last));
+        }
+    }
+    assert_over(&mut has);
+}
+
+#[test]
+fn a_call_that_nobody_knows_any_more_ends_for_its_caller() {
+    let [_, mut has] = pair();
+    let sent = has.udp(CALLER, &cancel());
+    let ended = has.udp(PHONE, &respond(&sent[0], 481, "t")).remove(0);
+    assert_eq!((ended.status(), ended.field("CSeq")), (487, Some("1 INVITE")));
+    assert!(has.udp(CALLER, &ack(&ended)).is_empty());
+    assert_over(&mut has);
+}
+
+#[test]
+fn a_call_that_is_taken_while_it_is_cancelled_is_set_up() {
+    let [mut had, mut has] = pair();
+    let copy = had.udp(CALLER, &invite("bob")).remove(1);
+    let sent = has.udp(CALLER, &cancel());
+    assert_eq!(to(&has.udp(PHONE, &respond(&copy, 200, "t"))), [(200, CALLER.to_owned())]);
+    assert!(has.udp(PHONE, &respond(&sent[0], 481, "t")).is_empty());
+    assert_eq!(to(&has.udp(PHONE, &respond(&copy, 200, "t"))), [(200, CALLER.to_owned())], "it is repeated end to end");
+    assert_over(&mut has);
+}
+
+#[test]
+fn groups_of_q_are_cancelled_together_and_none_rings_any_more() {
+    let [_, mut has] = pair_with(|settings| settings.proxy.serial_by_q = true);
+    has.udp(OTHER_PHONE, &register("bob", "<sip:bob@203.0.113.8:5062>;q=0.5", 9));
+    let sent = has.udp(CALLER, &cancel());
+    assert_eq!(requests(&sent), [PHONE, OTHER_PHONE].map(|phone| ("CANCEL".to_owned(), phone.to_owned())));
+    assert!(has.pass(40_000).iter().all(|(_, sent)| !sent.start().starts_with("INVITE")));
+}
+
+#[test]
+fn rfc3261_9_2_a_cancel_of_nothing_is_refused() {
+    let refused = [(481, CALLER.to_owned())];
+    let [mut has, _] = pair();
+    // Nobody could have been called.
+    assert_eq!(to(&has.udp(CALLER, &with(&cancel(), "sip:bob@fed", "sip:carol@fed"))), refused);
+    assert_eq!(
+        to(&has.udp(CALLER, &with(&cancel(), "sip:bob@fed.example SIP", "sip:bob@203.0.113.7:5062 SIP"))),
+        refused
+    );
+    // A node without others has sent whatever there is itself.
+    let mut alone = Node::new();
+    alone.register("bob", "sip:bob@203.0.113.7:5062", PHONE);
+    assert_eq!(to(&alone.udp(CALLER, &cancel())), refused);
+    let [_, mut full] = pair_with(|settings| settings.proxy.transactions_per_shard_max = 0);
+    assert_eq!(to(&full.udp(CALLER, &cancel())), refused);
+}
+
+#[test]
+fn other_homes_are_told_of_a_cancel_once_they_are_known() {
+    const HOME: &str = "192.0.2.2:5060";
+    let settings = |settings: &mut Settings| {
+        let home = NODE.split(':').next().unwrap().to_owned();
+        settings.directory = Some(DirectorySettings { home, peers: vec![HOME.into()], ..DirectorySettings::default() });
+    };
+    let [mut had, mut has] = pair_with(settings);
+    let homes = [HOME.into()];
+    let call = |node: &mut Node, message: &str| {
+        let mut sent = node.udp(CALLER, message);
+        let question = node.shard.next_question().unwrap();
+        sent.extend(node.answer(question.id, Answer::Homes(&homes)));
+        sent
+    };
+    let copies = call(&mut had, &invite("bob"));
+    let sent = call(&mut has, &cancel());
+    assert_eq!(requests(&sent), [PHONE, HOME].map(|to| ("CANCEL".to_owned(), to.to_owned())));
+    let there = sent.last().unwrap();
+    assert_eq!(there.field("Via"), copies.last().unwrap().field("Via"));
+    for (from, copy, cancel) in [(PHONE, &copies[1], &sent[0]), (HOME, &copies[2], there)] {
+        assert!(has.udp(from, &respond(cancel, 200, "t")).is_empty());
+        let last = has.udp(from, &respond(copy, 487, "t")).pop().unwrap();
+        if from == HOME {
+            assert_eq!((last.status(), last.udp().unwrap().to_string()), (487, CALLER.to_owned()));
+            has.udp(CALLER, &ack(&last));
+        }
+    }
+    assert_over(&mut has);
 }
 
 #[test]
