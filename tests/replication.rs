@@ -23,7 +23,7 @@ mod tool;
 use daemon::{Daemon, LOOK_INTERVAL, PATIENCE, Report, Start, folder, total};
 use network::{Host, Network};
 use pair::Pair;
-use phone::Phone;
+use phone::{Message, Phone, response};
 use phones::Phones;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -115,6 +115,57 @@ fn a_backup_has_all_that_was_answered_when_the_active_node_is_killed() {
     phone.answer(&phone.rings(), 200);
     assert_eq!(caller.outcome().status(), 200);
     one.stop();
+    two.stop();
+}
+
+#[test]
+fn a_call_that_rings_while_the_address_moves_is_cancelled_by_the_node_that_has_it_now() {
+    if !network::is_possible("a_call_that_rings_while_the_address_moves_is_cancelled_by_the_node_that_has_it_now") {
+        return;
+    }
+    let network = Network::new();
+    let pair = Pair::new(&network, [1, 2], network::address(100), &format!("{SECRET}{SYNC}"), "");
+    pair.members[0].host.set_address(pair.home, true);
+    let (mut one, mut two) = (pair.start_with(0, 2), pair.start_with(1, 3));
+    for node in [&mut one, &mut two] {
+        node.line(WHOLE);
+    }
+    wait_for_backup(&mut one, "they are equal", is_equal);
+    let host = network.host(50);
+    let (phone, caller) = (Phone::with(host.socket_to(pair.home)), Phone::with(host.socket_to(pair.home)));
+    // They are of several shards.
+    register_all(&phone, pair.at(), 0..8);
+    let calls: Vec<String> = (0..8).map(|user| caller.call(pair.at(), &format!("user{user}"))).collect();
+    let ringing: Vec<_> = (0..8).map(|_| phone.rings()).collect();
+    for call in &ringing {
+        phone.answer(call, 180);
+        caller.receive(|message| message.status() == 180);
+    }
+    one.kill();
+    give_address(&pair, 1, &host);
+    two.line(ACTIVE);
+    for (rings, _) in &ringing {
+        let of_call = |message: &Message, cseq: &str| {
+            message.fields("Call-ID").eq(rings.fields("Call-ID"))
+                && message.fields("CSeq").any(|value| value.ends_with(cseq))
+        };
+        let invite = calls.iter().find(|invite| of_call(&Message(invite.to_string()), "INVITE")).unwrap();
+        let again = |method: &str| {
+            let start = invite.replacen("INVITE ", &format!("{method} "), 1);
+            start.replace(" INVITE\r\n", &format!(" {method}\r\n"))
+        };
+        caller.send(pair.at(), &again("CANCEL"));
+        let (cancel, from) = phone.receive(|message| message.status() == 0 && of_call(message, "CANCEL"));
+        assert_eq!(cancel.fields("Via").next(), rings.fields("Via").next());
+        phone.send(from, &response(&cancel, 200, "sip:phone"));
+        phone.send(from, &response(rings, 487, "sip:phone"));
+        phone.receive(|message| message.status() == 0 && of_call(message, "ACK"));
+        caller.receive(|message| message.status() == 200 && of_call(message, "CANCEL"));
+        caller.receive(|message| message.status() == 487 && of_call(message, "INVITE"));
+        caller.send(pair.at(), &again("ACK"));
+    }
+    let reports = two.reports();
+    assert_eq!((total(&reports, "cancels_for_twins"), total(&reports, "responses_for_twins")), (8, 0));
     two.stop();
 }
 

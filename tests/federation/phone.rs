@@ -122,10 +122,12 @@ impl Phone {
         self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 
-    /// Calls a user; what comes of it is to be received.
-    pub(crate) fn call(&self, node: SocketAddr, user: &str) {
+    /// Calls a user, with the INVITE that it gives; what comes of it is to be received.
+    pub(crate) fn call(&self, node: SocketAddr, user: &str) -> String {
         let contact = format!("Contact: <{}>\r\n", self.contact("caller"));
-        self.send(node, &self.request("INVITE", &format!("sip:{user}@fed.example"), user, &contact));
+        let invite = self.request("INVITE", &format!("sip:{user}@fed.example"), user, &contact);
+        self.send(node, &invite);
+        invite
     }
 
     /// The final response to a call.
