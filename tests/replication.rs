@@ -149,7 +149,7 @@ fn a_call_that_rings_while_the_address_moves_is_cancelled_by_the_node_that_has_i
             message.fields("Call-ID").eq(rings.fields("Call-ID"))
                 && message.fields("CSeq").any(|value| value.ends_with(cseq))
         };
-        let invite = calls.iter().find(|invite| of_call(&Message(invite.to_string()), "INVITE")).unwrap();
+        let invite = calls.iter().find(|invite| of_call(&Message((*invite).clone()), "INVITE")).unwrap();
         let again = |method: &str| {
             let start = invite.replacen("INVITE ", &format!("{method} "), 1);
             start.replace(" INVITE\r\n", &format!(" {method}\r\n"))

@@ -77,7 +77,7 @@ fn is_reached_while_it_is_pinged(test: &str, ports: Ports, transport: Transport)
     assert_eq!(command(&host, &["nh_enable_ping", "0"]), "\"OK\"");
     nat.wait_until_closed();
     phone.waiting();
-    nat.turns_away(|| caller.call(at, "bob"));
+    nat.turns_away(|| _ = caller.call(at, "bob"));
     let came = phone.waiting();
     assert!(came.is_empty(), "the NAT has let it through: {came:?}");
 
