@@ -435,11 +435,15 @@ fn watch_over(running: &mut Running, signals: &Signals) -> &'static str {
 fn hand_over(running: &mut Running, signals: &Signals) {
     let Some(mut handover) = running.handover.take() else { return };
     if let (Some(ownership), Some(replication)) = (&running.ownership, &running.replication) {
-        handover.run(ownership, &replication.statistics(), |wait| {
+        let pause = |wait| {
             if signals.next(wait) == Some(Signal::Report) {
                 log_reports(running);
             }
-        });
+        };
+        if handover.run(ownership, &replication.statistics(), pause) {
+            let received = || running.plane.report(REPORT_TIMEOUT).iter().map(|report| report.counters.received).sum();
+            handover::settle(received, pause);
+        }
     }
 }
 

@@ -22,6 +22,8 @@ const FILE: &str = "draining";
 const TEXT: &str = "1\n";
 /// How often it is looked whether the home has moved.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// How often it is looked at most whether what has reached the node is served.
+const SETTLE_LOOKS_MAX: usize = 50;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,19 +74,19 @@ impl Handover {
     }
 
     /// Leaves the home to a backup, if this node has it and one can take it. `pause` is called while it waits, and is to return
-    /// after that time at most.
+    /// after that time at most. Whether another node has the home now.
     pub(super) fn run(
         &mut self,
         ownership: &Ownership,
         replication: &ReplicationStatistics,
         mut pause: impl FnMut(Duration),
-    ) {
+    ) -> bool {
         if self.bound.is_zero() || !ownership.status().role.is_active {
-            return;
+            return false;
         }
         if !has_heir(&replication.standing()) {
             warn!("no backup has all bindings: the home is not handed over");
-            return;
+            return false;
         }
         let started = Instant::now();
         // Of use to whoever moves an address, whatever decides.
@@ -106,6 +108,7 @@ impl Handover {
             End::Over => info!(took_ms, "the home is handed over"),
             End::Kept => warn!(bound_s = self.bound.as_secs(), "no other node took the home over in time"),
         }
+        end == End::Over
     }
 
     fn mark(&mut self) {
@@ -131,6 +134,21 @@ impl Handover {
             }
             pause(left.min(LOOK_INTERVAL));
         }
+    }
+}
+
+/// Waits until what had reached the node's sockets when the home moved has been taken, so that it is served like what came
+/// before and not turned away. `received` says how much was taken so far; where other addresses of the node are still sent to, it
+/// never stands still, and so this ends in any case.
+pub(super) fn settle(mut received: impl FnMut() -> u64, mut pause: impl FnMut(Duration)) {
+    let mut before = received();
+    for _ in 0..SETTLE_LOOKS_MAX {
+        pause(LOOK_INTERVAL);
+        let now = received();
+        if now == before {
+            return;
+        }
+        before = now;
     }
 }
 
@@ -211,12 +229,13 @@ mod tests {
         let replication = known(vec![heir(false)]);
         let mut handover = Handover::new(Mode::Address, Duration::from_millis(50), &folder);
         let mut looks = 0;
-        handover.run(&ownership, &replication, |wait| {
+        let is_over = handover.run(&ownership, &replication, |wait| {
             looks += 1;
             assert_eq!(fs::read_to_string(folder.join(FILE)).unwrap(), TEXT);
             // Nobody takes 127.0.0.1 away.
             std::thread::sleep(wait);
         });
+        assert!(!is_over);
         assert!(looks > 0);
         let mut again = Handover::new(Mode::Address, FOREVER, &folder);
         assert!(again.is_marked());
@@ -237,18 +256,28 @@ mod tests {
         ownership.set_active_and_wait(true);
         let replication = known(vec![heir(false)]);
         let mut handover = Handover::new(Mode::Command, FOREVER, &folder);
-        handover.run(&ownership, &replication, |_| {
+        let is_over = handover.run(&ownership, &replication, |_| {
             assert!(!ownership.status().role.is_active);
             replication.set(Standing { backups: vec![heir(true)], ..Standing::default() });
         });
+        assert!(is_over);
         assert_eq!(ownership.status().commanded, Some(false));
 
         // Where nobody is told to take it, it comes back as what it was.
         ownership.set_active_and_wait(true);
         let mut handover = Handover::new(Mode::Command, Duration::from_millis(1), &folder);
-        handover.run(&ownership, &known(vec![heir(false)]), std::thread::sleep);
+        assert!(!handover.run(&ownership, &known(vec![heir(false)]), std::thread::sleep));
         assert_eq!(ownership.status().commanded, Some(true));
         drop(ownership);
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_has_reached_the_node_is_taken_before_it_turns_anybody_away() {
+        for (left, looks) in [(vec![3, 9, 9], 2), (vec![5, 5], 1), ((0..100).collect(), SETTLE_LOOKS_MAX)] {
+            let (mut left, mut paused) = (left.into_iter(), 0);
+            settle(|| left.next().unwrap(), |_| paused += 1);
+            assert_eq!(paused, looks);
+        }
     }
 }
