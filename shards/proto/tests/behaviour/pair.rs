@@ -244,6 +244,18 @@ impl Pair {
         panic!("they do not come to an end");
     }
 
+    /// Has the nodes find each other again, after a restart of the first one where that is wished.
+    pub(super) fn heal(&mut self, is_restarted: bool) {
+        if is_restarted {
+            let logs = self.members[0].logs.clone();
+            self.members[0] = Member::restarted(1, &logs, 99, self.now, |_| {});
+        }
+        self.connect();
+        self.settle();
+        self.compare();
+        self.assert_equal();
+    }
+
     /// Time for another comparison.
     pub(super) fn compare(&mut self) {
         self.pass(ReplicaSettings::default().digest_interval_ms);

@@ -159,14 +159,7 @@ fn a_removal_sticks_of_what_only_the_other_node_knows() {
         for _ in 0..30 {
             pair.pass(10_000);
         }
-        if is_restarted {
-            let logs = pair.members[0].logs.clone();
-            pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
-        }
-        pair.connect();
-        pair.settle();
-        pair.compare();
-        pair.assert_equal();
+        pair.heal(is_restarted);
         for member in &mut pair.members {
             let contacts = member.contacts("u1", pair.now);
             assert!(contacts.len() == 1 && contacts[0].contains("sip:c2@"), "{contacts:?}");
@@ -237,14 +230,7 @@ fn a_removal_of_all_sticks_of_what_only_the_other_node_knows() {
         for _ in 0..20 {
             pair.pass(10_000);
         }
-        if is_restarted {
-            let logs = pair.members[0].logs.clone();
-            pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
-        }
-        pair.connect();
-        pair.settle();
-        pair.compare();
-        pair.assert_equal();
+        pair.heal(is_restarted);
         for member in &mut pair.members {
             let contacts = member.contacts("u1", pair.now).concat();
             let is_there = [0, 1, 2].map(|contact| contacts.contains(&format!("sip:c{contact}@")));

@@ -1,7 +1,7 @@
 //! Nodes that back each other up, and an AoR with as many bindings as one may have: what was removed of it stays so.
 
 use super::node::{and, register};
-use super::pair::{Member, Pair, bind};
+use super::pair::{Pair, bind};
 use sipfed_proto::limits::{AOR_BINDINGS_COUNT_MAX, AOR_REMOVALS_COUNT_MAX};
 
 const FULL: usize = AOR_BINDINGS_COUNT_MAX;
@@ -30,18 +30,6 @@ fn ask(pair: &mut Pair, member: usize, text: &str) -> String {
     pair.members[member].ask(text, now)
 }
 
-/// Has the nodes find each other again, after a restart of the first one where that is wished.
-fn heal(pair: &mut Pair, is_restarted: bool) {
-    if is_restarted {
-        let logs = pair.members[0].logs.clone();
-        pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
-    }
-    pair.connect();
-    pair.settle();
-    pair.compare();
-    pair.assert_equal();
-}
-
 /// Which contacts both nodes have now.
 fn contacts(pair: &mut Pair) -> Vec<usize> {
     let now = pair.now;
@@ -63,7 +51,7 @@ fn a_removal_sticks_of_what_only_the_other_node_knows_although_the_aor_is_full()
         assert!(ask(&mut pair, 0, &bind(1, FULL, 2, 600)).starts_with("SIP/2.0 200 "));
         let removed = ask(&mut pair, 0, &bind(1, cut_off, 3, 0));
         assert!(removed.starts_with("SIP/2.0 200 "), "{}", first_line(&removed));
-        heal(&mut pair, is_restarted);
+        pair.heal(is_restarted);
         let expected: Vec<usize> = (0..FULL - 1).chain([FULL]).collect();
         assert_eq!(contacts(&mut pair), expected, "restarted: {is_restarted}");
     }
@@ -78,7 +66,7 @@ fn a_removal_of_all_sticks_although_the_aor_is_full() {
         assert!(ask(&mut pair, 1, &bind(1, FULL, 3, 600)).starts_with("SIP/2.0 200 "));
         let removed = ask(&mut pair, 0, &and(&register("u1", "*", 4), "Expires: 0"));
         assert!(removed.starts_with("SIP/2.0 200 ") && !removed.contains("\r\nContact:"), "{}", first_line(&removed));
-        heal(&mut pair, is_restarted);
+        pair.heal(is_restarted);
         assert_eq!(contacts(&mut pair), [], "restarted: {is_restarted}");
     }
 }
@@ -110,7 +98,7 @@ fn a_phone_that_changes_its_contact_again_and_again_is_never_refused_while_the_o
         }
         let given_up = pair.members[0].shards[0].0.counters().removals_given_up;
         assert_eq!(given_up, (last - AOR_REMOVALS_COUNT_MAX) as u64, "the oldest ones");
-        heal(&mut pair, is_restarted);
+        pair.heal(is_restarted);
         let there = contacts(&mut pair);
         assert!(there.contains(&last) && !there.iter().any(|contact| at_other.contains(contact)), "{there:?}");
     }
@@ -150,6 +138,6 @@ fn an_aor_is_full_of_bindings_and_not_of_what_is_remembered() {
     }
     let one_more = ask(&mut pair, 0, &bind(1, 2 * FULL, 2, 600));
     assert!(one_more.starts_with("SIP/2.0 403 "), "{}", first_line(&one_more));
-    heal(&mut pair, false);
+    pair.heal(false);
     assert_eq!(contacts(&mut pair), (FULL..2 * FULL).collect::<Vec<usize>>());
 }
