@@ -12,7 +12,7 @@ use daemon::PATIENCE;
 use node::Node;
 use serde_json::json;
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 
 const CONTACT: &str = "sip:bob@df7jal23ls0d.invalid;transport=ws";
 
@@ -45,14 +45,20 @@ fn told(stream: &mut TcpStream) -> String {
 
 #[test]
 fn a_browser_registers_and_is_called_over_its_websocket() {
-    let node = Node::start("");
+    for ip in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        is_called_over_its_websocket(ip);
+    }
+}
+
+fn is_called_over_its_websocket(ip: IpAddr) {
+    let node = Node::start_at(ip, "");
     for (gone, mut client) in [(1, Client::ws(node.ws)), (2, Client::wss(node.wss, &node.trusted))] {
         let token = client.via_token();
         let registered = register(&mut client);
         assert!(registered.starts_with("SIP/2.0 200 ") && registered.contains(CONTACT), "{registered}");
-        assert!(registered.contains(";received=127.0.0.1"), "{registered}");
+        assert!(registered.contains(&format!(";received={ip}")), "{registered}");
 
-        let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let caller = UdpSocket::bind((ip, 0)).unwrap();
         caller.set_read_timeout(Some(PATIENCE)).unwrap();
         let via = format!("UDP {};rport", caller.local_addr().unwrap());
         caller.send_to(request("OPTIONS", "sip:bob@sip.example", &via, "").as_bytes(), node.udp).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::daemon::{Daemon, PATIENCE, Start, folder};
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -19,6 +19,11 @@ pub(crate) struct Node {
 impl Node {
     /// A node of `sip.example` with `more` in its file.
     pub(crate) fn start(more: &str) -> Self {
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), more)
+    }
+
+    /// The same at that address.
+    pub(crate) fn start_at(ip: IpAddr, more: &str) -> Self {
         let folder = folder();
         let trusted = write_certificates(&folder);
         let place = folder.display();
@@ -27,7 +32,13 @@ impl Node {
              [tls]\ncertificate = \"{place}/certificate.pem\"\nkey = \"{place}/key.pem\"\n{more}"
         );
         let over = &["udp", "ws", "wss"];
-        let daemon = Daemon::start(&Start { over, file: &file, folder: Some(&folder), ..Start::default() });
+        let daemon = Daemon::start(&Start {
+            at: SocketAddr::new(ip, 0),
+            over,
+            file: &file,
+            folder: Some(&folder),
+            ..Start::default()
+        });
         Self { udp: daemon.udp, ws: daemon.listens("ws"), wss: daemon.listens("wss"), daemon, trusted }
     }
 
