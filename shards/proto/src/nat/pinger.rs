@@ -151,8 +151,9 @@ impl Core {
         self.counters.pings_without_way += without_way;
         for (contact_id, act) in acts {
             match act {
-                Act::Send(health) => {
-                    self.ping(id, contact_id, health.pinged_at, out);
+                Act::Send(mut health) => {
+                    // Who is not asked is not taken for gone.
+                    health.is_open &= self.ping(id, contact_id, health.pinged_at, out);
                     self.location.set_health(id, contact_id, health);
                 }
                 Act::Note(health) => self.location.set_health(id, contact_id, health),
@@ -230,10 +231,10 @@ impl Core {
         all
     }
 
-    /// Sends one ping.
-    fn ping(&mut self, id: RecordId, contact_id: u64, sent_at: u32, out: &mut Outbox) {
-        let Some(record) = self.location.get(id) else { return };
-        let Some(binding) = record.binding(contact_id) else { return };
+    /// Sends one ping; whether there was a way.
+    fn ping(&mut self, id: RecordId, contact_id: u64, sent_at: u32, out: &mut Outbox) -> bool {
+        let Some(record) = self.location.get(id) else { return false };
+        let Some(binding) = record.binding(contact_id) else { return false };
         let arrived = Source {
             transport: binding.transport(),
             remote: binding.remote(),
@@ -250,7 +251,7 @@ impl Core {
             // Whom a connection would have to be opened to has none that a NAT could close.
             Err(_) | Ok(Destination::Connect(_)) => {
                 self.counters.pings_without_way += 1;
-                return;
+                return false;
             }
             Ok(to) => to,
         };
@@ -268,6 +269,7 @@ impl Core {
         }
         self.counters.pings_sent += 1;
         self.counters.sent += 1;
+        true
     }
 
     /// Writes the request of a ping (RFC 3261 §11.1): out of any dialog, and each a call of its own.

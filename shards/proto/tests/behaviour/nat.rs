@@ -327,6 +327,21 @@ fn a_phone_behind_another_proxy_is_reached_through_it() {
 }
 
 #[test]
+fn who_is_not_asked_is_not_taken_for_gone() {
+    let mut node = node_with(|settings| {
+        settings.nat.ping.only_natted = false;
+        settings.nat.ping.kind = ENDS_UNANSWERED;
+    });
+    // A connection to the proxy would have to be opened.
+    let message = and(&register("a", "<sip:a@10.0.0.7>;expires=3600", 1), "Path: <sip:192.0.2.77;transport=tcp;lr>");
+    assert_eq!(node.udp("192.0.2.77:5060", &message)[0].status(), 200);
+    assert!(pings(&node.pass(20 * INTERVAL_MS)).is_empty());
+    let counters = node.shard.counters();
+    assert!(counters.pings_without_way >= 19, "{counters:?}");
+    assert_eq!((node.shard.contacts(), counters.pings_lost), (1, 0));
+}
+
+#[test]
 fn the_signs_that_count_are_those_that_are_configured() {
     let natted = |node: &Node| node.shard.live_bindings(node.now).next().unwrap().is_natted;
     for (signs, is_natted) in [(&[][..], false), (&[Sign::PrivateContact], true), (&[Sign::DiffPortSrcVia], true)] {
