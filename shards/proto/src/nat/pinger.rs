@@ -152,7 +152,7 @@ impl Core {
         for (contact_id, act) in acts {
             match act {
                 Act::Send(mut health) => {
-                    // Who is not asked is not taken for gone.
+                    // Who could be called, and is not asked, is not taken for gone.
                     health.is_open &= self.ping(id, contact_id, health.pinged_at, out);
                     self.location.set_health(id, contact_id, health);
                 }
@@ -231,7 +231,7 @@ impl Core {
         all
     }
 
-    /// Sends one ping; whether there was a way.
+    /// Sends one ping; whether it counts against the phone that none is answered.
     fn ping(&mut self, id: RecordId, contact_id: u64, sent_at: u32, out: &mut Outbox) -> bool {
         let Some(record) = self.location.get(id) else { return false };
         let Some(binding) = record.binding(contact_id) else { return false };
@@ -249,9 +249,12 @@ impl Core {
                 Destination::Udp { remote: arrived.remote, local: arrived.local }
             }
             // Whom a connection would have to be opened to has none that a NAT could close.
-            Err(_) | Ok(Destination::Connect(_)) => {
+            way @ (Err(_) | Ok(Destination::Connect(_))) => {
                 self.counters.pings_without_way += 1;
-                return false;
+                // A phone whose own connection is gone cannot be called either, unless one can be opened to it: that it does not
+                // come again counts.
+                let may_be_opened = way.is_ok() && !binding.flags().natted();
+                return binding.path().is_empty() && arrived.transport.is_reliable() && !may_be_opened;
             }
             Ok(to) => to,
         };

@@ -327,7 +327,7 @@ fn a_phone_behind_another_proxy_is_reached_through_it() {
 }
 
 #[test]
-fn who_is_not_asked_is_not_taken_for_gone() {
+fn who_could_be_called_and_is_not_asked_is_not_taken_for_gone() {
     let mut node = node_with(|settings| {
         settings.nat.ping.only_natted = false;
         settings.nat.ping.kind = ENDS_UNANSWERED;
@@ -339,6 +339,14 @@ fn who_is_not_asked_is_not_taken_for_gone() {
     let counters = node.shard.counters();
     assert!(counters.pings_without_way >= 19, "{counters:?}");
     assert_eq!((node.shard.contacts(), counters.pings_lost), (1, 0));
+    // Behind a NAT, one whose own connection is gone cannot be called either.
+    let flow = FlowToken::new(ShardIndex(0), 3, 1);
+    let message = register("b", "<sip:b@10.0.0.7:5060;transport=tcp>;expires=3600", 1);
+    let message = with(&message, "UDP 198.51.100.9:5060", "TCP 10.0.0.7:5060");
+    assert_eq!(node.tcp(flow, SEEN_AT, &message)[0].status(), 200);
+    node.close(flow);
+    node.pass(20 * INTERVAL_MS);
+    assert_eq!((node.shard.contacts(), node.shard.counters().bindings_unanswered), (1, 1));
 }
 
 #[test]
