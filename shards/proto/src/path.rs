@@ -31,7 +31,10 @@ pub(crate) fn seen(path: &[u8]) -> Option<Seen> {
     {
         hop = far_side?;
     }
-    let text = unescaped(hop.sip()?.param("received")?)?;
+    let mut text = ArrayVec::<u8, RECEIVED_BYTES_MAX>::new();
+    for byte in sipfed_sip::unescaped(hop.sip()?.param("received")?) {
+        text.try_push(byte).ok()?;
+    }
     let uri = Uri::parse(&text).ok()?;
     let uri = uri.sip()?;
     let over = transport(uri)?;
@@ -43,8 +46,7 @@ pub(crate) fn seen(path: &[u8]) -> Option<Seen> {
 fn transport(uri: &SipUri<'_>) -> Option<Transport> {
     let usual = if uri.scheme == Scheme::Sips { Transport::Tls } else { Transport::Udp };
     let Some(token) = uri.param("transport") else { return Some(usual) };
-    let known = Transport::ALL.into_iter();
-    known.into_iter().find(|transport| sipfed_sip::eq_ignore_case(token, transport.uri_token().as_bytes()))
+    Transport::ALL.into_iter().find(|known| sipfed_sip::eq_ignore_case(token, known.uri_token().as_bytes()))
 }
 
 /// The URIs of its values; `None` for one that is malformed.
@@ -54,24 +56,6 @@ fn uris(mut path: &[u8]) -> impl Iterator<Item = Option<Uri<'_>>> {
         path = rest;
         Some(hop.uri().ok())
     })
-}
-
-/// The text without escapes; `None` when it is too long.
-fn unescaped(mut text: &[u8]) -> Option<ArrayVec<u8, RECEIVED_BYTES_MAX>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let mut out = ArrayVec::new();
-    while let Some((&byte, rest)) = text.split_first() {
-        text = rest;
-        let mut byte = byte;
-        if let (b'%', [high, low, rest @ ..]) = (byte, text)
-            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
-        {
-            byte = (high << 4 | low) as u8;
-            text = rest;
-        }
-        out.try_push(byte).ok()?;
-    }
-    Some(out)
 }
 
 #[cfg(test)]

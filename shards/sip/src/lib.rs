@@ -47,5 +47,5 @@ pub use method::Method;
 pub use params::{Param, Params};
 pub use scan::{HEADERS_COUNT_MAX, Index, MESSAGE_BYTES_MAX, glance_to, scan};
 pub use tag_list::TagList;
-pub use uri::{Scheme, SipUri, TelUri, Uri};
+pub use uri::{Scheme, SipUri, TelUri, Uri, unescaped};
 pub use via::{Via, Vias};

@@ -4,6 +4,7 @@ mod equality;
 
 use crate::chars::{self, URI_PARAM, USER};
 use crate::host::Host;
+pub use equality::unescaped;
 use equality::{Unit, eq_folded, units};
 
 /// Parameters, and headers, of one URI. Comparing two URIs costs the square of it.

@@ -51,21 +51,7 @@ pub(super) fn allowed(uri: &[u8], place: Place) -> Cow<'_, [u8]> {
 
 /// Whether `name`, whose escapes stand for their characters (§19.1.4), is `expected` but for case.
 fn is_named(name: &[u8], expected: &[u8]) -> bool {
-    let mut rest = name;
-    let unescaped = std::iter::from_fn(|| {
-        let (byte, after) = match *rest {
-            [b'%', high, low, ref after @ ..] => (hex(high)? << 4 | hex(low)?, after),
-            [byte, ref after @ ..] => (byte, after),
-            [] => return None,
-        };
-        rest = after;
-        Some(byte.to_ascii_lowercase())
-    });
-    unescaped.eq(expected.iter().copied())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|digit| digit as u8)
+    sipfed_sip::unescaped(name).map(|byte| byte.to_ascii_lowercase()).eq(expected.iter().copied())
 }
 
 #[cfg(test)]

@@ -28,6 +28,13 @@ pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Unit> + '_ {
     })
 }
 
+/// The characters of a part of a URI, what was escaped (`%` and two hexadecimal digits) for itself.
+pub fn unescaped(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    units(text).map(|unit| match unit {
+        Unit::Plain(b) | Unit::Escaped(b) => b,
+    })
+}
+
 fn has_escapes(text: &[u8]) -> bool {
     memchr::memchr(b'%', text).is_some()
 }
