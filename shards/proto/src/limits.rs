@@ -15,7 +15,8 @@ pub const REGISTER_ACTS_COUNT_MAX: usize = AOR_BINDINGS_COUNT_MAX + 1;
 pub const AOR_BINDINGS_COUNT_MAX: usize = 64;
 /// Bytes of a canonical AoR.
 pub const AOR_BYTES_MAX: usize = 256;
-/// Bytes of one AoR with all its bindings as stored, those that were removed apart, so that a 200 with all of them fits into a datagram.
+/// Bytes of one AoR with all its bindings as stored, those that were removed apart, so that a 200 with all of them fits into
+/// a datagram.
 pub const AOR_RECORD_BYTES_MAX: usize = 32_768;
 /// Bindings of one AoR that were removed and are remembered, beside those that it has; the oldest are given up first.
 pub const AOR_REMOVALS_COUNT_MAX: usize = AOR_BINDINGS_COUNT_MAX;

@@ -100,15 +100,6 @@ fn removal_by(bind: &Bind<'_>) -> Removal {
     Removal { cseq: bind.cseq, branch_hash: bind.branch_hash, until_s: bind.expires_at_s, stamp: bind.stamp }
 }
 
-/// The same of one that is held here already, and keeps its Call-ID: the CSeq of another one says nothing beside that.
-fn removal_of(held: &Binding<'_>, bind: &Bind<'_>) -> Removal {
-    let removal = removal_by(bind);
-    if held.call_id() == bind.call_id {
-        return removal;
-    }
-    Removal { cseq: held.cseq(), branch_hash: held.branch_hash(), ..removal }
-}
-
 impl Location {
     /// From now on other nodes hold the same bindings; none of them lives longer than `expires_s_max`.
     pub(crate) fn keep_backups(&mut self, expires_s_max: u32, wheel: &mut Wheel) {
@@ -213,12 +204,23 @@ impl Location {
         let until_s = bind.expires_at_s.max(self.remembered_until_s());
         let bind = Bind { expires_at_s: until_s, stamp: self.stamps.next(), ..*bind };
         // What is over may still be held.
-        let held = found.and_then(|id| Some((id, removal_of(&self.binding(id, bind.contact_id)?, &bind))));
-        if let Some((id, removal)) = held {
+        if let Some((id, removal)) = self.removal_of_held(found, &bind) {
             self.mark_removed(id, bind.contact_id, &removal, wheel, counters);
         } else {
             self.hold_removed(key, found, &bind, wheel, counters);
         }
+    }
+
+    /// The same as [`removal_by`] of one that is held in the record already, which is given with it. It keeps its Call-ID: the
+    /// CSeq of another one says nothing beside that.
+    fn removal_of_held(&self, found: Option<RecordId>, bind: &Bind<'_>) -> Option<(RecordId, Removal)> {
+        let id = found?;
+        let held = self.binding(id, bind.contact_id)?;
+        let removal = removal_by(bind);
+        if held.call_id() == bind.call_id {
+            return Some((id, removal));
+        }
+        Some((id, Removal { cseq: held.cseq(), branch_hash: held.branch_hash(), ..removal }))
     }
 
     /// Holds a binding as one that was removed, which is not held yet.
@@ -302,8 +304,7 @@ impl Location {
     ) {
         let removal = removal_by(bind);
         let found = self.find(key).map(|(id, _)| id);
-        let held = found.and_then(|id| Some((id, removal_of(&self.binding(id, bind.contact_id)?, bind))));
-        if let Some((id, removal)) = held {
+        if let Some((id, removal)) = self.removal_of_held(found, bind) {
             self.mark_removed(id, bind.contact_id, &removal, wheel, counters);
             counters.replica_removals += 1;
         } else if self.backups.is_some() && self.bindings() < room {

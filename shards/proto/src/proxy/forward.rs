@@ -53,7 +53,7 @@ impl Core {
             return Ok(());
         }
         let targets = targets?;
-        if self.servers.len() >= self.settings.proxy.transactions_per_shard_max as usize {
+        if !self.has_room_for_transaction() {
             let retry_after_s = self.settings.proxy.retry_after_s;
             return Err(Rejection::overload("Service Unavailable (limit of transactions reached)", retry_after_s));
         }
@@ -87,6 +87,11 @@ impl Core {
         // Phones at home here ring at once; other homes join them when they are known.
         self.start_group(id, request, &routed, now, out);
         Ok(())
+    }
+
+    /// Whether another server transaction may be opened.
+    pub(super) fn has_room_for_transaction(&self) -> bool {
+        self.servers.len() < self.settings.proxy.transactions_per_shard_max as usize
     }
 
     /// Where a request goes by its routes, unless a rule refuses it.

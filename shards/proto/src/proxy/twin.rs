@@ -123,9 +123,8 @@ impl Core {
     /// Takes up the INVITE that a CANCEL is for as another node with this home has sent it: a transaction, with a branch to
     /// everybody whom the INVITE would go to, that is cancelled at once. `None` where there is nobody.
     pub(super) fn take_up(&mut self, key: u128, cancel: &Request<'_>, now: Now, out: &mut Outbox) -> Option<u32> {
-        let count_max = self.settings.proxy.transactions_per_shard_max as usize;
         let is_datagram = cancel.source.transport == Transport::Udp;
-        if !self.location.has_backups() || !is_datagram || self.servers.len() >= count_max {
+        if !self.location.has_backups() || !is_datagram || !self.has_room_for_transaction() {
             return None;
         }
         let bytes = invite_of(cancel)?;
