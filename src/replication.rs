@@ -32,7 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tracing::{error, info, warn};
 
 /// The channel of the links that is this room's.
@@ -91,14 +91,13 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
     let mut gathered_at: Option<Instant> = None;
     loop {
         let is_congested = mover.replicator.is_congested();
-        let gathering = gathered_at.map(|at| sleep(at.saturating_duration_since(Instant::now())));
         tokio::select! {
             event = events.recv(), if !is_congested => match event {
                 Some(event) => mover.take(event),
                 None => return,
             },
             () = bell.0.notified() => gathered_at = gathered_at.or_else(|| Some(Instant::now() + GATHER)),
-            () = until(gathering) => {}
+            () = sleep_until(gathered_at.unwrap_or_else(Instant::now).into()), if gathered_at.is_some() => {}
             _ = ticks.tick() => {
                 let now = mover.now();
                 mover.replicator.handle_timeout(now);
@@ -126,14 +125,6 @@ pub(crate) async fn run(setup: ReplicationSetup, links: Rc<Links>, mut events: m
             mover.take_reports();
         }
         mover.go_on();
-    }
-}
-
-/// Until the end of `sleep`; never without one.
-async fn until(sleep: Option<Sleep>) {
-    match sleep {
-        Some(sleep) => sleep.await,
-        None => std::future::pending().await,
     }
 }
 
