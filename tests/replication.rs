@@ -39,6 +39,17 @@ fn backup(daemon: &mut Daemon) -> Report {
     Report::of(daemon.line("backup"))
 }
 
+/// Starts both nodes, of which the first has the address, with different numbers of shards, and waits until they hold the same.
+fn start_whole(pair: &Pair) -> (Daemon, Daemon) {
+    pair.members[0].host.set_address(pair.home, true);
+    let (mut one, mut two) = (pair.start_with(0, 2), pair.start_with(1, 3));
+    for node in [&mut one, &mut two] {
+        node.line(WHOLE);
+    }
+    wait_for_backup(&mut one, "they are equal", is_equal);
+    (one, two)
+}
+
 fn wait_for_backup(daemon: &mut Daemon, what: &str, is_so: impl Fn(&Report) -> bool) -> Report {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -77,12 +88,7 @@ fn a_backup_has_all_that_was_answered_when_the_active_node_is_killed() {
     let network = Network::new();
     let keys = format!("{SECRET}{SYNC}");
     let pair = Pair::new(&network, [1, 2], network::address(100), &keys, "[directory]\nurl = \"memory:\"\n");
-    pair.members[0].host.set_address(pair.home, true);
-    let (mut one, mut two) = (pair.start_with(0, 2), pair.start_with(1, 3));
-    for node in [&mut one, &mut two] {
-        node.line(WHOLE);
-    }
-    wait_for_backup(&mut one, "they are equal", is_equal);
+    let (mut one, mut two) = start_whole(&pair);
     let host = network.host(50);
     let (phone, caller) = (Phone::with(host.socket_to(pair.home)), Phone::with(host.socket_to(pair.home)));
     register_all(&phone, pair.at(), 0..200);
@@ -125,12 +131,7 @@ fn a_call_that_rings_while_the_address_moves_is_cancelled_by_the_node_that_has_i
     }
     let network = Network::new();
     let pair = Pair::new(&network, [1, 2], network::address(100), &format!("{SECRET}{SYNC}"), "");
-    pair.members[0].host.set_address(pair.home, true);
-    let (mut one, mut two) = (pair.start_with(0, 2), pair.start_with(1, 3));
-    for node in [&mut one, &mut two] {
-        node.line(WHOLE);
-    }
-    wait_for_backup(&mut one, "they are equal", is_equal);
+    let (mut one, mut two) = start_whole(&pair);
     let host = network.host(50);
     let (phone, caller) = (Phone::with(host.socket_to(pair.home)), Phone::with(host.socket_to(pair.home)));
     // They are of several shards.

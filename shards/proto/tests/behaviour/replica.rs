@@ -189,14 +189,7 @@ fn a_removal_sticks_however_the_contact_is_written() {
             pair.members[1].ask(&bind(1, 2, 2, 600), pair.now);
             pair.pass(1000);
             pair.members[0].ask(&and(&register("u1", removed, 3), "Expires: 0"), pair.now);
-            if is_restarted {
-                let logs = pair.members[0].logs.clone();
-                pair.members[0] = Member::restarted(1, &logs, 99, pair.now, |_| {});
-            }
-            pair.connect();
-            pair.settle();
-            pair.compare();
-            pair.assert_equal();
+            pair.heal(is_restarted);
             let contacts = pair.members[1].contacts("u1", pair.now);
             assert!(contacts.len() == 1 && contacts[0].contains("sip:c2@"), "{removed}: {contacts:?}");
             // Who registers again is there.
